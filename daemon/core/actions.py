@@ -1,0 +1,245 @@
+"""What may be done to the world, and what became of it.
+
+An Action carries everything its handler needs, an id that is derived (never random, so a replay owes the same action) and a
+deadline. Handlers answer with an Outcome; they do not raise across the seam.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from daemon.core.brief import Brief
+from daemon.core.measurement import Measurement, SoakMeasurement, TargetCheck
+from daemon.core.model import (
+    ActionId,
+    Alert,
+    IncidentId,
+    Location,
+    Revision,
+    RevisionId,
+    Workload,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locate:
+    """Find the workloads an alert belongs to and the onset of its anomaly."""
+
+    id: ActionId
+    deadline: datetime
+    alert: Alert
+    kind: Literal["locate"] = "locate"
+
+
+class MeasurePurpose(StrEnum):
+    """Why a measurement is taken: to blame a rollout, or to see whether the symptom is gone."""
+
+    BLAME = "blame"
+    RECOVERY = "recovery"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """Measure a workload's revisions since `since`, its peers, and the states of the incident's alerts.
+
+    For BLAME `new` is the revision under suspicion and `old` the one it replaced; for RECOVERY `new` is what should be
+    serving well now and `old` is None. Pod names known from the journal are given; the handler adds those it sees now.
+    """
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    attempt: int
+    purpose: MeasurePurpose
+    workload: Workload
+    new: Revision | None
+    new_pods: tuple[str, ...]
+    old: Revision | None
+    old_pods: tuple[str, ...]
+    since: datetime
+    onset: datetime
+    alerts: tuple[Alert, ...]
+    kind: Literal["measure"] = "measure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckTarget:
+    """Find out whether `target` could be rolled back to right now; changes nothing (server-side dry run)."""
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    attempt: int
+    workload: Workload
+    uid: str
+    blamed: Revision
+    target: Revision
+    kind: Literal["check_target"] = "check_target"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProveSoak:
+    """Measure the health of the only serving revision since `since`, up to `until` (now where None).
+
+    `baseline` are typical signal values of the revision verified before, by signal name; empty where there is none.
+    """
+
+    id: ActionId
+    deadline: datetime
+    workload: Workload
+    revision: Revision
+    since: datetime
+    until: datetime | None
+    baseline: tuple[tuple[str, float], ...]
+    kind: Literal["prove_soak"] = "prove_soak"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBack:
+    """Roll the workload back: replace `blamed`'s template by `target`'s, guarded by uid and template.
+
+    The id is written to the object in the same patch, so that a second execution is impossible even without our disk.
+    """
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    workload: Workload
+    uid: str
+    blamed: Revision
+    target: Revision
+    why: str
+    kind: Literal["roll_back"] = "roll_back"
+
+
+class PageKind(StrEnum):
+    """What a page does to the PagerDuty incident with its key."""
+
+    TRIGGER = "trigger"
+    UPDATE = "update"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Page a person, tell the open page more, or resolve it; `urgent` is high urgency."""
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    key: str
+    page: PageKind
+    urgent: bool
+    brief: Brief
+    kind: Literal["page"] = "page"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announce:
+    """Tell the chat: the first of an incident starts its thread, later ones update the parent and reply to it."""
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    thread: str | None
+    channel: str | None
+    brief: Brief
+    kind: Literal["announce"] = "announce"
+
+
+Action = Locate | Measure | CheckTarget | ProveSoak | RollBack | Page | Announce
+
+
+class OutcomeKind(StrEnum):
+    """What became of an action. REFUSED: a precondition no longer held; UNKNOWN: ask the world before going on."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """The patch was accepted; `generation` is the object's generation after it."""
+
+    generation: int
+    patched_at: datetime
+    warnings: tuple[str, ...] = ()
+    kind: Literal["rolled_back"] = "rolled_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """A newer rollout is on the object, ours was not written (or is already replaced)."""
+
+    revision: RevisionId
+    kind: Literal["superseded"] = "superseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """Result of Locate."""
+
+    location: Location
+    kind: Literal["located"] = "located"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Result of Measure."""
+
+    measurement: Measurement
+    kind: Literal["measured"] = "measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """Result of CheckTarget."""
+
+    check: TargetCheck
+    kind: Literal["checked"] = "checked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soaked:
+    """Result of ProveSoak."""
+
+    soak: SoakMeasurement
+    kind: Literal["soaked"] = "soaked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """Where the announcement stands: channel and thread id (None from an incoming webhook, which returns neither)."""
+
+    channel: str | None
+    thread: str | None
+    kind: Literal["announced"] = "announced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paged:
+    """PagerDuty accepted the event."""
+
+    key: str
+    kind: Literal["paged"] = "paged"
+
+
+Result = (
+    RolledBack | Superseded | Located | Measured | Checked | Soaked | Announced | Paged
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an action: kind, the typed result where there is one, a sentence, and how long it took."""
+
+    kind: OutcomeKind
+    result: Result | None = None
+    message: str = ""
+    took: timedelta = timedelta(0)
+    attempts: int = 1

@@ -1,0 +1,284 @@
+"""What the core concluded: the only thing that is journalled and the only input of `evolve`.
+
+Facts are past tense and complete: folding them needs no clock, no policy and no second decision, so a new policy or a new
+release cannot rewrite history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from daemon.core.actions import Action, Outcome
+from daemon.core.events import AlertSource
+from daemon.core.incidents import Incident, Phase, Suspicion, Trigger, Verdict
+from daemon.core.ledger import LedgerEntry
+from daemon.core.measurement import Measurement, TargetCheck
+from daemon.core.model import (
+    ActionId,
+    Alert,
+    IncidentId,
+    LocatedAlert,
+    Location,
+    Revision,
+    Rollout,
+    Severity,
+    WorkloadKey,
+    WorkloadView,
+)
+from daemon.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStarted:
+    """The daemon came up; `down_since` None at the very first start."""
+
+    at: datetime
+    down_since: datetime | None
+    kind: Literal["daemon_started"] = "daemon_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadRecorded:
+    """A workload looks like this now."""
+
+    at: datetime
+    view: WorkloadView
+    kind: Literal["workload_recorded"] = "workload_recorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutRecorded:
+    """A rollout began, or more became known of it (pods, start failure, completion): its present value."""
+
+    at: datetime
+    rollout: Rollout
+    kind: Literal["rollout_recorded"] = "rollout_recorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertNoted:
+    """An alert is new or changed its status."""
+
+    at: datetime
+    source: AlertSource
+    alert: Alert
+    kind: Literal["alert_noted"] = "alert_noted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPlaced:
+    """To which workloads an alert belongs (none: `location.tried` says which labels were tried)."""
+
+    at: datetime
+    fingerprint: str
+    location: Location
+    kind: Literal["alert_placed"] = "alert_placed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentOpened:
+    """An investigation began."""
+
+    at: datetime
+    incident: Incident
+    kind: Literal["incident_opened"] = "incident_opened"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertJoined:
+    """An alert joined an incident, which is now of this severity."""
+
+    at: datetime
+    incident: IncidentId
+    alert: LocatedAlert
+    severity: Severity
+    kind: Literal["alert_joined"] = "alert_joined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureBegan:
+    """A new attempt at measuring began; `final` where it is the fresh look before an action."""
+
+    at: datetime
+    incident: IncidentId
+    attempt: int
+    final: bool
+    kind: Literal["measure_began"] = "measure_began"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetChecked:
+    """Whether the target could be deployed now."""
+
+    at: datetime
+    incident: IncidentId
+    check: TargetCheck
+    kind: Literal["target_checked"] = "target_checked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A verdict was reached on this measurement. The leading suspicion, if any, comes first."""
+
+    at: datetime
+    incident: IncidentId
+    measurement: Measurement
+    suspicions: tuple[Suspicion, ...]
+    verdict: Verdict
+    next_measure_at: datetime | None
+    kind: Literal["judged"] = "judged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryMeasured:
+    """How the symptom does: good since then without a break (None: not good, or cannot tell)."""
+
+    at: datetime
+    incident: IncidentId
+    measurement: Measurement
+    good_since: datetime | None
+    next_measure_at: datetime | None
+    kind: Literal["recovery_measured"] = "recovery_measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """A rollback of `blamed` to `target` is proposed: it runs by itself at `countdown_until`, or a person must confirm."""
+
+    at: datetime
+    incident: IncidentId
+    blamed: Revision
+    replaced: Revision | None
+    target: Revision
+    countdown_until: datetime | None
+    shown: tuple[Reason, ...]
+    kind: Literal["proposed"] = "proposed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalGiven:
+    """A person confirmed the proposal."""
+
+    at: datetime
+    incident: IncidentId
+    actor: str
+    kind: Literal["approval_given"] = "approval_given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """An incident changed its phase. `actor` where a person did it; `merged_into` where it joined another."""
+
+    at: datetime
+    incident: IncidentId
+    phase: Phase
+    trigger: Trigger
+    reason: Reason
+    deadline: datetime | None
+    next_measure_at: datetime | None
+    actor: str | None = None
+    merged_into: IncidentId | None = None
+    kind: Literal["moved"] = "moved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionOwed:
+    """An action is owed: from here on it is carried out, or its outcome is found out, whatever happens to us."""
+
+    at: datetime
+    action: Action
+    kind: Literal["action_owed"] = "action_owed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSettled:
+    """What became of an action. Measurements are kept by the fact that used them, not here a second time."""
+
+    at: datetime
+    action_id: ActionId
+    outcome: Outcome
+    kind: Literal["action_settled"] = "action_settled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerWritten:
+    """A revision's ledger entry changed: `what` says how (serving, counted, verified, withdrawn, quarantined, released)."""
+
+    at: datetime
+    workload: WorkloadKey
+    entry: LedgerEntry
+    what: Literal[
+        "serving", "counted", "verified", "withdrawn", "quarantined", "released"
+    ]
+    because: str = ""
+    kind: Literal["ledger_written"] = "ledger_written"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseSet:
+    """A person paused a scope: "" is everything, `namespace`, or `namespace/name`; `until` None is until resumed."""
+
+    at: datetime
+    scope: str
+    until: datetime | None
+    actor: str
+    kind: Literal["pause_set"] = "pause_set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseLifted:
+    """A pause ended, by a person or by its own time."""
+
+    at: datetime
+    scope: str
+    actor: str
+    kind: Literal["pause_lifted"] = "pause_lifted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuccessorDue:
+    """When to look whether the symptom of an ended incident still fires after a newer rollout (None: not any more)."""
+
+    at: datetime
+    workload: WorkloadKey
+    due: datetime | None
+    predecessor: IncidentId | None
+    kind: Literal["successor_due"] = "successor_due"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRefused:
+    """A person's command could not be followed; kept so that the audit trail is whole."""
+
+    at: datetime
+    command: str
+    actor: str
+    why: str
+    kind: Literal["command_refused"] = "command_refused"
+
+
+Fact = (
+    DaemonStarted
+    | WorkloadRecorded
+    | RolloutRecorded
+    | AlertNoted
+    | AlertPlaced
+    | IncidentOpened
+    | AlertJoined
+    | MeasureBegan
+    | TargetChecked
+    | Judged
+    | RecoveryMeasured
+    | Proposed
+    | ApprovalGiven
+    | Moved
+    | ActionOwed
+    | ActionSettled
+    | LedgerWritten
+    | PauseSet
+    | PauseLifted
+    | SuccessorDue
+    | CommandRefused
+)

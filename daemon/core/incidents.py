@@ -1,0 +1,236 @@
+"""An incident, and the one table that says which phase may follow which.
+
+Everything that moves an incident is in PHASES; a pair that is not in it raises IllegalMoveError (our bug, never an
+operating error) and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from daemon.core.actions import PageKind
+from daemon.core.measurement import Measurement, TargetCheck
+from daemon.core.model import (
+    ActionId,
+    IncidentId,
+    LocatedAlert,
+    OnsetSource,
+    Revision,
+    Rung,
+    Severity,
+    Workload,
+)
+from daemon.core.reasons import Reason, Refusal
+
+
+class Phase(StrEnum):
+    """Where an incident is on its road."""
+
+    OPEN = "open"
+    PROPOSED = "proposed"
+    ROLLING_BACK = "rolling_back"
+    VERIFYING = "verifying"
+    ESCALATED = "escalated"
+    RECOVERED = "recovered"
+    DISMISSED = "dismissed"
+    SUPERSEDED = "superseded"
+    CLOSED = "closed"
+
+    @property
+    def ended(self) -> bool:
+        """No phase follows this one."""
+        return self in _ENDS
+
+
+_ENDS = frozenset({Phase.RECOVERED, Phase.DISMISSED, Phase.SUPERSEDED, Phase.CLOSED})
+
+
+class Trigger(StrEnum):
+    """What moves an incident from one phase to the next."""
+
+    NO_CANDIDATE = "no_candidate"
+    SYMPTOM_GONE = "symptom_gone"
+    BLAMED = "blamed"
+    PROPOSABLE = "proposable"
+    REFUSED = "refused"
+    DEADLINE = "deadline"
+    NEWER_ROLLOUT = "newer_rollout"
+    MERGED = "merged"
+    GO = "go"
+    DECLINED = "declined"
+    CONVERGED = "converged"
+    FAILED = "failed"
+    NOT_RECOVERED = "not_recovered"
+    INCONCLUSIVE = "inconclusive"
+    CLOSED_BY_PERSON = "closed_by_person"
+
+
+PHASES: dict[tuple[Phase, Trigger], Phase] = {
+    (Phase.OPEN, Trigger.NO_CANDIDATE): Phase.DISMISSED,
+    (Phase.OPEN, Trigger.SYMPTOM_GONE): Phase.DISMISSED,
+    (Phase.OPEN, Trigger.MERGED): Phase.DISMISSED,
+    (Phase.OPEN, Trigger.BLAMED): Phase.PROPOSED,
+    (Phase.OPEN, Trigger.PROPOSABLE): Phase.PROPOSED,
+    (Phase.OPEN, Trigger.REFUSED): Phase.ESCALATED,
+    (Phase.OPEN, Trigger.DEADLINE): Phase.ESCALATED,
+    (Phase.OPEN, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
+    (Phase.PROPOSED, Trigger.GO): Phase.ROLLING_BACK,
+    (Phase.PROPOSED, Trigger.DECLINED): Phase.ESCALATED,
+    (Phase.PROPOSED, Trigger.DEADLINE): Phase.ESCALATED,
+    (Phase.PROPOSED, Trigger.REFUSED): Phase.ESCALATED,
+    (Phase.PROPOSED, Trigger.SYMPTOM_GONE): Phase.DISMISSED,
+    (Phase.PROPOSED, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
+    (Phase.ROLLING_BACK, Trigger.CONVERGED): Phase.VERIFYING,
+    (Phase.ROLLING_BACK, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
+    (Phase.ROLLING_BACK, Trigger.FAILED): Phase.ESCALATED,
+    (Phase.ROLLING_BACK, Trigger.DEADLINE): Phase.ESCALATED,
+    (Phase.VERIFYING, Trigger.SYMPTOM_GONE): Phase.RECOVERED,
+    (Phase.VERIFYING, Trigger.NOT_RECOVERED): Phase.ESCALATED,
+    (Phase.VERIFYING, Trigger.INCONCLUSIVE): Phase.ESCALATED,
+    (Phase.VERIFYING, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
+    (Phase.ESCALATED, Trigger.SYMPTOM_GONE): Phase.CLOSED,
+    (Phase.ESCALATED, Trigger.CLOSED_BY_PERSON): Phase.CLOSED,
+}
+
+
+class IllegalMoveError(Exception):
+    """A trigger that its phase does not know: a bug in `decide`, never an operating error."""
+
+
+def after(phase: Phase, trigger: Trigger) -> Phase:
+    """The phase that follows. Raises IllegalMoveError for a pair that is not in the table."""
+    try:
+        return PHASES[phase, trigger]
+    except KeyError:
+        raise IllegalMoveError(
+            f"{trigger} does not move an incident in phase {phase}"
+        ) from None
+
+
+class VerdictKind(StrEnum):
+    """The five answers."""
+
+    ROLL_BACK = "roll_back"
+    PROPOSE = "propose"
+    HOLD = "hold"
+    ESCALATE = "escalate"
+    DISMISS = "dismiss"
+
+
+class Tier(StrEnum):
+    """The strength of evidence: what it allows is DESIGN's table."""
+
+    START_FAILURE = "start_failure"
+    CONTRAST = "contrast"
+    BEFORE_AFTER = "before_after"
+    TIMING = "timing"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One piece of evidence: its number, the threshold beside it, its weight in the score, and a sentence."""
+
+    name: str
+    value: float
+    threshold: float
+    weight: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """How strongly one rollout is blamed: the terms, their sum, the strongest tier, and the vetoes that speak against it."""
+
+    workload: Workload
+    revision: Revision
+    replaced: Revision | None
+    score: float
+    tier: Tier
+    terms: tuple[Term, ...]
+    vetoes: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The pure answer. `target` is set for ROLL_BACK and PROPOSE; all refusals are kept, not only the strongest."""
+
+    kind: VerdictKind
+    reason: Reason
+    refusals: tuple[Refusal, ...] = ()
+    target: Revision | None = None
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageState:
+    """What PagerDuty was told: the key is fixed at the first page; `open` until a resolve is owed."""
+
+    key: str
+    urgent: bool
+    open: bool
+    count: int
+    last: PageKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadState:
+    """Where the announcements of an incident stand."""
+
+    channel: str | None = None
+    thread: str | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Anomalies of one symptom workload under one investigation; the unit of paging.
+
+    `symptom` is where it hurts, `scope` the workloads whose rollouts may be the cause, `suspect`/`blamed` the leading
+    candidate. `attempt` numbers measurements; `measurement` and `check` are those of the present attempt. `final` marks
+    the fresh look that precedes an action. `shown` are the refusals a person was asked about. The moments after `onset`
+    feed the histograms (alert to verdict to patch to converged to recovered).
+    """
+
+    id: IncidentId
+    symptom: Workload
+    scope: tuple[Workload, ...]
+    rung: Rung
+    opened_at: datetime
+    onset: datetime
+    onset_source: OnsetSource
+    severity: Severity
+    alerts: tuple[LocatedAlert, ...]
+    phase: Phase
+    phase_since: datetime
+    reason: Reason | None = None
+    deadline: datetime | None = None
+    next_measure_at: datetime | None = None
+    attempt: int = 0
+    measurement: Measurement | None = None
+    check: TargetCheck | None = None
+    final: bool = False
+    suspicions: tuple[Suspicion, ...] = ()
+    verdict: Verdict | None = None
+    verdict_at: datetime | None = None
+    suspect: Workload | None = None
+    blamed: Revision | None = None
+    replaced: Revision | None = None
+    target: Revision | None = None
+    countdown_until: datetime | None = None
+    shown: tuple[Reason, ...] = ()
+    approved_by: str | None = None
+    roll_back: ActionId | None = None
+    patched_at: datetime | None = None
+    patched_generation: int | None = None
+    converged_at: datetime | None = None
+    good_since: datetime | None = None
+    recovered_at: datetime | None = None
+    ended_by: str | None = None
+    predecessor: IncidentId | None = None
+    chain_started_at: datetime | None = None
+    merged_into: IncidentId | None = None
+    page: PageState | None = None
+    thread: ThreadState = ThreadState()

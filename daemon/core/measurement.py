@@ -1,0 +1,125 @@
+"""What was measured: samples per revision, peers, alert states, soak and target checks.
+
+Measuring is an Action; these values are its result and are journalled with the verdict that used them, so that `explain`
+can show every number later (DESIGN, "the road of one incident").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from daemon.core.model import AlertStatus, RevisionId, StartFailure, Workload
+
+
+class Health(StrEnum):
+    """Four-valued: bad, fine, cannot tell, could not measure. Only UNHEALTHY may ever lead to a rollback."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    INCONCLUSIVE = "inconclusive"
+    NO_DATA = "no_data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The signals of one group of pods at one moment.
+
+    `values` holds (signal name, value) for the signals that answered; a missing name means no data, never 0.
+    Traffic is in requests/s, ratios are 0..1, latencies in seconds.
+    """
+
+    at: datetime
+    values: tuple[tuple[str, float], ...]
+
+    def value(self, signal: str) -> float | None:
+        """The signal's value, None where it had no data."""
+        return next((value for name, value in self.values if name == signal), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another workload without a rollout in the window: how it did before the onset and now (common-cause veto)."""
+
+    workload: Workload
+    before: Sample | None
+    now: Sample | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertState:
+    """What Alertmanager's API says of one alert of the incident now; RESOLVED where it is not listed any more."""
+
+    fingerprint: str
+    status: AlertStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The result of one Measure action.
+
+    `new` and `old` are aligned samples of the pods of the blamed and the replaced revision, since the rollout began;
+    `before` samples the replaced revision before it, `yesterday` the workload a day earlier. `missing` names every source
+    that could not be read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of
+    unrelated workloads are not ready either.
+    """
+
+    at: datetime
+    new: tuple[Sample, ...] = ()
+    old: tuple[Sample, ...] = ()
+    before: tuple[Sample, ...] = ()
+    yesterday: tuple[Sample, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    alerts: tuple[AlertState, ...] = ()
+    start_failure: StartFailure | None = None
+    new_ready: int = 0
+    new_pods: int = 0
+    old_ready: int = 0
+    restarts: int = 0
+    failed_nodes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """A ConfigMap that the target references, and when it last changed."""
+
+    name: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetCheck:
+    """Whether a revision could be rolled back to right now (DESIGN: re-checked at rollback time).
+
+    `exists`: its history object is there. `missing`: referenced objects that are gone. `unchecked`: references that our
+    role may not read (Secrets). `dry_run_error`: what the API server said of a server-side dry run, None when accepted.
+    """
+
+    revision: RevisionId
+    exists: bool
+    missing: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    configs: tuple[ConfigChange, ...] = ()
+    dry_run_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakMeasurement:
+    """Health of the only serving revision over `since`..`until`, in time added up per kind of sample.
+
+    `healthy`: available, no restarts, signals measured and healthy with enough traffic. `quiet`: the same with too little
+    traffic or no signals to judge. `inconclusive` pauses the clock. `unhealthy_at` is the latest unhealthy moment: it
+    resets the clock, and only what came after it (already the only thing in `healthy` and `quiet`) counts.
+    """
+
+    since: datetime
+    until: datetime
+    healthy: timedelta
+    quiet: timedelta
+    inconclusive: timedelta
+    unhealthy_at: datetime | None = None
+    because: str = ""
+    baseline: tuple[tuple[str, float], ...] = ()
+    missing: tuple[str, ...] = ()

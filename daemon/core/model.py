@@ -1,0 +1,280 @@
+"""The things Lastgood talks about: workloads, revisions, rollouts, alerts.
+
+All are frozen values. A Revision is identified by the hash of its raw pod template, never by its number: numbers move on
+every undo (protocols: the deployment controller bumps the annotation of a reused ReplicaSet to max+1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+RevisionId = NewType("RevisionId", str)
+IncidentId = NewType("IncidentId", str)
+ActionId = NewType("ActionId", str)
+WorkloadKey = NewType("WorkloadKey", str)
+
+
+class Mode(StrEnum):
+    """What Lastgood may do for a workload; ordered from the most careful to the boldest."""
+
+    OBSERVE = "observe"
+    APPROVE = "approve"
+    AUTO = "auto"
+
+    def capped_by(self, other: Mode | None) -> Mode:
+        """The more careful of the two: an annotation may lower a mode, never raise it (DESIGN)."""
+        order = list(Mode)
+        return (
+            self if other is None or order.index(self) <= order.index(other) else other
+        )
+
+
+class Severity(StrEnum):
+    """How loud an incident may be; the route of each is configured."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    LOW = "low"
+
+
+class AlertStatus(StrEnum):
+    """What is known of an alert. Suppressed (silenced, inhibited) counts as neither firing nor gone."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What can be rolled back: namespace, kind and name of a Kubernetes object."""
+
+    namespace: str
+    kind: str
+    name: str
+
+    @property
+    def key(self) -> WorkloadKey:
+        """`namespace/Kind/name`, the key used in state, journal and messages."""
+        return WorkloadKey(f"{self.namespace}/{self.kind}/{self.name}")
+
+    @property
+    def short(self) -> str:
+        """`namespace/name`, what people type on the command line."""
+        return f"{self.namespace}/{self.name}"
+
+    def __str__(self) -> str:
+        return self.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One pod template of a workload.
+
+    `id` is the hash of the raw template without `pod-template-hash`; `content` is the same hash also without restart
+    annotations, so that a plain restart can be told from a change. The rest are attributes that may move or be unknown.
+    """
+
+    id: RevisionId
+    content: str
+    number: int | None = None
+    replica_set: str | None = None
+    uid: str | None = None
+    images: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    change_cause: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How people are told of it: the images' last parts, or the start of the hash."""
+        tags = ", ".join(image.rsplit("/", 1)[-1] for image in self.images)
+        return f"{tags} ({self.id[:8]})" if tags else self.id[:8]
+
+
+class OwnerKind(StrEnum):
+    """Who else writes the object and would overwrite a rollback, or be surprised by it."""
+
+    ARGO_CD = "argocd"
+    FLUX = "flux"
+    HELM = "helm"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The manager of a workload, found from labels, annotations, managedFields and ownerReferences (protocols §2.7)."""
+
+    kind: OwnerKind
+    name: str
+
+
+class StartFailureKind(StrEnum):
+    """How pods fail to start. Image pulls, quota and scheduling are infrastructure and never listed here (DESIGN)."""
+
+    CRASH = "crash"
+    OOM = "oom"
+    NEVER_READY = "never_ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFailure:
+    """The pods of the new revision cannot start. `since` is when the first of them was seen to fail."""
+
+    kind: StartFailureKind
+    pods: tuple[str, ...]
+    restarts: int
+    since: datetime
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionPods:
+    """Names of the pods that ran a revision, and how many of them are ready now."""
+
+    revision: RevisionId
+    names: tuple[str, ...]
+    ready: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadView:
+    """What the cluster shows of one workload at one moment; sent whenever something in it changes.
+
+    Level-triggered on purpose: after a relist or a restart one view per workload says everything, no delta can be lost.
+    `started_at` is when the current template became current; `available_since` since when at least
+    desired - maxUnavailable of the current revision's pods have been ready without a break (None: not now).
+    `converged` is `kubectl rollout status`' "successfully rolled out" (protocols §2.3).
+    """
+
+    workload: Workload
+    uid: str
+    generation: int
+    current: Revision
+    history: tuple[Revision, ...]
+    pods: tuple[RevisionPods, ...]
+    desired: int
+    converged: bool
+    started_at: datetime
+    available_since: datetime | None = None
+    stuck: bool = False
+    paused: bool = False
+    start_failure: StartFailure | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    mode: Mode | None = None
+    mode_invalid: str | None = None
+    namespace_paused: bool = False
+    owner: Owner | None = None
+    changed_by: str | None = None
+    action_id: ActionId | None = None
+    irreversible: bool = False
+    gone: bool = False
+
+    @property
+    def serving(self) -> tuple[RevisionId, ...]:
+        """The revisions that have at least one ready pod."""
+        return tuple(pods.revision for pods in self.pods if pods.ready > 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """The move of a workload from one revision to another.
+
+    `ours` is the action that caused it when we did; `pods` are the names seen per revision, kept so that the overlap of
+    both revisions can be read back from Prometheus after the old pods are gone.
+    """
+
+    workload: Workload
+    replaced: Revision | None
+    revision: Revision
+    started_at: datetime
+    seen_at: datetime
+    completed_at: datetime | None = None
+    ours: ActionId | None = None
+    changed_by: str | None = None
+    irreversible: bool = False
+    start_failure: StartFailure | None = None
+    pods: tuple[RevisionPods, ...] = ()
+
+    @property
+    def restart_only(self) -> bool:
+        """True when nothing but a restart annotation changed and no other image is running because of it."""
+        old = self.replaced
+        if old is None or old.content != self.revision.content:
+            return False
+        return (
+            not old.digests
+            or not self.revision.digests
+            or set(old.digests) == set(self.revision.digests)
+        )
+
+    def names_of(self, revision: RevisionId) -> tuple[str, ...]:
+        """The pods seen to run `revision` during this rollout."""
+        return next((pods.names for pods in self.pods if pods.revision == revision), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One alert as Alertmanager knows it.
+
+    `fingerprint` hashes the labels only; `starts_at` is when it began to *fire*, after the rule's `for` (protocols §1.1).
+    """
+
+    fingerprint: str
+    status: AlertStatus
+    labels: tuple[tuple[str, str], ...]
+    annotations: tuple[tuple[str, str], ...] = ()
+    starts_at: datetime
+    generator_url: str = ""
+
+    def label(self, name: str) -> str | None:
+        """The value of a label, None where the alert has none of that name."""
+        return next((value for key, value in self.labels if key == name), None)
+
+    @property
+    def name(self) -> str:
+        """The `alertname`, or the fingerprint of an alert without one."""
+        return self.label("alertname") or self.fingerprint
+
+
+class Rung(StrEnum):
+    """By which rung of DESIGN's ladder an alert was mapped to workloads."""
+
+    EXPLICIT = "explicit"
+    POD = "pod"
+    CONTROLLER = "controller"
+    SERVICE = "service"
+    LABEL = "label"
+    NAMESPACE = "namespace"
+    NONE = "none"
+
+
+class OnsetSource(StrEnum):
+    """Where the onset of an anomaly comes from; only the first two are known, an assumed one holds rather than decides."""
+
+    FOR_STATE = "alerts_for_state"
+    RULE = "rule_duration"
+    ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """To which workloads an alert belongs, by which rung, and when its anomaly began."""
+
+    workloads: tuple[Workload, ...]
+    rung: Rung
+    tried: tuple[str, ...]
+    onset: datetime
+    onset_source: OnsetSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedAlert:
+    """An alert with the place and time of its anomaly."""
+
+    alert: Alert
+    location: Location
+    gone_since: datetime | None = None

@@ -1,0 +1,185 @@
+"""The limits within which Lastgood may act; every number of DESIGN's defaults, with its unit.
+
+Plain frozen dataclasses: the configuration layer fills and validates them, the core only reads them. A replay never needs
+a policy, so changing it cannot rewrite history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from daemon.core.model import Mode, Severity, Workload
+
+MINUTE = timedelta(minutes=1)
+
+
+class SignalKind(StrEnum):
+    """How a signal's numbers are to be read; decides which row of DESIGN's table of thresholds applies."""
+
+    TRAFFIC = "traffic"
+    ERROR_RATIO = "error_ratio"
+    LATENCY_P95 = "latency_p95"
+    LATENCY_P99 = "latency_p99"
+    CPU = "cpu"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalRule:
+    """One signal: a PromQL template and, where the user wants other ones, its thresholds.
+
+    `$namespace` and `$pods` (a regular expression, escaped) and `$window` are filled in per revision. Units: requests/s,
+    ratios 0..1, seconds. `healthy_below` and `trigger_above` override the table's absolute numbers.
+    """
+
+    name: str
+    kind: SignalKind
+    query: str
+    healthy_below: float | None = None
+    trigger_above: float | None = None
+
+
+_SELECTOR = 'namespace="$namespace",pod=~"$pods"'
+_TOTAL = f"sum(rate(http_requests_total{{{_SELECTOR}}}[$window]))"
+_BUCKETS = (
+    f"sum by (le) (rate(http_request_duration_seconds_bucket{{{_SELECTOR}}}[$window]))"
+)
+
+# `code` and `status` are the two label names in common use; without any failed request neither series exists, and then
+# traffic times 0 says "no errors" while no traffic at all still says "no data".
+_ERRORS = (
+    f'(sum(rate(http_requests_total{{{_SELECTOR},code=~"5.."}}[$window]))'
+    f' or sum(rate(http_requests_total{{{_SELECTOR},status=~"5.."}}[$window]))'
+    f" or {_TOTAL} * 0) / ({_TOTAL} > 0)"
+)
+
+DEFAULT_SIGNALS = (
+    SignalRule(name="traffic", kind=SignalKind.TRAFFIC, query=_TOTAL),
+    SignalRule(name="error_ratio", kind=SignalKind.ERROR_RATIO, query=_ERRORS),
+    SignalRule(
+        name="latency_p95",
+        kind=SignalKind.LATENCY_P95,
+        query=f"histogram_quantile(0.95, {_BUCKETS})",
+    ),
+    SignalRule(
+        name="latency_p99",
+        kind=SignalKind.LATENCY_P99,
+        query=f"histogram_quantile(0.99, {_BUCKETS})",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeRule:
+    """Which workloads get which mode; empty selectors match everything, `*` in a name matches any run of characters."""
+
+    mode: Mode
+    namespaces: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertMapping:
+    """An explicit answer to "which workload does this alert belong to": all of `labels` must equal the alert's."""
+
+    labels: tuple[tuple[str, str], ...]
+    workload: Workload
+
+
+class Paging(StrEnum):
+    """BESIDE: a page from Lastgood is about a rollout. INSTEAD: every critical alert pages, whatever the verdict."""
+
+    BESIDE = "beside"
+    INSTEAD = "instead"
+
+
+class Route(StrEnum):
+    """Where an incident of some severity is told."""
+
+    PAGE = "page"
+    ANNOUNCE = "announce"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """The routes of each severity; what is in neither list only shows in the metrics."""
+
+    critical: tuple[Route, ...] = (Route.PAGE, Route.ANNOUNCE)
+    high: tuple[Route, ...] = (Route.ANNOUNCE,)
+    low: tuple[Route, ...] = ()
+
+    def of(self, severity: Severity) -> tuple[Route, ...]:
+        """The routes of `severity`."""
+        return {
+            Severity.CRITICAL: self.critical,
+            Severity.HIGH: self.high,
+            Severity.LOW: self.low,
+        }[severity]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Every limit of a decision. Durations are timedeltas, ratios 0..1, rates per second."""
+
+    cluster: str
+
+    default_mode: Mode = Mode.OBSERVE
+    modes: tuple[ModeRule, ...] = ()
+    mappings: tuple[AlertMapping, ...] = ()
+    signals: tuple[SignalRule, ...] = DEFAULT_SIGNALS
+
+    soak: timedelta = 15 * MINUTE
+    soak_low_traffic: timedelta = timedelta(hours=24)
+    proof_age_max: timedelta = timedelta(days=14)
+
+    blame_window: timedelta = 30 * MINUTE
+    too_old: timedelta = timedelta(hours=2)
+    assumed_for: timedelta = 2 * MINUTE
+    blame_threshold: float = 0.3
+    blame_margin: float = 0.2
+    act_without_control: bool = False
+
+    decide_deadline: timedelta = 10 * MINUTE
+    approve_deadline: timedelta = 15 * MINUTE
+    converge_deadline: timedelta = 10 * MINUTE
+    verify_deadline: timedelta = 15 * MINUTE
+    hold: timedelta = 2 * MINUTE
+    countdown: timedelta = timedelta(seconds=30)
+
+    sample_interval: timedelta = timedelta(seconds=30)
+    signal_window: timedelta = MINUTE
+    persistence_bad: int = 2
+    persistence_of: int = 5
+    latency_warm_up: timedelta = timedelta(seconds=60)
+    min_traffic_rate: float = 1.0
+    min_requests: int = 50
+
+    restarts_max: int = 5
+    restarts_window: timedelta = 5 * MINUTE
+
+    rollbacks_per_namespace_hour: int = 3
+    rollbacks_per_cluster_hour: int = 10
+
+    paging: Paging = Paging.BESIDE
+    routes: Routes = field(default_factory=Routes)
+    severity_label: str = "severity"
+    severities: tuple[tuple[str, Severity], ...] = (
+        ("critical", Severity.CRITICAL),
+        ("page", Severity.CRITICAL),
+        ("high", Severity.HIGH),
+        ("error", Severity.HIGH),
+        ("warning", Severity.HIGH),
+    )
+    own_workload: str | None = None
+
+    @property
+    def latency_p95_kinds(self) -> frozenset[SignalKind]:
+        """The kinds whose first `latency_warm_up` after a pod's start is left out."""
+        return frozenset({SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
+
+    def severity_of(self, label: str | None) -> Severity:
+        """The severity that the alert's severity label means; unknown ones are LOW (metrics only)."""
+        return dict(self.severities).get((label or "").lower(), Severity.LOW)

@@ -1,0 +1,128 @@
+"""The small protocols between the runtime and the handlers: neither side knows the other, both know these.
+
+`daemon.app` is the only place that puts an implementation behind a port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar, runtime_checkable
+
+from daemon.core.actions import Action, Outcome
+from daemon.core.events import AlertsReported, Command, Event
+from daemon.core.facts import Fact
+from daemon.core.state import State
+
+ActionT = TypeVar("ActionT", bound=Action, contravariant=True)
+
+Journalled = AlertsReported | Command
+"""The events that pass the intake table: what an outside sender was promised is on disk."""
+
+
+class JournalUnavailableError(Exception):
+    """The journal cannot write now (disk full, locked, lost). Nothing was accepted; the sender must try again."""
+
+
+class InboxFullError(Exception):
+    """More accepted events wait than the inbox may hold. Nothing was accepted; the sender must try again."""
+
+
+class Clock(Protocol):
+    """The only source of wall-clock time."""
+
+    def now(self) -> datetime:
+        """The present moment, aware, in UTC."""
+        ...
+
+
+class Intake(Protocol):
+    """Where inbound handlers put what somebody was promised."""
+
+    async def accept(self, event: Journalled) -> None:
+        """Return once the event is on disk. Raises JournalUnavailableError or InboxFullError, and then keeps nothing."""
+        ...
+
+
+class Inbox(Protocol):
+    """Where handlers put what can be had again by looking (cluster views); never blocks, never refuses."""
+
+    def put(self, event: Event) -> None:
+        """Queue the event. A newer view of the same workload replaces one that still waits."""
+        ...
+
+
+@runtime_checkable
+class Runner(Protocol[ActionT]):
+    """Carries out one kind of action. Both methods answer with an Outcome and raise only handlers.faults faults.
+
+    A transient fault is retried by the dispatcher until the action's deadline, a permanent one becomes FAILED.
+    """
+
+    async def run(self, action: ActionT) -> Outcome:
+        """Carry it out."""
+        ...
+
+    async def probe(self, action: ActionT) -> Outcome | None:
+        """Ask the world what became of it after a crash; None where it certainly did not happen (so it may be run)."""
+        ...
+
+
+class Journal(Protocol):
+    """Intake and facts on disk. Every method returns after its transaction is durable."""
+
+    async def accept(self, events: Sequence[Journalled], at: datetime) -> Sequence[int]:
+        """Append to intake; the sequence numbers. Raises JournalUnavailableError."""
+        ...
+
+    async def unread(self, after: int, limit: int) -> Sequence[tuple[int, Journalled]]:
+        """Accepted events with a sequence number above `after`, in order."""
+        ...
+
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
+        """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
+        ...
+
+    async def load(self) -> tuple[State, int, datetime | None]:
+        """Fold of the newest snapshot and the facts after it; the cursor; when the journal was last written."""
+        ...
+
+    def history(
+        self, *, incident: str | None = None, limit: int = 1000
+    ) -> AsyncIterator[tuple[datetime, Fact]]:
+        """Facts, oldest first, at most the newest `limit`; of one incident where given. For `explain`."""
+        ...
+
+    async def compact(self, state: State, cursor: int, at: datetime) -> None:
+        """Store a snapshot of the state and drop what it makes superfluous. Raises JournalUnavailableError."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is being written and close the file."""
+        ...
+
+
+class Telemetry(Protocol):
+    """What handlers report about themselves; implemented by the runtime's metrics."""
+
+    def intake(self, source: str, result: str) -> None:
+        """Count an intake attempt: result is accepted, malformed, unauthorized, too_large, unavailable or full."""
+        ...
+
+    def contact(self, part: str, ok: bool) -> None:
+        """An outside part (`alertmanager`, `prometheus`, `kubernetes`) answered, or could not be reached."""
+        ...
+
+
+class Reader(Protocol):
+    """Read access for the command line and health endpoints."""
+
+    @property
+    def state(self) -> State:
+        """The present state: a value, safe to read at any time."""
+        ...
+
+    @property
+    def ready(self) -> str | None:
+        """None when ready; else the one reason why not."""
+        ...
