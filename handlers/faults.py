@@ -62,7 +62,7 @@ class Fault(Exception):
         return f"{type(self).__name__}({self.kind.value}, status={self.status}, {self.reason!r})"
 
 
-class Transient(Fault):  # noqa: N818 - one of the two fault kinds, not an error class
+class Transient(Fault):
     """May pass by itself. `retry_after` is the least number of seconds the peer asked us to wait, None if it did not."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Transient(Fault):  # noqa: N818 - one of the two fault kinds, not an error
         super().__init__(reason, kind, status=status, code=code, causes=causes)
 
 
-class Permanent(Fault):  # noqa: N818 - one of the two fault kinds, not an error class
+class Permanent(Fault):
     """The same request will fail again: it, the credentials or the world must change first."""
 
 
