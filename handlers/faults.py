@@ -193,6 +193,6 @@ def _tls_reason(exc: Exception) -> str:
         inner = exc.certificate_error
     elif isinstance(exc, aiohttp.ClientConnectorError):
         inner = exc.os_error
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return inner.verify_message
-    return (inner.reason if isinstance(inner, ssl.SSLError) else None) or type(inner).__name__
+    # OpenSSL sets these words; an exception made by anyone else lacks them.
+    word = getattr(inner, "verify_message", None) or getattr(inner, "reason", None)
+    return word if isinstance(word, str) else type(inner).__name__
