@@ -52,9 +52,7 @@ class ScriptedApi:
         """Note the request and answer with the next line of the script."""
         now = asyncio.get_running_loop().time()
         body = await request.read()
-        self.asked.append(
-            Asked(now, request.method, request.path, dict(request.query), dict(request.headers), body)
-        )
+        self.asked.append(Asked(now, request.method, request.path, dict(request.query), dict(request.headers), body))
         if request.method != "GET" or request.path != PODS:
             queue = self.others
         else:
