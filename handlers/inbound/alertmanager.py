@@ -1,0 +1,141 @@
+"""Alertmanager's webhook, payload version 4: POST /api/v1/alertmanager.
+
+A 2xx promises that the alerts are on disk, so it is sent after `Intake.accept` and never before. Alertmanager repeats
+after 5xx and drops after 4xx: therefore 503 when we cannot keep it, 400 only for nonsense, never 429 (protocols §1.2).
+Each payload lists all alerts of its group (level-triggered); the core de-duplicates over payloads and peers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from daemon.core.events import AlertSource, AlertsReported
+from daemon.core.model import Alert, AlertStatus
+from daemon.ports import Clock, InboxFullError, Intake, JournalUnavailableError, Telemetry
+from handlers.alerts import MalformedError, alert_of, distinct, kind_of, object_of, parse_json
+from handlers.auth import Authenticator
+from handlers.server import BodyRefusedError, line, read_body
+
+PATH = "/api/v1/alertmanager"
+SOURCE = "alertmanager"
+
+ALERTS_MAX = 10_000
+"""Most alerts in one payload. A larger group says nothing that its first 10,000 do not; `max_alerts` cuts it."""
+
+_STATUSES = {"firing": AlertStatus.FIRING, "resolved": AlertStatus.RESOLVED}
+_REFUSED = {400: "malformed", 413: "too_large", 503: "unavailable"}
+
+_log = structlog.get_logger(__name__)
+
+
+class AlertmanagerWebhook:
+    """Answers the webhook. Without `auth` everybody may send.
+
+    `on_accepted` is called when something is on disk, `on_truncated` when a payload was cut: for the poll of the API.
+    """
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        clock: Clock,
+        telemetry: Telemetry,
+        auth: Authenticator | None,
+        on_accepted: Callable[[], None],
+        on_truncated: Callable[[], None],
+    ) -> None:
+        self._intake = intake
+        self._clock = clock
+        self._telemetry = telemetry
+        self._auth = auth
+        self._on_accepted = on_accepted
+        self._on_truncated = on_truncated
+
+    def routes(self) -> list[web.RouteDef]:
+        """The route, with and without a slash at its end."""
+        return [web.post(PATH, self.receive), web.post(f"{PATH}/", self.receive)]
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Take one payload: 200 once it is on disk; 400, 401, 413 or 503 with one line that says why not."""
+        # Before the body: a stranger shall not cost us 16 MiB.
+        if self._auth is not None and self._auth.who(request.headers) is None:
+            return self._unauthorized(self._auth)
+        try:
+            alerts, truncated = alerts_of(await read_body(request))
+            await self._accept(alerts)
+        except BodyRefusedError as exc:
+            return self._refuse(exc.status, _REFUSED[exc.status], str(exc))
+        except MalformedError as exc:
+            return self._refuse(400, "malformed", str(exc))
+        except JournalUnavailableError:
+            return self._refuse(503, "unavailable", "the journal cannot write now, try again")
+        except InboxFullError:
+            return self._refuse(503, "full", "the inbox is full, try again")
+        self._telemetry.intake(SOURCE, "accepted")
+        if truncated:
+            self._notice_truncated(truncated)
+        return line(200, "accepted")
+
+    async def _accept(self, alerts: tuple[Alert, ...]) -> None:
+        if alerts:
+            await self._intake.accept(AlertsReported(at=self._clock.now(), source=AlertSource.WEBHOOK, alerts=alerts))
+            self._on_accepted()
+
+    def _notice_truncated(self, truncated: int) -> None:
+        """Some alerts were left out of the payload (`max_alerts`): only the API tells which."""
+        self._telemetry.intake(SOURCE, "truncated")
+        _log.warning("webhook_truncated", left_out=truncated, remedy="set max_alerts: 0 in the webhook_config")
+        self._on_truncated()
+
+    def _unauthorized(self, auth: Authenticator) -> web.Response:
+        answer = self._refuse(401, "unauthorized", "no credentials that are known here")
+        answer.headers.extend(auth.challenge())
+        return answer
+
+    def _refuse(self, status: int, result: str, reason: str) -> web.Response:
+        self._telemetry.intake(SOURCE, result)
+        _log.warning("webhook_refused", status=status, result=result, reason=reason)
+        return line(status, reason)
+
+
+def alerts_of(body: bytes) -> tuple[tuple[Alert, ...], int]:
+    """The alerts of a webhook payload, and how many Alertmanager left out of it. Raises MalformedError.
+
+    Only the fields that are needed are read: every release so far added some and changed none (protocols §1.1).
+    """
+    payload = object_of(parse_json(body, "body"), "body")
+    version = payload.get("version")
+    if version != "4":
+        raise MalformedError("version", _version_problem(version))
+    entries = payload.get("alerts")
+    if not isinstance(entries, list):
+        raise MalformedError("alerts", "is missing" if entries is None else f"must be an array, is {kind_of(entries)}")
+    if len(entries) > ALERTS_MAX:
+        raise MalformedError("alerts", f"has {len(entries)} entries, at most {ALERTS_MAX} are taken: set max_alerts")
+    alerts = distinct(_alert(entry, f"alerts[{index}]") for index, entry in enumerate(entries))
+    return alerts, _truncated(payload.get("truncatedAlerts"))
+
+
+def _version_problem(version: object) -> str:
+    if version is None:
+        return 'is missing, only "4" is understood (is this Alertmanager\'s own payload?)'
+    shown = f"{version[:20]!a}" if isinstance(version, str) else kind_of(version)
+    return f'must be "4" (a string), is {shown}'
+
+
+def _alert(entry: object, path: str) -> Alert:
+    status = object_of(entry, path).get("status")
+    if not isinstance(status, str) or status not in _STATUSES:
+        raise MalformedError(f"{path}.status", 'must be "firing" or "resolved"')
+    return alert_of(entry, path, _STATUSES[status])
+
+
+def _truncated(raw: object) -> int:
+    if raw is None:
+        return 0
+    if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
+        raise MalformedError("truncatedAlerts", "must be a whole number, 0 or more")
+    return raw
