@@ -45,8 +45,8 @@ class MeasurePurpose(StrEnum):
 class Measure:
     """Measure a workload's revisions since `since`, its peers, and the states of the incident's alerts.
 
-    For BLAME `new` is the revision under suspicion and `old` the one it replaced; for RECOVERY `new` is what should be
-    serving well now and `old` is None. Pod names known from the journal are given; the handler adds those it sees now.
+    For BLAME `new` is the revision under suspicion and `old` the one it replaced; for RECOVERY `new` is what serves now and
+    `old` only gives the baseline of the time before `rollout_started_at` (Measurement.before). Pod names known from the journal are given; the handler adds those it sees now.
     """
 
     id: ActionId
@@ -60,6 +60,7 @@ class Measure:
     old: Revision | None
     old_pods: tuple[str, ...]
     since: datetime
+    rollout_started_at: datetime
     onset: datetime
     alerts: tuple[Alert, ...]
     kind: Literal["measure"] = "measure"
@@ -229,9 +230,7 @@ class Paged:
     kind: Literal["paged"] = "paged"
 
 
-Result = (
-    RolledBack | Superseded | Located | Measured | Checked | Soaked | Announced | Paged
-)
+Result = RolledBack | Superseded | Located | Measured | Checked | Soaked | Announced | Paged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

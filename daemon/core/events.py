@@ -141,6 +141,4 @@ class ReleaseAsked:
 
 
 Command = Approved | Declined | Closed | PauseAsked | ResumeAsked | ReleaseAsked
-Event = (
-    AlertsReported | WorkloadSeen | ActionFinished | DeadlinePassed | Started | Command
-)
+Event = AlertsReported | WorkloadSeen | ActionFinished | DeadlinePassed | Started | Command

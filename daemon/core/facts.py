@@ -24,6 +24,7 @@ from daemon.core.model import (
     Revision,
     Rollout,
     Severity,
+    Workload,
     WorkloadKey,
     WorkloadView,
 )
@@ -109,6 +110,16 @@ class MeasureBegan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementKept:
+    """A measurement came in while the target check of the same attempt is still out."""
+
+    at: datetime
+    incident: IncidentId
+    measurement: Measurement
+    kind: Literal["measurement_kept"] = "measurement_kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetChecked:
     """Whether the target could be deployed now."""
 
@@ -149,6 +160,7 @@ class Proposed:
 
     at: datetime
     incident: IncidentId
+    workload: Workload
     blamed: Revision
     replaced: Revision | None
     target: Revision
@@ -209,9 +221,7 @@ class LedgerWritten:
     at: datetime
     workload: WorkloadKey
     entry: LedgerEntry
-    what: Literal[
-        "serving", "counted", "verified", "withdrawn", "quarantined", "released"
-    ]
+    what: Literal["serving", "counted", "verified", "withdrawn", "quarantined", "released"]
     because: str = ""
     kind: Literal["ledger_written"] = "ledger_written"
 
@@ -268,6 +278,7 @@ Fact = (
     | IncidentOpened
     | AlertJoined
     | MeasureBegan
+    | MeasurementKept
     | TargetChecked
     | Judged
     | RecoveryMeasured

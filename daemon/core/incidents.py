@@ -104,9 +104,7 @@ def after(phase: Phase, trigger: Trigger) -> Phase:
     try:
         return PHASES[phase, trigger]
     except KeyError:
-        raise IllegalMoveError(
-            f"{trigger} does not move an incident in phase {phase}"
-        ) from None
+        raise IllegalMoveError(f"{trigger} does not move an incident in phase {phase}") from None
 
 
 class VerdictKind(StrEnum):
@@ -155,11 +153,16 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The pure answer. `target` is set for ROLL_BACK and PROPOSE; all refusals are kept, not only the strongest."""
+    """The pure answer; all refusals are kept, not only the strongest.
+
+    `blames`: the leading suspicion clears the threshold and nothing exculpates it. `target` is the revision that would be
+    rolled back to, `rejected` why each other candidate is none.
+    """
 
     kind: VerdictKind
     reason: Reason
     refusals: tuple[Refusal, ...] = ()
+    blames: bool = False
     target: Revision | None = None
     rejected: tuple[str, ...] = ()
 
@@ -189,7 +192,7 @@ class Incident:
     """Anomalies of one symptom workload under one investigation; the unit of paging.
 
     `symptom` is where it hurts, `scope` the workloads whose rollouts may be the cause, `suspect`/`blamed` the leading
-    candidate. `attempt` numbers measurements; `measurement` and `check` are those of the present attempt. `final` marks
+    candidate, `rollout_started_at` when its rollout began. `attempt` numbers measurements; `measurement` and `check` are those of the present attempt. `final` marks
     the fresh look that precedes an action. `shown` are the refusals a person was asked about. The moments after `onset`
     feed the histograms (alert to verdict to patch to converged to recovered).
     """
@@ -219,6 +222,7 @@ class Incident:
     blamed: Revision | None = None
     replaced: Revision | None = None
     target: Revision | None = None
+    rollout_started_at: datetime | None = None
     countdown_until: datetime | None = None
     shown: tuple[Reason, ...] = ()
     approved_by: str | None = None

@@ -96,23 +96,17 @@ def counted(entry: LedgerEntry, soak: SoakMeasurement) -> LedgerEntry:
         since=since,
         checked_until=soak.until,
         checks=entry.checks + 1,
-        healthy_at=soak.until
-        if healthy and not soak.inconclusive
-        else entry.healthy_at,
+        healthy_at=soak.until if healthy and not soak.inconclusive else entry.healthy_at,
         because=soak.because,
         baseline=soak.baseline or entry.baseline,
     )
 
 
-def proof_of(
-    entry: LedgerEntry, policy: Policy, now: datetime, *, backwards: bool
-) -> Proof | None:
+def proof_of(entry: LedgerEntry, policy: Policy, now: datetime, *, backwards: bool) -> Proof | None:
     """The proof that the entry's clocks amount to, None while they do not suffice."""
     since = entry.since or now
     if entry.soaked >= policy.soak:
-        sentence = (
-            f"{_short(entry.soaked)} healthy under traffic as the only serving revision"
-        )
+        sentence = f"{_short(entry.soaked)} healthy under traffic as the only serving revision"
         return Proof(
             kind=ProofKind.TRAFFIC,
             verified_at=now,
@@ -146,9 +140,7 @@ def next_check(entry: LedgerEntry, policy: Policy, now: datetime) -> datetime:
     age = now - entry.proof.verified_at
     if age < timedelta(hours=2):
         return now + max(policy.soak, policy.sample_interval)
-    return now + (
-        timedelta(hours=2) if age < timedelta(hours=24) else timedelta(hours=24)
-    )
+    return now + (timedelta(hours=2) if age < timedelta(hours=24) else timedelta(hours=24))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,11 +160,7 @@ def choose_target(
     policy: Policy,
 ) -> TargetChoice:
     """The replaced revision if verified; else the newest verified one further back, with what was skipped (DESIGN)."""
-    older = [
-        revision
-        for revision in history
-        if replaced is None or revision.id != replaced.id
-    ]
+    older = [revision for revision in history if replaced is None or revision.id != replaced.id]
     older.sort(key=lambda revision: revision.number or 0, reverse=True)
     walk = ([replaced] if replaced is not None else []) + older
     skipped: list[Revision] = []
@@ -182,14 +170,8 @@ def choose_target(
             continue
         entry = ledger.get(revision.id)
         if entry is not None and entry.verified:
-            return TargetChoice(
-                target=entry, skipped=tuple(skipped), rejected=tuple(rejected)
-            )
-        why = (
-            entry.why_not(policy)
-            if entry is not None
-            else "never seen serving, so nothing is proven"
-        )
+            return TargetChoice(target=entry, skipped=tuple(skipped), rejected=tuple(rejected))
+        why = entry.why_not(policy) if entry is not None else "never seen serving, so nothing is proven"
         skipped.append(revision)
         rejected.append(f"{revision.label}: {why}")
     return TargetChoice(target=None, skipped=(), rejected=tuple(rejected))

@@ -27,9 +27,7 @@ class Mode(StrEnum):
     def capped_by(self, other: Mode | None) -> Mode:
         """The more careful of the two: an annotation may lower a mode, never raise it (DESIGN)."""
         order = list(Mode)
-        return (
-            self if other is None or order.index(self) <= order.index(other) else other
-        )
+        return self if other is None or order.index(self) <= order.index(other) else other
 
 
 class Severity(StrEnum):
@@ -205,11 +203,7 @@ class Rollout:
         old = self.replaced
         if old is None or old.content != self.revision.content:
             return False
-        return (
-            not old.digests
-            or not self.revision.digests
-            or set(old.digests) == set(self.revision.digests)
-        )
+        return not old.digests or not self.revision.digests or set(old.digests) == set(self.revision.digests)
 
     def names_of(self, revision: RevisionId) -> tuple[str, ...]:
         """The pods seen to run `revision` during this rollout."""

@@ -43,9 +43,7 @@ class SignalRule:
 
 _SELECTOR = 'namespace="$namespace",pod=~"$pods"'
 _TOTAL = f"sum(rate(http_requests_total{{{_SELECTOR}}}[$window]))"
-_BUCKETS = (
-    f"sum by (le) (rate(http_request_duration_seconds_bucket{{{_SELECTOR}}}[$window]))"
-)
+_BUCKETS = f"sum by (le) (rate(http_request_duration_seconds_bucket{{{_SELECTOR}}}[$window]))"
 
 # `code` and `status` are the two label names in common use; without any failed request neither series exists, and then
 # traffic times 0 says "no errors" while no traffic at all still says "no data".
@@ -176,7 +174,7 @@ class Policy:
     own_workload: str | None = None
 
     @property
-    def latency_p95_kinds(self) -> frozenset[SignalKind]:
+    def latency_kinds(self) -> frozenset[SignalKind]:
         """The kinds whose first `latency_warm_up` after a pod's start is left out."""
         return frozenset({SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
 

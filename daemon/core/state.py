@@ -1,4 +1,4 @@
-"""State is the fold of facts, and nothing else: `State = reduce(evolve, facts)`.
+"""State is the fold of facts, and nothing else: `State = reduce(evolve, facts)` (evolve is in `evolution.py`).
 
 No clock and no policy here: a replay gives the same state under any policy. What is owed (`due`) and when something is
 next to be looked at (`next_deadline`) are read off the state.
@@ -6,19 +6,19 @@ next to be looked at (`next_deadline`) are read off the state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from daemon.core.actions import Action
+from daemon.core.actions import Action, Announce, Page
 from daemon.core.incidents import Incident
 from daemon.core.ledger import LedgerEntry
 from daemon.core.model import (
-    ActionId,
     Alert,
     IncidentId,
     Location,
     Rollout,
+    Workload,
     WorkloadKey,
     WorkloadView,
 )
@@ -36,10 +36,14 @@ class Tracked:
     successor_due: datetime | None = None
     predecessor: IncidentId | None = None
 
+    def entry(self, revision: str) -> LedgerEntry | None:
+        """The ledger's entry of a revision."""
+        return self.ledger.get(revision)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotedAlert:
-    """An alert as last reported, and where it belongs once that is known."""
+    """An alert as last reported, where it belongs once that is known, and since when it is not firing any more."""
 
     alert: Alert
     noted_at: datetime
@@ -49,7 +53,7 @@ class NotedAlert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A pause of a scope, set by a person."""
+    """A pause of a scope, set by a person; `until` None is until somebody resumes."""
 
     until: datetime | None
     actor: str
@@ -76,29 +80,66 @@ class State:
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     rollbacks: tuple[RollbackDone, ...] = ()
     incident_count: int = 0
-    unmapped_count: int = 0
     started_at: datetime | None = None
 
     @property
+    def open_incidents(self) -> tuple[Incident, ...]:
+        """The incidents that have not ended, oldest first."""
+        return tuple(incident for incident in self.incidents.values() if not incident.phase.ended)
+
+    @property
     def due(self) -> tuple[Action, ...]:
-        """The actions to be carried out now. Pages and announcements of one incident go out in their order, one by one."""
-        raise NotImplementedError
+        """The actions to be carried out now.
+
+        Pages of one incident go out in their order and one by one, and so do its announcements: a resolve must not
+        overtake its trigger, and a reply needs the thread that the first announcement starts.
+        """
+        return tuple(self._released())
+
+    def _released(self) -> Iterator[Action]:
+        lanes: set[tuple[str, str]] = set()
+        for action in self.owed.values():
+            if isinstance(action, Page | Announce):
+                lane = (action.kind, action.incident)
+                if lane in lanes:
+                    continue
+                lanes.add(lane)
+            yield self._addressed(action) if isinstance(action, Announce) else action
+
+    def _addressed(self, action: Announce) -> Announce:
+        incident = self.incidents.get(action.incident)
+        if incident is None:
+            return action
+        return replace(action, channel=incident.thread.channel, thread=incident.thread.thread)
 
     def next_deadline(self) -> datetime | None:
         """When `decide` must be asked again with DeadlinePassed, None where nothing is pending."""
-        raise NotImplementedError
+        return min(self._moments(), default=None)
 
+    def _moments(self) -> Iterator[datetime]:
+        for incident in self.open_incidents:
+            moments = (
+                incident.deadline,
+                incident.next_measure_at,
+                incident.countdown_until,
+            )
+            yield from (moment for moment in moments if moment is not None)
+        for tracked in self.workloads.values():
+            if tracked.successor_due is not None:
+                yield tracked.successor_due
+            entry = tracked.ledger.get(tracked.view.current.id)
+            if entry is not None and entry.next_check is not None:
+                yield entry.next_check
+        yield from (pause.until for pause in self.pauses.values() if pause.until is not None)
 
-def evolve(state: State, fact: object) -> State:
-    """The state after one more fact. Pure: no policy, no clock."""
-    raise NotImplementedError
-
-
-def replay(facts: Iterable[object], state: State | None = None) -> State:
-    """Fold facts onto a state (an empty one by default)."""
-    for fact in facts:
-        state = evolve(state or State(), fact)
-    return state or State()
-
-
-ActionIds = frozenset[ActionId]
+    def paused_by(self, workload: Workload, now: datetime) -> str | None:
+        """Which pause covers the workload, in words; None where none does."""
+        for scope in ("", workload.namespace, workload.short):
+            pause = self.pauses.get(scope)
+            if pause is not None and (pause.until is None or pause.until > now):
+                until = f" until {pause.until:%H:%M:%S}Z" if pause.until else ""
+                return f"{scope or 'everything'} paused by {pause.actor}{until}"
+        tracked = self.workloads.get(workload.key)
+        if tracked is not None and tracked.view.namespace_paused:
+            return f"namespace {workload.namespace} is annotated lastgood.dev/paused"
+        return None

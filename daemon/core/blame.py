@@ -1,0 +1,296 @@
+"""Which rollout, if any, caused this? Evidence per candidate, each term with its number, threshold and a sentence.
+
+Contrast between revisions at the same minute comes first, time only forms the candidate set: that is what the measured
+ablation says (blame.md: taking the contrast away costs a quarter of the F1). Weights stand in one table with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from daemon.core.incidents import Suspicion, Term, Tier
+from daemon.core.measurement import Health, Measurement, Sample
+from daemon.core.model import OnsetSource, Rollout
+from daemon.core.policy import Policy, SignalRule
+from daemon.core.signals import (
+    enough_traffic,
+    judge,
+    judge_sample,
+    traffic,
+    trigger_of,
+    typical,
+)
+
+WEIGHTS = {
+    # A pod that cannot start while its predecessor ran needs no statistics.
+    "start_failure": 0.9,
+    # Same minute, same load, other revision: the strongest evidence that metrics can give (blame.md).
+    "contrast": 0.8,
+    # It got worse at the rollout, but so may have everything else: half of a conviction.
+    "before_after": 0.4,
+    # "A deploy shortly before the alert" alone is right in a quarter to a half of the cases (blame.md: precision .23-.50).
+    "timing": 0.4,
+    # New and old serve side by side and the new one is fine: it takes back what timing alone would say.
+    "exculpation": -0.5,
+}
+
+TIMING_HALF_LIFE = timedelta(minutes=10)
+"""Blame by timing halves per 10 minutes between rollout and onset (time decay is worth most of Gandalf's precision)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """New against old in the minutes in which both served.
+
+    `pairs` counts all of them, `recent` the last `persistence_of`; of those `convicting` had the new pods bad and the old
+    ones not, in `alike` both were bad, in `fine` the new ones were healthy. `worst` is the rule that convicts most.
+    """
+
+    pairs: int
+    recent: int
+    convicting: int
+    alike: int
+    fine: int
+    enough: bool
+    worst: SignalRule | None
+    new_value: float | None
+    old_value: float | None
+    threshold: float | None
+
+    def convicts(self, policy: Policy) -> bool:
+        """Persistent, under enough traffic, and not shared by the old pods."""
+        return self.enough and self.convicting >= policy.persistence_bad and self.convicting > self.alike
+
+    def acquits(self, policy: Policy) -> bool:
+        """As many fine minutes as persistence looks at, none bad."""
+        return self.enough and self.fine >= policy.persistence_of and self.convicting == 0
+
+
+def in_window(rollout: Rollout, onset: datetime, policy: Policy, chain_start: datetime | None) -> bool:
+    """The rollout's window covers the onset: it began before, and ended at most `blame_window` before.
+
+    A successor inherits the start of the chain it belongs to: the fix that did not help is not "younger than the symptom".
+    """
+    if symptom_older(rollout, onset, policy, chain_start):
+        return False
+    return onset <= (rollout.completed_at or onset) + policy.blame_window
+
+
+def symptom_older(rollout: Rollout, onset: datetime, policy: Policy, chain_start: datetime | None) -> bool:
+    """The anomaly began before the rollout did. One sample interval of slack: clocks of API server and Prometheus differ."""
+    began = min(rollout.started_at, chain_start) if chain_start else rollout.started_at
+    return onset < began - policy.sample_interval
+
+
+def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> Contrast:
+    """Compare the pods of both revisions minute by minute."""
+    pairs = _pairs(measurement, policy)
+    window = pairs[-policy.persistence_of :]
+    before = typical(measurement.before)
+    warm = (measurement.new[0].at if measurement.new else rollout.started_at) + policy.latency_warm_up
+    convicting = alike = fine = 0
+    per_rule: dict[str, int] = {}
+    for new, old in window:
+        bad = _bad_rules(policy, new, old, warm)
+        shared = [rule for rule in bad if _old_is_bad(rule, old, before)]
+        guilty = [rule for rule in bad if rule not in shared]
+        convicting += bool(guilty)
+        alike += bool(shared) and not guilty
+        fine += not bad and judge_sample(policy, new, old) is Health.HEALTHY
+        for rule in guilty or shared:
+            per_rule[rule.name] = per_rule.get(rule.name, 0) + 1
+    worst = next(
+        (r for r in policy.signals if r.name == max(per_rule, key=lambda n: per_rule[n], default="")),
+        None,
+    )
+    new_value, old_value = _typical_pair(worst, window)
+    sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
+    return Contrast(
+        pairs=len(pairs),
+        recent=len(window),
+        convicting=convicting,
+        alike=alike,
+        fine=fine,
+        enough=all(enough_traffic(policy, side) for side in sides),
+        worst=worst,
+        new_value=new_value,
+        old_value=old_value,
+        threshold=trigger_of(worst, old_value) if worst else None,
+    )
+
+
+def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sample]]:
+    """The samples of both sides at the same moment, where both served."""
+    old_at = {sample.at: sample for sample in measurement.old}
+    both = [(new, old_at[new.at]) for new in measurement.new if new.at in old_at]
+    return [(new, old) for new, old in both if traffic(policy, new) and traffic(policy, old)]
+
+
+def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:
+    rules = [rule for rule in policy.signals if new.at >= warm or rule.kind not in policy.latency_kinds]
+    return [rule for rule in rules if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY]
+
+
+def _old_is_bad(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
+    baseline = before.value(rule.name) if before else None
+    return judge(rule, old.value(rule.name), baseline) is Health.UNHEALTHY
+
+
+def _typical_pair(
+    rule: SignalRule | None, window: Sequence[tuple[Sample, Sample]]
+) -> tuple[float | None, float | None]:
+    if rule is None:
+        return None, None
+    new, old = (
+        typical([pair[0] for pair in window]),
+        typical([pair[1] for pair in window]),
+    )
+    return (
+        new.value(rule.name) if new else None,
+        old.value(rule.name) if old else None,
+    )
+
+
+def peers_failing(measurement: Measurement, policy: Policy) -> tuple[str, ...]:
+    """Unrelated workloads that were well before the onset and are bad now (DESIGN: common cause)."""
+    return tuple(
+        peer.workload.short
+        for peer in measurement.peers
+        if peer.now is not None
+        and judge_sample(policy, peer.now, peer.before) is Health.UNHEALTHY
+        and (peer.before is None or judge_sample(policy, peer.before, None) is not Health.UNHEALTHY)
+    )
+
+
+def shared_by_peers(measurement: Measurement, policy: Policy) -> tuple[str, ...]:
+    """The failing peers if they are enough to speak of a common cause: one of a few, a fifth of many."""
+    failing = peers_failing(measurement, policy)
+    measured = sum(1 for peer in measurement.peers if peer.now is not None)
+    return failing if len(failing) >= max(1, measured // 5) else ()
+
+
+def suspect(
+    rollout: Rollout,
+    measurement: Measurement,
+    onset: datetime,
+    onset_source: OnsetSource,
+    policy: Policy,
+    *,
+    old_ran: bool,
+    chain_start: datetime | None,
+) -> Suspicion:
+    """The suspicion against one rollout: its terms, their sum and the strongest tier they reach."""
+    contrast = contrast_of(measurement, rollout, policy)
+    terms = [
+        *_start_failure(measurement, rollout, old_ran=old_ran),
+        *_contrast_terms(contrast, policy),
+        *_before_after(measurement, contrast, policy),
+        *_timing(rollout, onset, onset_source, chain_start),
+    ]
+    score = round(sum(term.weight for term in terms), 4)
+    return Suspicion(
+        workload=rollout.workload,
+        revision=rollout.revision,
+        replaced=rollout.replaced,
+        score=score,
+        tier=_tier(terms),
+        terms=tuple(terms),
+    )
+
+
+def _tier(terms: Sequence[Term]) -> Tier:
+    for tier in (Tier.START_FAILURE, Tier.CONTRAST, Tier.BEFORE_AFTER, Tier.TIMING):
+        if any(term.name == tier.value and term.weight > 0 for term in terms):
+            return tier
+    return Tier.NONE
+
+
+def _start_failure(measurement: Measurement, rollout: Rollout, *, old_ran: bool) -> list[Term]:
+    failure = measurement.start_failure or rollout.start_failure
+    if failure is None or measurement.new_ready > 0 or not old_ran:
+        return []
+    return [
+        Term(
+            name="start_failure",
+            value=float(len(failure.pods)),
+            threshold=1.0,
+            weight=WEIGHTS["start_failure"],
+            sentence=f"{len(failure.pods)} new pod(s) cannot start ({failure.message}), the replaced revision ran.",
+        )
+    ]
+
+
+def _contrast_terms(contrast: Contrast, policy: Policy) -> list[Term]:
+    if contrast.convicts(policy) and contrast.worst is not None:
+        return [
+            Term(
+                name="contrast",
+                value=contrast.new_value if contrast.new_value is not None else 0.0,
+                threshold=contrast.threshold if contrast.threshold is not None else 0.0,
+                weight=WEIGHTS["contrast"],
+                sentence=(
+                    f"{contrast.worst.name} of the new pods {number(contrast.new_value)} against "
+                    f"{number(contrast.old_value)} of the old ones at the same time, "
+                    f"in {contrast.convicting} of the last {contrast.recent} samples."
+                ),
+            )
+        ]
+    if contrast.acquits(policy):
+        return [
+            Term(
+                name="exculpation",
+                value=float(contrast.fine),
+                threshold=float(policy.persistence_of),
+                weight=WEIGHTS["exculpation"],
+                sentence=f"New and old pods served side by side and the new ones were fine in {contrast.fine} samples.",
+            )
+        ]
+    return []
+
+
+def _before_after(measurement: Measurement, contrast: Contrast, policy: Policy) -> list[Term]:
+    """What to go by when nothing of the old revision is left: the same workload before, yesterday and its peers."""
+    before = typical(measurement.before)
+    recent = measurement.new[-policy.persistence_of :]
+    if before is None or contrast.convicts(policy) or contrast.acquits(policy) or not enough_traffic(policy, recent):
+        return []
+    if judge_sample(policy, before, None) is Health.UNHEALTHY:
+        return []
+    yesterday = typical(measurement.yesterday)
+    if yesterday is not None and judge_sample(policy, yesterday, None) is Health.UNHEALTHY:
+        return []
+    bad = [sample for sample in recent if judge_sample(policy, sample, before) is Health.UNHEALTHY]
+    if len(bad) < policy.persistence_bad:
+        return []
+    return [
+        Term(
+            name="before_after",
+            value=float(len(bad)),
+            threshold=float(policy.persistence_bad),
+            weight=WEIGHTS["before_after"],
+            sentence=f"Worse than before the rollout in {len(bad)} of the last {len(recent)} samples.",
+        )
+    ]
+
+
+def _timing(rollout: Rollout, onset: datetime, source: OnsetSource, chain_start: datetime | None) -> list[Term]:
+    began = min(rollout.started_at, chain_start) if chain_start else rollout.started_at
+    lag = max(onset - began, timedelta(0))
+    weight = WEIGHTS["timing"] * 0.5 ** (lag / TIMING_HALF_LIFE)
+    assumed = " (the onset is assumed)" if source is OnsetSource.ASSUMED else ""
+    return [
+        Term(
+            name="timing",
+            value=lag.total_seconds(),
+            threshold=TIMING_HALF_LIFE.total_seconds(),
+            weight=round(weight, 4),
+            sentence=f"The anomaly began {lag.total_seconds():.0f} s after the rollout{assumed}.",
+        )
+    ]
+
+
+def number(value: float | None) -> str:
+    """A value for people: three significant digits, or "no data"."""
+    return "no data" if value is None else f"{value:.3g}"

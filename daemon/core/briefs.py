@@ -1,0 +1,173 @@
+"""Composing what people are told: pure, from the incident as the journal holds it.
+
+Answers in the order of an on-call engineer's questions: what changed, since when, how wide, what was done or what stands in
+the way, what to do now (the exact command).
+"""
+
+from __future__ import annotations
+
+from daemon.core.brief import Brief
+from daemon.core.incidents import Incident, Phase
+from daemon.core.measurement import Measurement, Sample
+from daemon.core.model import Revision, Workload
+from daemon.core.policy import Policy, SignalKind
+from daemon.core.reasons import Consequence, Refusal
+from daemon.core.state import State
+
+TEXT_MAX = 500
+"""Characters of a label or annotation that go into a message; the vendors' limits are far above, a screen is not."""
+
+_HEADLINES = {
+    Phase.OPEN: "investigating",
+    Phase.PROPOSED: "rollback proposed",
+    Phase.ROLLING_BACK: "rolling back",
+    Phase.VERIFYING: "rolled back, verifying",
+    Phase.ESCALATED: "needs a person",
+    Phase.RECOVERED: "rolled back and recovered",
+    Phase.DISMISSED: "dismissed",
+    Phase.SUPERSEDED: "superseded by a newer rollout",
+    Phase.CLOSED: "closed",
+}
+
+
+def cut(text: str) -> str:
+    """Text from outside, shortened to what a message can bear, control characters made visible as spaces."""
+    clean = "".join(character if character.isprintable() else " " for character in text)
+    return clean if len(clean) <= TEXT_MAX else clean[: TEXT_MAX - 1] + "…"
+
+
+def compose(incident: Incident, state: State, policy: Policy, update: str) -> Brief:
+    """The brief of an incident as it stands; `update` says what is new."""
+    workload = incident.suspect or incident.symptom
+    names = sorted({located.alert.name for located in incident.alerts})
+    because = f" ({', '.join(cut(name) for name in names[:3])})" if names else ""
+    return Brief(
+        incident=incident.id,
+        headline=f"{workload.short}: {_HEADLINES[incident.phase]}{because}",
+        phase=incident.phase.value,
+        workload=workload.key,
+        changed=_changed(incident, state),
+        since=incident.onset,
+        wide=_wide(incident, policy),
+        done=_done(incident),
+        refusals=tuple(cut(str(refusal)) for refusal in _standing(incident)),
+        evidence=_evidence(incident),
+        commands=commands(incident, state),
+        update=update,
+        final=incident.phase.ended,
+    )
+
+
+def _changed(incident: Incident, state: State) -> str:
+    tracked = state.workloads.get((incident.suspect or incident.symptom).key)
+    rollout = tracked.rollout if tracked else None
+    new = incident.blamed or (rollout.revision if rollout else None)
+    old = incident.replaced or (rollout.replaced if rollout else None)
+    if new is None or old is None:
+        return "no rollout in question"
+    by = f" by {rollout.changed_by}" if rollout and rollout.changed_by and rollout.revision.id == new.id else ""
+    cause = f": {cut(new.change_cause)}" if new.change_cause else ""
+    when = f" at {rollout.started_at:%H:%M:%S}Z" if rollout and rollout.revision.id == new.id else ""
+    return f"{_images(old)} → {_images(new)}{when}{by}{cause}"
+
+
+def _images(revision: Revision) -> str:
+    return cut(", ".join(revision.images)) or revision.label
+
+
+def _wide(incident: Incident, policy: Policy) -> str:
+    measured = incident.measurement
+    if measured is None:
+        return "not measured yet"
+    parts = [f"{measured.new_ready} of {measured.new_pods} new pods ready"]
+    share = _share(measured, policy)
+    if share is not None:
+        parts.append(f"{share:.0%} of the traffic on them")
+    others = sorted({peer.workload.short for peer in measured.peers if peer.now is not None})
+    failing = [name for name in others if name in _named_in_refusals(incident)]
+    parts.append(f"also failing: {', '.join(failing[:5])}" if failing else "no other workload seen failing with it")
+    return "; ".join(parts)
+
+
+def _named_in_refusals(incident: Incident) -> str:
+    return " ".join(refusal.seen for refusal in (incident.verdict.refusals if incident.verdict else ()))
+
+
+def _share(measured: Measurement, policy: Policy) -> float | None:
+    names = [rule.name for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
+    new, old = _last(measured.new, names), _last(measured.old, names)
+    if new is None:
+        return None
+    return new / (new + (old or 0.0)) if new + (old or 0.0) > 0 else None
+
+
+def _last(samples: tuple[Sample, ...], names: list[str]) -> float | None:
+    values = [samples[-1].value(name) for name in names] if samples else []
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _done(incident: Incident) -> str:
+    target = incident.target.label if incident.target else "a verified revision"
+    sentence = incident.reason.sentence if incident.reason else ""
+    match incident.phase:
+        case Phase.OPEN:
+            return "nothing yet: measuring"
+        case Phase.PROPOSED if incident.countdown_until is not None:
+            return f"will roll back to {target} at {incident.countdown_until:%H:%M:%S}Z unless somebody declines"
+        case Phase.PROPOSED:
+            return f"proposes to roll back to {target}; waits for approval"
+        case Phase.ROLLING_BACK:
+            return f"rolling back to {target}"
+        case Phase.VERIFYING:
+            return f"runs {target} again; watching whether the symptom goes away"
+        case Phase.RECOVERED:
+            return f"rolled back to {target}. {sentence}"
+        case Phase.ESCALATED if incident.patched_at is not None:
+            return f"rolled back to {target}, but: {sentence}"
+        case Phase.ESCALATED:
+            return f"nothing was changed: {sentence}"
+        case _:
+            return sentence
+
+
+def _standing(incident: Incident) -> tuple[Refusal, ...]:
+    """The refusals that stand in the way now; once a rollback ran they are history."""
+    if incident.verdict is None or incident.patched_at is not None or incident.phase is Phase.ROLLING_BACK:
+        return ()
+    order = [Consequence.ESCALATE, Consequence.HOLD, Consequence.PROPOSE]
+    return tuple(sorted(incident.verdict.refusals, key=lambda refusal: order.index(refusal.consequence)))
+
+
+def _evidence(incident: Incident) -> tuple[str, ...]:
+    if not incident.suspicions:
+        return ()
+    return tuple(cut(term.sentence) for term in incident.suspicions[0].terms)
+
+
+def commands(incident: Incident, state: State) -> tuple[str, ...]:
+    """What can be pasted right now."""
+    explain = f"lastgood explain {incident.id}"
+    if incident.phase is Phase.PROPOSED:
+        return (f"lastgood approve {incident.id}", f"lastgood decline {incident.id}", explain)
+    if incident.phase is Phase.ESCALATED:
+        return (explain, *_by_hand(incident, state), f"lastgood close {incident.id}")
+    if incident.phase is Phase.RECOVERED and incident.suspect is not None:
+        return (explain, f"lastgood release {incident.suspect.short}")
+    return (explain,)
+
+
+def _by_hand(incident: Incident, state: State) -> tuple[str, ...]:
+    workload, old = incident.suspect, incident.replaced
+    if workload is None or incident.patched_at is not None:
+        return ()
+    tracked = state.workloads.get(workload.key)
+    if old is None and tracked is not None and tracked.rollout is not None:
+        old = tracked.rollout.replaced
+    if old is None or old.number is None:
+        return ()
+    return (_undo(workload, old.number),)
+
+
+def _undo(workload: Workload, number: int) -> str:
+    return f"kubectl -n {workload.namespace} rollout undo deployment/{workload.name} --to-revision={number}"

@@ -1,0 +1,392 @@
+"""`evolve`: how each fact changes the state. One small function per fact, one table, nothing else may change state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from daemon.core import facts as f
+from daemon.core.actions import (
+    Announce,
+    Announced,
+    Outcome,
+    OutcomeKind,
+    Page,
+    PageKind,
+    ProveSoak,
+    RollBack,
+    RolledBack,
+)
+from daemon.core.incidents import PageState, Phase, Trigger
+from daemon.core.model import AlertStatus
+from daemon.core.state import NotedAlert, Pause, RollbackDone, State, Tracked
+
+ENDED_KEPT_MAX = 300
+"""Ended incidents kept in memory for `incidents` and `explain`; older ones are in the journal only."""
+
+ALERTS_KEPT_MAX = 20_000
+"""Alerts remembered; beyond it the longest gone are forgotten (a storm of unique labels must not grow memory for ever)."""
+
+LEDGER_KEPT_MAX = 50
+"""Ledger entries per workload; Kubernetes itself keeps 10 revisions by default."""
+
+Value = TypeVar("Value")
+
+
+def evolve(state: State, fact: f.Fact) -> State:
+    """The state after one more fact. Pure: no policy, no clock; an unknown fact is a KeyError (our bug)."""
+    return _STEPS[type(fact)](state, fact)
+
+
+def replay(facts: Iterable[f.Fact], state: State | None = None) -> State:
+    """Fold facts onto a state (an empty one by default)."""
+    folded = state or State()
+    for fact in facts:
+        folded = evolve(folded, fact)
+    return folded
+
+
+def _with(mapping: Mapping[str, Value], key: str, value: Value) -> dict[str, Value]:
+    return {**mapping, key: value}
+
+
+def _without(mapping: Mapping[str, Value], key: str) -> dict[str, Value]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _incident(state: State, incident_id: str, **changes: Any) -> State:
+    incident = state.incidents.get(incident_id)
+    if incident is None:
+        return state
+    return replace(
+        state,
+        incidents=_with(state.incidents, incident_id, replace(incident, **changes)),
+    )
+
+
+def _tracked(state: State, key: str, **changes: Any) -> State:
+    tracked = state.workloads.get(key)
+    if tracked is None:
+        return state
+    return replace(state, workloads=_with(state.workloads, key, replace(tracked, **changes)))
+
+
+def _started(state: State, fact: f.DaemonStarted) -> State:
+    return replace(state, started_at=fact.at)
+
+
+def _workload(state: State, fact: f.WorkloadRecorded) -> State:
+    key = fact.view.workload.key
+    if fact.view.gone:
+        return replace(state, workloads=_without(state.workloads, key))
+    known = state.workloads.get(key)
+    tracked = Tracked(view=fact.view) if known is None else replace(known, view=fact.view)
+    return replace(state, workloads=_with(state.workloads, key, tracked))
+
+
+def _rollout(state: State, fact: f.RolloutRecorded) -> State:
+    return _tracked(state, fact.rollout.workload.key, rollout=fact.rollout)
+
+
+def _alert_noted(state: State, fact: f.AlertNoted) -> State:
+    alert = fact.alert
+    known = state.alerts.get(alert.fingerprint)
+    same = known is not None and known.alert.starts_at == alert.starts_at
+    location = known.location if known is not None and same else None
+    gone_since = fact.at if alert.status is AlertStatus.RESOLVED else None
+    noted = NotedAlert(alert=alert, noted_at=fact.at, location=location, gone_since=gone_since)
+    alerts = _with(state.alerts, alert.fingerprint, noted)
+    if len(alerts) > ALERTS_KEPT_MAX:
+        gone = [key for key, value in alerts.items() if value.gone_since is not None]
+        for key in gone[: len(alerts) - ALERTS_KEPT_MAX]:
+            del alerts[key]
+    return replace(_gone_in_incidents(state, fact), alerts=alerts)
+
+
+def _gone_in_incidents(state: State, fact: f.AlertNoted) -> State:
+    gone_since = fact.at if fact.alert.status is AlertStatus.RESOLVED else None
+    for incident in state.open_incidents:
+        if any(located.alert.fingerprint == fact.alert.fingerprint for located in incident.alerts):
+            alerts = tuple(
+                replace(located, alert=fact.alert, gone_since=gone_since)
+                if located.alert.fingerprint == fact.alert.fingerprint
+                else located
+                for located in incident.alerts
+            )
+            state = _incident(state, incident.id, alerts=alerts)
+    return state
+
+
+def _alert_placed(state: State, fact: f.AlertPlaced) -> State:
+    noted = state.alerts.get(fact.fingerprint)
+    if noted is None:
+        return state
+    return replace(
+        state,
+        alerts=_with(state.alerts, fact.fingerprint, replace(noted, location=fact.location)),
+    )
+
+
+def _opened(state: State, fact: f.IncidentOpened) -> State:
+    incidents = _with(state.incidents, fact.incident.id, fact.incident)
+    return replace(state, incidents=incidents, incident_count=state.incident_count + 1)
+
+
+def _joined(state: State, fact: f.AlertJoined) -> State:
+    incident = state.incidents.get(fact.incident)
+    if incident is None:
+        return state
+    others = tuple(a for a in incident.alerts if a.alert.fingerprint != fact.alert.alert.fingerprint)
+    return _incident(state, fact.incident, alerts=(*others, fact.alert), severity=fact.severity)
+
+
+def _measure_began(state: State, fact: f.MeasureBegan) -> State:
+    return _incident(
+        state,
+        fact.incident,
+        attempt=fact.attempt,
+        final=fact.final,
+        measurement=None,
+        check=None,
+        next_measure_at=None,
+        countdown_until=None if fact.final else state.incidents[fact.incident].countdown_until,
+    )
+
+
+def _target_checked(state: State, fact: f.TargetChecked) -> State:
+    return _incident(state, fact.incident, check=fact.check)
+
+
+def _measured(state: State, fact: f.MeasurementKept) -> State:
+    return _incident(state, fact.incident, measurement=fact.measurement)
+
+
+def _judged(state: State, fact: f.Judged) -> State:
+    incident = state.incidents[fact.incident]
+    leader = fact.suspicions[0] if fact.suspicions else None
+    state = _incident(
+        state,
+        fact.incident,
+        measurement=fact.measurement,
+        suspicions=fact.suspicions,
+        verdict=fact.verdict,
+        verdict_at=fact.at,
+        next_measure_at=fact.next_measure_at,
+        final=False,
+    )
+    if leader is None:
+        return state
+    if incident.phase is Phase.OPEN and fact.verdict.blames:
+        tracked = state.workloads.get(leader.workload.key)
+        began = tracked.rollout.started_at if tracked and tracked.rollout else None
+        named: dict[str, Any] = {"blamed": leader.revision, "replaced": leader.replaced, "rollout_started_at": began}
+    else:
+        named = {}
+    return _incident(state, fact.incident, suspect=leader.workload, **named)
+
+
+def _recovery(state: State, fact: f.RecoveryMeasured) -> State:
+    return _incident(
+        state,
+        fact.incident,
+        measurement=fact.measurement,
+        good_since=fact.good_since,
+        next_measure_at=fact.next_measure_at,
+    )
+
+
+def _proposed(state: State, fact: f.Proposed) -> State:
+    return _incident(
+        state,
+        fact.incident,
+        suspect=fact.workload,
+        blamed=fact.blamed,
+        replaced=fact.replaced,
+        target=fact.target,
+        countdown_until=fact.countdown_until,
+        shown=fact.shown,
+        approved_by=None,
+    )
+
+
+def _approval(state: State, fact: f.ApprovalGiven) -> State:
+    return _incident(state, fact.incident, approved_by=fact.actor)
+
+
+def _moved(state: State, fact: f.Moved) -> State:
+    incident = state.incidents[fact.incident]
+    converged = fact.trigger is Trigger.CONVERGED
+    state = _incident(
+        state,
+        fact.incident,
+        phase=fact.phase,
+        phase_since=fact.at,
+        reason=fact.reason,
+        deadline=fact.deadline,
+        next_measure_at=fact.next_measure_at,
+        countdown_until=incident.countdown_until if fact.phase is Phase.PROPOSED else None,
+        converged_at=fact.at if converged else incident.converged_at,
+        recovered_at=fact.at if fact.phase is Phase.RECOVERED else incident.recovered_at,
+        good_since=None,
+        final=False,
+        ended_by=fact.actor or incident.ended_by,
+        merged_into=fact.merged_into,
+    )
+    return _forget_ended(state) if fact.phase.ended else state
+
+
+def _forget_ended(state: State) -> State:
+    ended = [incident.id for incident in state.incidents.values() if incident.phase.ended]
+    if len(ended) <= ENDED_KEPT_MAX:
+        return state
+    oldest = set(ended[: len(ended) - ENDED_KEPT_MAX])
+    return replace(
+        state,
+        incidents={key: value for key, value in state.incidents.items() if key not in oldest},
+    )
+
+
+def _owed(state: State, fact: f.ActionOwed) -> State:
+    action = fact.action
+    state = replace(state, owed=_with(state.owed, action.id, action))
+    if isinstance(action, Page):
+        return _page_owed(state, action)
+    if isinstance(action, Announce) and action.incident in state.incidents:
+        thread = state.incidents[action.incident].thread
+        return _incident(state, action.incident, thread=replace(thread, count=thread.count + 1))
+    if isinstance(action, RollBack):
+        return _incident(state, action.incident, roll_back=action.id)
+    if isinstance(action, ProveSoak):
+        return _soak_asked(state, action)
+    return state
+
+
+def _soak_asked(state: State, action: ProveSoak) -> State:
+    tracked = state.workloads.get(action.workload.key)
+    entry = tracked.entry(action.revision.id) if tracked else None
+    if tracked is None or entry is None:
+        return state
+    ledger = _with(tracked.ledger, action.revision.id, replace(entry, next_check=None))
+    return _tracked(state, action.workload.key, ledger=ledger)
+
+
+def _page_owed(state: State, action: Page) -> State:
+    incident = state.incidents.get(action.incident)
+    if incident is None:
+        return state
+    count = incident.page.count + 1 if incident.page else 1
+    page = PageState(
+        key=action.key,
+        urgent=action.urgent,
+        open=action.page is not PageKind.RESOLVE,
+        count=count,
+        last=action.page,
+    )
+    return _incident(state, action.incident, page=page)
+
+
+def _settled(state: State, fact: f.ActionSettled) -> State:
+    action = state.owed.get(fact.action_id)
+    if action is None:
+        return state
+    state = replace(state, owed=_without(state.owed, fact.action_id))
+    if isinstance(action, Announce) and isinstance(fact.outcome.result, Announced):
+        return _announced(state, action, fact.outcome.result)
+    if isinstance(action, RollBack) and fact.outcome.kind is OutcomeKind.DONE:
+        return _rolled_back(state, action, fact.outcome)
+    return state
+
+
+def _announced(state: State, action: Announce, result: Announced) -> State:
+    incident = state.incidents.get(action.incident)
+    if incident is None or result.thread is None:
+        return state
+    thread = replace(incident.thread, channel=result.channel, thread=result.thread)
+    return _incident(state, action.incident, thread=thread)
+
+
+def _rolled_back(state: State, action: RollBack, outcome: Outcome) -> State:
+    if not isinstance(outcome.result, RolledBack):
+        return state
+    done = RollbackDone(
+        at=outcome.result.patched_at,
+        namespace=action.workload.namespace,
+        workload=action.workload.key,
+    )
+    state = replace(state, rollbacks=(*state.rollbacks, done)[-100:])
+    state = _tracked(
+        state,
+        action.workload.key,
+        rolled_back_at=outcome.result.patched_at,
+        rolled_back_to=action.target.id,
+    )
+    return _incident(
+        state,
+        action.incident,
+        patched_at=outcome.result.patched_at,
+        patched_generation=outcome.result.generation,
+    )
+
+
+def _ledger(state: State, fact: f.LedgerWritten) -> State:
+    tracked = state.workloads.get(fact.workload)
+    if tracked is None:
+        return state
+    ledger = _with(tracked.ledger, fact.entry.revision.id, fact.entry)
+    if len(ledger) > LEDGER_KEPT_MAX:
+        kept = {revision.id for revision in tracked.view.history} | {fact.entry.revision.id}
+        spare = [key for key in ledger if key not in kept]
+        for key in spare[: len(ledger) - LEDGER_KEPT_MAX]:
+            del ledger[key]
+    again = {"rolled_back_at": None, "rolled_back_to": None} if _ends_cooling_down(tracked, fact) else {}
+    return _tracked(state, fact.workload, ledger=ledger, **again)
+
+
+def _ends_cooling_down(tracked: Tracked, fact: f.LedgerWritten) -> bool:
+    """A later revision than the one we went back to was verified."""
+    later = tracked.rolled_back_to is not None and fact.entry.revision.id != tracked.rolled_back_to
+    return fact.what == "verified" and later
+
+
+def _pause(state: State, fact: f.PauseSet) -> State:
+    pause = Pause(until=fact.until, actor=fact.actor, since=fact.at)
+    return replace(state, pauses=_with(state.pauses, fact.scope, pause))
+
+
+def _lifted(state: State, fact: f.PauseLifted) -> State:
+    return replace(state, pauses=_without(state.pauses, fact.scope))
+
+
+def _successor(state: State, fact: f.SuccessorDue) -> State:
+    return _tracked(state, fact.workload, successor_due=fact.due, predecessor=fact.predecessor)
+
+
+def _nothing(state: State, fact: f.CommandRefused) -> State:
+    return state
+
+
+_STEPS: dict[type[f.Fact], Callable[[State, Any], State]] = {
+    f.DaemonStarted: _started,
+    f.WorkloadRecorded: _workload,
+    f.RolloutRecorded: _rollout,
+    f.AlertNoted: _alert_noted,
+    f.AlertPlaced: _alert_placed,
+    f.IncidentOpened: _opened,
+    f.AlertJoined: _joined,
+    f.MeasureBegan: _measure_began,
+    f.MeasurementKept: _measured,
+    f.TargetChecked: _target_checked,
+    f.Judged: _judged,
+    f.RecoveryMeasured: _recovery,
+    f.Proposed: _proposed,
+    f.ApprovalGiven: _approval,
+    f.Moved: _moved,
+    f.ActionOwed: _owed,
+    f.ActionSettled: _settled,
+    f.LedgerWritten: _ledger,
+    f.PauseSet: _pause,
+    f.PauseLifted: _lifted,
+    f.SuccessorDue: _successor,
+    f.CommandRefused: _nothing,
+}

@@ -1,0 +1,464 @@
+"""Every reason not to roll back, as a list of named functions. All run, and all refusals are kept (DESIGN, "Guards").
+
+Each refusal says what was seen and what would have been needed, because the person who is paged needs both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+from daemon.core.blame import Contrast, number, shared_by_peers
+from daemon.core.incidents import Incident, Suspicion, Tier
+from daemon.core.ledger import ProofKind, TargetChoice
+from daemon.core.measurement import Measurement
+from daemon.core.model import Mode, OnsetSource, OwnerKind, Rollout, Rung
+from daemon.core.policy import Policy
+from daemon.core.reasons import Consequence, Reason, Refusal
+from daemon.core.state import State, Tracked
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that a guard may look at: values only. `ambiguous` names the runner-up where the lead is too small."""
+
+    incident: Incident
+    state: State
+    policy: Policy
+    now: datetime
+    tracked: Tracked
+    rollout: Rollout
+    suspicion: Suspicion
+    measurement: Measurement
+    contrast: Contrast
+    choice: TargetChoice
+    ambiguous: Suspicion | None
+    contrast_due: bool
+
+
+Guard = Callable[[Case], Refusal | None]
+
+
+def mode_of(policy: Policy, tracked: Tracked) -> Mode:
+    """The workload's mode: the first matching rule, lowered (never raised) by the annotation; nonsense there is observe."""
+    view = tracked.view
+    if view.mode_invalid is not None:
+        return Mode.OBSERVE
+    labels = dict(view.labels)
+    for rule in policy.modes:
+        if rule.namespaces and not any(fnmatchcase(view.workload.namespace, glob) for glob in rule.namespaces):
+            continue
+        if rule.names and not any(fnmatchcase(view.workload.name, glob) for glob in rule.names):
+            continue
+        if all(labels.get(key) == value for key, value in rule.labels):
+            return rule.mode.capped_by(view.mode)
+    return policy.default_mode.capped_by(view.mode)
+
+
+def _refusal(
+    reason: Reason,
+    consequence: Consequence,
+    seen: str,
+    needed: str,
+    *,
+    overridable: bool = True,
+) -> Refusal:
+    return Refusal(
+        reason=reason,
+        consequence=consequence,
+        seen=seen,
+        needed=needed,
+        overridable=overridable,
+    )
+
+
+def mode(case: Case) -> Refusal | None:
+    """`observe` never acts, `approve` asks."""
+    found = mode_of(case.policy, case.tracked)
+    if found is Mode.OBSERVE:
+        seen = f"mode observe (annotation {case.tracked.view.mode_invalid!r} is not a mode)"
+        seen = seen if case.tracked.view.mode_invalid else "mode observe"
+        return _refusal(
+            Reason.MODE_OBSERVE,
+            Consequence.ESCALATE,
+            seen,
+            "mode approve or auto",
+            overridable=False,
+        )
+    if found is Mode.APPROVE:
+        return _refusal(
+            Reason.MODE_APPROVE,
+            Consequence.PROPOSE,
+            "mode approve",
+            "mode auto, or a person's approval",
+        )
+    return None
+
+
+def paused(case: Case) -> Refusal | None:
+    """People's switch wins over everything."""
+    by = case.state.paused_by(case.suspicion.workload, case.now)
+    if by is None:
+        return None
+    return _refusal(Reason.PAUSED, Consequence.ESCALATE, by, "no pause", overridable=False)
+
+
+def protected(case: Case) -> Refusal | None:
+    """Never its own workload, never kube-system unless the policy names it."""
+    workload = case.suspicion.workload
+    if workload.short == case.policy.own_workload:
+        return _refusal(
+            Reason.PROTECTED,
+            Consequence.ESCALATE,
+            "Lastgood's own workload",
+            "any other",
+            overridable=False,
+        )
+    named = any("kube-system" in rule.namespaces for rule in case.policy.modes)
+    if workload.namespace == "kube-system" and not named:
+        seen, needed = "namespace kube-system", "a mode rule that names kube-system"
+        return _refusal(Reason.PROTECTED, Consequence.ESCALATE, seen, needed, overridable=False)
+    return None
+
+
+def low_traffic(case: Case) -> Refusal | None:
+    """Too few requests to judge; a pod that cannot start needs none."""
+    if case.suspicion.tier is Tier.START_FAILURE or case.contrast.pairs == 0 or case.contrast.enough:
+        return None
+    needed = f"{case.policy.min_traffic_rate:g} req/s and {case.policy.min_requests} requests on both sides"
+    return _refusal(
+        Reason.LOW_TRAFFIC,
+        Consequence.HOLD,
+        f"{case.contrast.pairs} sample(s) with less",
+        needed,
+    )
+
+
+def no_contrast(case: Case) -> Refusal | None:
+    """Only contrast and start failures may act by themselves; while data is due we wait for it."""
+    if case.suspicion.tier in (Tier.START_FAILURE, Tier.CONTRAST):
+        return None
+    if case.policy.act_without_control and case.suspicion.tier is Tier.BEFORE_AFTER:
+        return None
+    seen = f"{case.contrast.convicting} convicting of {case.contrast.pairs} common sample(s)"
+    needed = f"{case.policy.persistence_bad} of the last {case.policy.persistence_of}"
+    consequence = Consequence.HOLD if case.contrast_due else Consequence.PROPOSE
+    return _refusal(Reason.NO_CONTRAST, consequence, seen, needed)
+
+
+def onset_assumed(case: Case) -> Refusal | None:
+    """With an assumed onset "the symptom is older" holds rather than decides (DESIGN)."""
+    incident = case.incident
+    if incident.onset_source is not OnsetSource.ASSUMED or incident.onset >= case.rollout.started_at:
+        return None
+    if incident.chain_started_at is not None and incident.onset >= incident.chain_started_at:
+        return None
+    before = (case.rollout.started_at - incident.onset).total_seconds()
+    seen = f"assumed {before:.0f} s before the rollout"
+    return _refusal(
+        Reason.ONSET_ASSUMED,
+        Consequence.HOLD,
+        seen,
+        "an onset known from Prometheus, after it",
+    )
+
+
+def target_not_verified(case: Case) -> Refusal | None:
+    """No recorded proof, no rollback."""
+    if case.choice.target is not None:
+        return None
+    seen = "; ".join(case.choice.rejected) or "no other revision in the history"
+    return _refusal(
+        Reason.TARGET_NOT_VERIFIED,
+        Consequence.ESCALATE,
+        seen,
+        "a verified revision in the history",
+        overridable=False,
+    )
+
+
+def target_gone(case: Case) -> Refusal | None:
+    """The target must still be deployable: history object, references, dry run; not yet checked means wait."""
+    target, check = case.choice.target, case.incident.check
+    if target is None:
+        return None
+    if check is None or check.revision != target.revision.id:
+        return _refusal(
+            Reason.TARGET_UNCHECKED,
+            Consequence.HOLD,
+            "not checked yet",
+            "a successful dry run",
+        )
+    if check.exists and not check.missing and check.dry_run_error is None:
+        return None
+    seen = "no history object" if not check.exists else ""
+    seen = seen or (f"missing: {', '.join(check.missing)}" if check.missing else f"dry run: {check.dry_run_error}")
+    return _refusal(
+        Reason.TARGET_GONE,
+        Consequence.ESCALATE,
+        seen,
+        "everything the target refers to",
+        overridable=False,
+    )
+
+
+def target_skips(case: Case) -> Refusal | None:
+    """Further back than the replaced revision only with a person's word."""
+    if case.choice.target is None or not case.choice.skipped:
+        return None
+    seen = "skips " + ", ".join(revision.label for revision in case.choice.skipped)
+    return _refusal(
+        Reason.TARGET_SKIPS,
+        Consequence.PROPOSE,
+        seen,
+        "the replaced revision to be verified",
+    )
+
+
+def proof_old(case: Case) -> Refusal | None:
+    """Proof ages: the world around the revision has moved on."""
+    target = case.choice.target
+    if target is None or target.proof is None:
+        return None
+    age = case.now - (target.healthy_at or target.proof.verified_at)
+    if age <= case.policy.proof_age_max:
+        return None
+    return _refusal(
+        Reason.PROOF_OLD,
+        Consequence.PROPOSE,
+        f"{age.days} days",
+        f"at most {case.policy.proof_age_max.days} days",
+    )
+
+
+def proof_health_only(case: Case) -> Refusal | None:
+    """Healthy without traffic is a weaker proof."""
+    target = case.choice.target
+    if target is None or target.proof is None or target.proof.kind is ProofKind.TRAFFIC:
+        return None
+    return _refusal(
+        Reason.PROOF_HEALTH_ONLY,
+        Consequence.PROPOSE,
+        target.proof.sentence,
+        "proof under traffic",
+    )
+
+
+def config_changed(case: Case) -> Refusal | None:
+    """A template does not restore a ConfigMap; the change may even be the cause."""
+    target, check = case.choice.target, case.incident.check
+    if target is None or check is None or target.healthy_at is None:
+        return None
+    changed = [c for c in check.configs if c.changed_at > target.healthy_at]
+    if not changed:
+        return None
+    seen = ", ".join(f"{c.name} changed {c.changed_at:%H:%M:%S}Z" for c in changed)
+    return _refusal(
+        Reason.CONFIG_CHANGED,
+        Consequence.PROPOSE,
+        seen,
+        f"no change since {target.healthy_at:%H:%M:%S}Z",
+    )
+
+
+def rollout_paused(case: Case) -> Refusal | None:
+    """`spec.paused`: kubectl refuses an undo too (protocols §2.1)."""
+    if not case.tracked.view.paused:
+        return None
+    return _refusal(
+        Reason.ROLLOUT_PAUSED,
+        Consequence.ESCALATE,
+        "spec.paused is true",
+        "kubectl rollout resume",
+    )
+
+
+def restart_only(case: Case) -> Refusal | None:
+    """Going back from a restart changes nothing but a timestamp."""
+    if not case.rollout.restart_only:
+        return None
+    return _refusal(
+        Reason.RESTART_ONLY,
+        Consequence.ESCALATE,
+        "same template and digests",
+        "a changed template",
+    )
+
+
+def owned(case: Case) -> Refusal | None:
+    """Never fight a controller that would write its own version back."""
+    owner = case.tracked.view.owner
+    if owner is None or owner.kind is OwnerKind.HELM:
+        return None
+    reason = Reason.OWNED_BY_OPERATOR if owner.kind is OwnerKind.OPERATOR else Reason.OWNED_BY_GITOPS
+    return _refusal(
+        reason,
+        Consequence.ESCALATE,
+        f"{owner.kind} {owner.name}",
+        "no other controller",
+    )
+
+
+def irreversible(case: Case) -> Refusal | None:
+    """A declared migration cannot be undone by an old template."""
+    if not case.rollout.irreversible:
+        return None
+    return _refusal(
+        Reason.IRREVERSIBLE,
+        Consequence.ESCALATE,
+        "declared irreversible",
+        "no such declaration",
+    )
+
+
+def rollback_of_rollback(case: Case) -> Refusal | None:
+    """Going back from having gone back only flaps, whoever did it."""
+    if case.rollout.ours is not None:
+        seen = f"rolled back by {case.rollout.ours}"
+    elif returned(case.rollout):
+        seen = f"went back to an older revision, by {case.rollout.changed_by or 'somebody'}"
+    else:
+        return None
+    return _refusal(
+        Reason.ROLLBACK_OF_ROLLBACK,
+        Consequence.ESCALATE,
+        seen,
+        "a forward rollout",
+        overridable=False,
+    )
+
+
+def returned(rollout: Rollout) -> bool:
+    """The rollout went to a revision that had been created before the one it replaced: an undo."""
+    old, new = rollout.replaced, rollout.revision
+    if old is None or old.created_at is None or new.created_at is None:
+        return False
+    return new.created_at < old.created_at
+
+
+def too_old(case: Case) -> Refusal | None:
+    """Rollouts this long ago are rarely the cause, and much has happened since."""
+    age = case.now - case.rollout.started_at
+    if age <= case.policy.too_old:
+        return None
+    return _refusal(
+        Reason.TOO_OLD,
+        Consequence.ESCALATE,
+        f"{age.total_seconds() / 60:.0f} min",
+        _minutes(case.policy),
+    )
+
+
+def _minutes(policy: Policy) -> str:
+    return f"at most {policy.too_old.total_seconds() / 60:.0f} min"
+
+
+def common_cause(case: Case) -> Refusal | None:
+    """Old pods, unrelated workloads or the node fail alike. A convicting contrast disproves it for metrics."""
+    contrast = case.contrast
+    if contrast.alike >= case.policy.persistence_bad and contrast.alike >= contrast.convicting:
+        name = contrast.worst.name if contrast.worst else "signals"
+        seen = f"{name} new {number(contrast.new_value)}, old {number(contrast.old_value)} at the same time"
+        return _refusal(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "old pods that are good")
+    peers = shared_by_peers(case.measurement, case.policy)
+    if peers and case.suspicion.tier is not Tier.CONTRAST:
+        seen = f"also failing: {', '.join(peers[:5])}"
+        return _refusal(
+            Reason.COMMON_CAUSE,
+            Consequence.ESCALATE,
+            seen,
+            "unrelated workloads that are good",
+        )
+    if case.measurement.failed_nodes:
+        seen = f"nodes with failing pods of others: {', '.join(case.measurement.failed_nodes[:5])}"
+        return _refusal(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "healthy nodes")
+    return None
+
+
+def blast_radius(case: Case) -> Refusal | None:
+    """A fleet that needs this many rollbacks has another problem than its rollouts."""
+    recent = [done for done in case.state.rollbacks if case.now - done.at < HOUR]
+    here = sum(1 for done in recent if done.namespace == case.suspicion.workload.namespace)
+    policy = case.policy
+    if here < policy.rollbacks_per_namespace_hour and len(recent) < policy.rollbacks_per_cluster_hour:
+        return None
+    needed = f"fewer than {policy.rollbacks_per_namespace_hour} and {policy.rollbacks_per_cluster_hour}"
+    seen = f"{here} in the namespace, {len(recent)} in the cluster within an hour"
+    return _refusal(Reason.BLAST_RADIUS, Consequence.PROPOSE, seen, needed)
+
+
+def cooling_down(case: Case) -> Refusal | None:
+    """One automatic rollback per workload until a later revision is verified."""
+    if case.tracked.rolled_back_at is None:
+        return None
+    seen = f"rolled back at {case.tracked.rolled_back_at:%Y-%m-%d %H:%M}Z"
+    return _refusal(
+        Reason.COOLING_DOWN,
+        Consequence.PROPOSE,
+        seen,
+        "a later revision that was verified",
+    )
+
+
+def mapped_by_namespace(case: Case) -> Refusal | None:
+    """An alert that names only a namespace may propose, not act."""
+    if case.incident.rung is not Rung.NAMESPACE:
+        return None
+    return _refusal(
+        Reason.MAPPED_BY_NAMESPACE,
+        Consequence.PROPOSE,
+        "namespace label only",
+        "a label that names a workload",
+    )
+
+
+def ambiguous(case: Case) -> Refusal | None:
+    """The lead over the runner-up is too small."""
+    other = case.ambiguous
+    if other is None:
+        return None
+    lead = case.suspicion.score - other.score
+    seen = f"{lead:.2f} ahead of {other.workload.short}"
+    return _refusal(
+        Reason.AMBIGUOUS,
+        Consequence.PROPOSE,
+        seen,
+        f"a lead of {case.policy.blame_margin:g}",
+    )
+
+
+GUARDS: tuple[Guard, ...] = (
+    mode,
+    paused,
+    protected,
+    target_not_verified,
+    target_gone,
+    rollout_paused,
+    restart_only,
+    owned,
+    irreversible,
+    rollback_of_rollback,
+    too_old,
+    common_cause,
+    low_traffic,
+    no_contrast,
+    onset_assumed,
+    config_changed,
+    blast_radius,
+    cooling_down,
+    target_skips,
+    proof_old,
+    proof_health_only,
+    mapped_by_namespace,
+    ambiguous,
+)
+
+
+def refusals(case: Case) -> tuple[Refusal, ...]:
+    """What every guard has to say, in the order of the list."""
+    found = (guard(case) for guard in GUARDS)
+    return tuple(refusal for refusal in found if refusal is not None)

@@ -1,0 +1,191 @@
+"""From an alert to an incident: note it, locate it, join or open. (Deciding what becomes of it is `progress`.)"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from daemon.core import progress, verdicts
+from daemon.core.actions import Locate
+from daemon.core.draft import Draft
+from daemon.core.events import AlertSource, AlertsReported
+from daemon.core.facts import AlertJoined, AlertNoted, AlertPlaced, IncidentOpened
+from daemon.core.incidents import Incident, Phase
+from daemon.core.model import (
+    ActionId,
+    Alert,
+    AlertStatus,
+    IncidentId,
+    LocatedAlert,
+    Location,
+    OnsetSource,
+    Rung,
+    Severity,
+    Workload,
+)
+
+LOCATE_FOR = timedelta(hours=1)
+"""How long locating is retried: the alert is accepted, so it must not be dropped because a source is down for a while."""
+
+ALERTS_PER_INCIDENT_MAX = 200
+"""Alerts one incident carries; more add nothing that a person would read."""
+
+
+def alerts_reported(draft: Draft, event: AlertsReported) -> None:
+    """Note what changed; locate what began to fire. A complete list also tells what is gone."""
+    for alert in event.alerts:
+        _alert(draft, alert, event.source)
+    if event.complete:
+        listed = {alert.fingerprint for alert in event.alerts}
+        for noted in tuple(draft.state.alerts.values()):
+            if noted.gone_since is None and noted.alert.fingerprint not in listed:
+                gone = replace(noted.alert, status=AlertStatus.RESOLVED)
+                draft.add(AlertNoted(at=draft.now, source=event.source, alert=gone))
+
+
+def _alert(draft: Draft, alert: Alert, source: AlertSource) -> None:
+    known = draft.state.alerts.get(alert.fingerprint)
+    if known is None and alert.status is AlertStatus.RESOLVED:
+        return
+    same = known is not None and known.alert.starts_at == alert.starts_at
+    if known is not None and same and known.alert.status is alert.status:
+        return
+    if known is not None and alert.starts_at < known.alert.starts_at:
+        return  # an older turn of the same alert, delivered late
+    draft.add(AlertNoted(at=draft.now, source=source, alert=alert))
+    if alert.status is AlertStatus.FIRING:
+        _locate(draft, alert)
+
+
+def _locate(draft: Draft, alert: Alert) -> None:
+    action_id = ActionId(f"locate/{alert.fingerprint}/{alert.starts_at:%Y%m%dT%H%M%S%f}")
+    draft.owe(Locate(id=action_id, deadline=draft.now + LOCATE_FOR, alert=alert))
+
+
+def located(draft: Draft, alert: Alert, location: Location) -> None:
+    """An alert's place is known: it joins the incident there, or opens one."""
+    draft.add(AlertPlaced(at=draft.now, fingerprint=alert.fingerprint, location=location))
+    noted = draft.state.alerts.get(alert.fingerprint)
+    if noted is None or not location.workloads:
+        return
+    found = LocatedAlert(alert=noted.alert, location=location, gone_since=noted.gone_since)
+    incident = _open_incident_for(draft, location)
+    if incident is not None:
+        join(draft, incident, found)
+    else:
+        open_incident(draft, (found,))
+
+
+def _open_incident_for(draft: Draft, location: Location) -> Incident | None:
+    """The oldest open incident whose symptom is there, or which blames the revision that runs there."""
+    places = {workload.key for workload in location.workloads}
+    symptom = symptom_of(location)
+    for incident in draft.state.open_incidents:
+        if incident.symptom == symptom:
+            return incident
+        if incident.blamed is not None and incident.suspect is not None and incident.suspect.key in places:
+            return incident
+    return None
+
+
+def join(draft: Draft, incident: Incident, found: LocatedAlert) -> None:
+    """Add the alert to the incident; the loudest severity counts."""
+    if len(incident.alerts) >= ALERTS_PER_INCIDENT_MAX:
+        return
+    severity = _loudest(incident.severity, severity_of(draft, found.alert))
+    draft.add(AlertJoined(at=draft.now, incident=incident.id, alert=found, severity=severity))
+
+
+def severity_of(draft: Draft, alert: Alert) -> Severity:
+    """The severity that the policy reads from the alert's label."""
+    return draft.policy.severity_of(alert.label(draft.policy.severity_label))
+
+
+def _loudest(one: Severity, other: Severity) -> Severity:
+    order = list(Severity)
+    return min(one, other, key=order.index)
+
+
+def symptom_of(location: Location) -> Workload:
+    """Where it hurts: the workload, or for an alert that names only a namespace, the namespace."""
+    first = location.workloads[0]
+    if location.rung is Rung.NAMESPACE:
+        return Workload(namespace=first.namespace, kind="Namespace", name=first.namespace)
+    return first
+
+
+def open_incident(
+    draft: Draft,
+    alerts: tuple[LocatedAlert, ...],
+    *,
+    predecessor: Incident | None = None,
+) -> None:
+    """Open an investigation of these alerts and begin to measure."""
+    first = min(alerts, key=lambda found: found.location.onset)
+    location = first.location
+    severity = Severity.LOW
+    for found in alerts:
+        severity = _loudest(severity, severity_of(draft, found.alert))
+    start(
+        draft,
+        Incident(
+            id=incident_id(draft),
+            symptom=symptom_of(location),
+            scope=location.workloads,
+            rung=location.rung,
+            opened_at=draft.now,
+            onset=location.onset,
+            onset_source=location.onset_source,
+            severity=severity,
+            alerts=alerts[:ALERTS_PER_INCIDENT_MAX],
+            phase=Phase.OPEN,
+            phase_since=draft.now,
+            deadline=draft.now + draft.policy.decide_deadline,
+            predecessor=predecessor.id if predecessor else None,
+            chain_started_at=_chain_start(predecessor),
+        ),
+    )
+
+
+def open_for_stuck_rollout(draft: Draft, workload: Workload) -> None:
+    """A rollout whose pods cannot start is an anomaly even when no alert fires; without an alert it counts as critical."""
+    start(
+        draft,
+        Incident(
+            id=incident_id(draft),
+            symptom=workload,
+            scope=(workload,),
+            rung=Rung.EXPLICIT,
+            opened_at=draft.now,
+            onset=draft.now,
+            onset_source=OnsetSource.RULE,
+            severity=Severity.CRITICAL,
+            alerts=(),
+            phase=Phase.OPEN,
+            phase_since=draft.now,
+            deadline=draft.now + draft.policy.decide_deadline,
+        ),
+    )
+
+
+def start(draft: Draft, incident: Incident) -> None:
+    """Record the opening and take the first measurement, of the youngest candidate first."""
+    rollouts = verdicts.candidates(incident, draft.state, draft.policy)
+    youngest = max(rollouts, key=lambda rollout: rollout.started_at, default=None)
+    incident = replace(incident, suspect=youngest.workload if youngest else None)
+    draft.add(IncidentOpened(at=draft.now, incident=incident))
+    if youngest is None:
+        progress.dismiss_without_candidate(draft, incident.id)
+    else:
+        progress.begin_measure(draft, incident.id)
+
+
+def _chain_start(predecessor: Incident | None) -> datetime | None:
+    if predecessor is None or predecessor.blamed is None:
+        return None
+    return predecessor.chain_started_at or predecessor.rollout_started_at
+
+
+def incident_id(draft: Draft) -> IncidentId:
+    """Derived from the moment and a counter, so a replay gives the same; the date keeps ids apart after a lost disk."""
+    return IncidentId(f"inc-{draft.now:%Y%m%d-%H%M%S}-{draft.state.incident_count + 1}")

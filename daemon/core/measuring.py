@@ -1,0 +1,101 @@
+"""Which measurement an incident needs next, and owing it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from daemon.core import verdicts
+from daemon.core.actions import CheckTarget, Measure, MeasurePurpose
+from daemon.core.draft import Draft
+from daemon.core.facts import MeasureBegan
+from daemon.core.incidents import Incident, Phase
+from daemon.core.measurement import Health
+from daemon.core.model import ActionId, IncidentId, Revision, RevisionId, Rollout, Workload
+from daemon.core.policy import Policy
+from daemon.core.recovery import symptom
+from daemon.core.state import Tracked
+
+MEASURE_FOR = timedelta(seconds=30)
+"""Time a measurement may take: beyond it the answer would be about another moment. The next attempt asks again."""
+
+
+def begin_measure(draft: Draft, incident_id: IncidentId, *, final: bool = False) -> None:
+    """Begin the next attempt: measure, and before a decision also check the target."""
+    incident = draft.incident(incident_id)
+    attempt = incident.attempt + 1
+    draft.add(MeasureBegan(at=draft.now, incident=incident_id, attempt=attempt, final=final))
+    deciding = incident.phase in (Phase.OPEN, Phase.PROPOSED)
+    draft.owe(_measure(draft, incident, attempt, deciding=deciding))
+    if deciding:
+        _check_target(draft, incident, attempt)
+
+
+def subject(incident: Incident) -> Workload:
+    """The workload that is measured: the suspect, else where it hurts, else the first in scope."""
+    if incident.suspect is not None:
+        return incident.suspect
+    return incident.symptom if incident.symptom in incident.scope else incident.scope[0]
+
+
+def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) -> Measure:
+    workload = subject(incident)
+    tracked = draft.state.workloads.get(workload.key)
+    rollout = tracked.rollout if tracked else None
+    new, old = _sides(incident, tracked, rollout, deciding=deciding)
+    since = rollout.started_at if rollout is not None and deciding else (incident.converged_at or incident.phase_since)
+    return Measure(
+        id=ActionId(f"{incident.id}/measure/{attempt}"),
+        deadline=draft.now + MEASURE_FOR,
+        incident=incident.id,
+        attempt=attempt,
+        purpose=MeasurePurpose.BLAME if deciding else MeasurePurpose.RECOVERY,
+        workload=workload,
+        new=new,
+        new_pods=_pods(rollout, new.id if new else None),
+        old=old,
+        old_pods=_pods(rollout, old.id if old else None),
+        since=since,
+        rollout_started_at=incident.rollout_started_at or (rollout.started_at if rollout else since),
+        onset=incident.onset,
+        alerts=tuple(located.alert for located in incident.alerts),
+    )
+
+
+def _sides(
+    incident: Incident, tracked: Tracked | None, rollout: Rollout | None, *, deciding: bool
+) -> tuple[Revision | None, Revision | None]:
+    """Whom to compare: accused and replaced before a decision; afterwards what serves now, with the replaced as baseline."""
+    if deciding and rollout is not None:
+        return rollout.revision, rollout.replaced
+    now = tracked.view.current if tracked else None
+    return now, incident.replaced
+
+
+def _pods(rollout: Rollout | None, revision: RevisionId | None) -> tuple[str, ...]:
+    return rollout.names_of(revision) if rollout is not None and revision is not None else ()
+
+
+def _check_target(draft: Draft, incident: Incident, attempt: int) -> None:
+    tracked = draft.state.workloads.get(subject(incident).key)
+    if tracked is None or tracked.rollout is None:
+        return
+    choice = verdicts.target_of(tracked, tracked.rollout, draft.policy)
+    if choice.target is None:
+        return
+    draft.owe(
+        CheckTarget(
+            id=ActionId(f"{incident.id}/check/{attempt}"),
+            deadline=draft.now + MEASURE_FOR,
+            incident=incident.id,
+            attempt=attempt,
+            workload=tracked.view.workload,
+            uid=tracked.view.uid,
+            blamed=tracked.rollout.revision,
+            target=choice.target.revision,
+        )
+    )
+
+
+def last_look(incident: Incident, policy: Policy) -> Health:
+    """What the newest measurement of the incident says about its symptom."""
+    return Health.NO_DATA if incident.measurement is None else symptom(incident, incident.measurement, policy)

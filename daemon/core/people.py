@@ -1,0 +1,84 @@
+"""What people may do: approve, decline, close, pause, resume, release. Every act keeps its actor; a refused one says why."""
+
+from __future__ import annotations
+
+from daemon.core import progress, soaking
+from daemon.core.draft import Draft
+from daemon.core.events import Approved, Closed, Command, Declined, PauseAsked, ReleaseAsked, ResumeAsked
+from daemon.core.facts import ApprovalGiven, CommandRefused, PauseLifted, PauseSet
+from daemon.core.incidents import Incident, Phase, Trigger
+from daemon.core.model import IncidentId
+from daemon.core.reasons import Reason
+
+
+def command(draft: Draft, event: Command) -> None:
+    """Follow a person's command, or record why it could not be followed."""
+    match event:
+        case Approved():
+            _approved(draft, event)
+        case Declined():
+            _declined(draft, event)
+        case Closed():
+            _closed(draft, event)
+        case PauseAsked():
+            _paused(draft, event)
+        case ResumeAsked():
+            _resumed(draft, event)
+        case ReleaseAsked():
+            if soaking.release(draft, event.workload, event.revision, event.actor) == 0:
+                _refuse(draft, "release", event.actor, f"nothing of {event.workload} is quarantined")
+
+
+def _refuse(draft: Draft, name: str, actor: str, why: str) -> None:
+    draft.add(CommandRefused(at=draft.now, command=name, actor=actor, why=why))
+
+
+def _incident_in(draft: Draft, incident_id: IncidentId, phase: Phase, name: str, actor: str) -> Incident | None:
+    incident = draft.state.incidents.get(incident_id)
+    if incident is None:
+        _refuse(draft, name, actor, f"there is no incident {incident_id}")
+        return None
+    if incident.phase is not phase:
+        _refuse(draft, name, actor, f"incident {incident_id} is {incident.phase}, not {phase}")
+        return None
+    return incident
+
+
+def _approved(draft: Draft, event: Approved) -> None:
+    incident = _incident_in(draft, event.incident, Phase.PROPOSED, "approve", event.actor)
+    if incident is not None:
+        draft.add(ApprovalGiven(at=draft.now, incident=incident.id, actor=event.actor))
+        progress.begin_measure(draft, incident.id, final=True)
+
+
+def _declined(draft: Draft, event: Declined) -> None:
+    incident = _incident_in(draft, event.incident, Phase.PROPOSED, "decline", event.actor)
+    if incident is not None:
+        progress.escalate(draft, incident.id, Trigger.DECLINED, Reason.DECLINED, actor=event.actor)
+
+
+def _closed(draft: Draft, event: Closed) -> None:
+    incident = _incident_in(draft, event.incident, Phase.ESCALATED, "close", event.actor)
+    if incident is not None:
+        progress.close(draft, incident.id, event.actor, event.note)
+
+
+def _paused(draft: Draft, event: PauseAsked) -> None:
+    until = None if event.lasts is None else draft.now + event.lasts
+    draft.add(PauseSet(at=draft.now, scope=event.scope, until=until, actor=event.actor))
+    stop_paused(draft)
+
+
+def stop_paused(draft: Draft) -> None:
+    """A pause ends every proposal it covers: nothing may run while a person holds the switch."""
+    for incident in draft.state.open_incidents:
+        if incident.phase is Phase.PROPOSED and incident.suspect is not None:
+            if draft.state.paused_by(incident.suspect, draft.now) is not None:
+                progress.escalate(draft, incident.id, Trigger.REFUSED, Reason.PAUSED)
+
+
+def _resumed(draft: Draft, event: ResumeAsked) -> None:
+    if event.scope not in draft.state.pauses:
+        _refuse(draft, "resume", event.actor, f"{event.scope or 'everything'} is not paused")
+        return
+    draft.add(PauseLifted(at=draft.now, scope=event.scope, actor=event.actor))

@@ -1,0 +1,57 @@
+"""Is the symptom gone? The alert gone from Alertmanager *and* the signals back, by DESIGN's healthy column.
+
+"The old version runs" is not recovery, and neither is an alert that resolves because Prometheus died (parts.md: "resolved"
+226 s after Prometheus was killed). What cannot be read is inconclusive, never good.
+"""
+
+from __future__ import annotations
+
+from daemon.core.incidents import Incident, Phase
+from daemon.core.measurement import Health, Measurement, Sample
+from daemon.core.model import AlertStatus
+from daemon.core.policy import Policy
+from daemon.core.signals import judge_sample, typical
+
+
+def symptom(incident: Incident, measurement: Measurement, policy: Policy) -> Health:
+    """HEALTHY: gone. UNHEALTHY: still there. INCONCLUSIVE or NO_DATA: cannot tell."""
+    alerts, signals = _alerts(incident, measurement), _signals(incident, measurement, policy)
+    if Health.UNHEALTHY in (alerts, signals):
+        return Health.UNHEALTHY
+    if alerts is Health.HEALTHY and signals is Health.HEALTHY:
+        return Health.HEALTHY
+    return Health.INCONCLUSIVE
+
+
+def _alerts(incident: Incident, measurement: Measurement) -> Health:
+    """Every alert of the incident gone: healthy; one firing: unhealthy; suppressed or unreadable: cannot tell."""
+    wanted = {located.alert.fingerprint for located in incident.alerts}
+    seen = {state.fingerprint: state.status for state in measurement.alerts}
+    statuses = {seen.get(fingerprint) for fingerprint in wanted}
+    if AlertStatus.FIRING in statuses:
+        return Health.UNHEALTHY
+    return Health.HEALTHY if statuses <= {AlertStatus.RESOLVED} else Health.INCONCLUSIVE
+
+
+def _signals(incident: Incident, measurement: Measurement, policy: Policy) -> Health:
+    """The latest sample of the pods that serve now; a workload that never had signals is judged by its pods alone."""
+    if measurement.start_failure is not None:
+        return Health.UNHEALTHY
+    if measurement.new_ready == 0:
+        return Health.INCONCLUSIVE
+    if not measurement.new:
+        return Health.INCONCLUSIVE if measurement.missing or measurement.before else Health.HEALTHY
+    latest = measurement.new[-1]
+    health = judge_sample(policy, latest, _baseline(incident, measurement))
+    if health is Health.NO_DATA:
+        return Health.INCONCLUSIVE if measurement.missing else Health.HEALTHY
+    return health
+
+
+def _baseline(incident: Incident, measurement: Measurement) -> Sample | None:
+    """What is normal for the workload: how the replaced revision did before the rollout.
+
+    Not before a decision: there `new` are the accused, and a baseline would let a slow rise pass for health.
+    """
+    acted = incident.phase in (Phase.VERIFYING, Phase.ESCALATED)
+    return typical(measurement.before) if acted else None

@@ -1,0 +1,117 @@
+"""How a number is read: healthy, unhealthy, inconclusive, or no data, by DESIGN's table of signals.
+
+The trigger wins where both it and the healthy column hold; between the two lies inconclusive. A latency without anything
+to compare it with and without thresholds set by the user is not judged at all (NO_DATA): nobody said what is slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from daemon.core.measurement import Health, Sample
+from daemon.core.policy import Policy, SignalKind, SignalRule
+
+ERROR_HEALTHY = 0.005
+ERROR_TRIGGER = 0.05
+ERROR_TRIGGER_OVER_BASELINE = 0.05
+CPU_HEALTHY, CPU_TRIGGER = 0.70, 0.90
+MEMORY_TRIGGER = 0.85
+NEAR = {SignalKind.LATENCY_P99: 1.15}
+"""How far over its baseline a value is still "the same"; 1.10 for every kind that is not named."""
+FAR = {SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
+"""How far over its baseline a latency must be to trigger."""
+
+
+def trigger_of(rule: SignalRule, baseline: float | None) -> float | None:
+    """The value above which the signal triggers, the lowest of those that apply; None where none does."""
+    limits: list[float] = [] if rule.trigger_above is None else [rule.trigger_above]
+    if rule.kind is SignalKind.ERROR_RATIO:
+        limits += [ERROR_TRIGGER] if rule.trigger_above is None else []
+        limits += [] if baseline is None else [baseline + ERROR_TRIGGER_OVER_BASELINE]
+    elif rule.kind in FAR and baseline is not None and baseline > 0:
+        limits.append(baseline * FAR[rule.kind])
+    elif rule.kind is SignalKind.CPU and not limits:
+        limits.append(CPU_TRIGGER)
+    elif rule.kind is SignalKind.MEMORY and not limits:
+        limits.append(MEMORY_TRIGGER)
+    return min(limits, default=None)
+
+
+def healthy_of(rule: SignalRule, baseline: float | None) -> float | None:
+    """The value up to which the signal is healthy, the highest of those that apply; None where none does."""
+    limits: list[float] = [] if rule.healthy_below is None else [rule.healthy_below]
+    if rule.kind is SignalKind.ERROR_RATIO and not limits:
+        limits.append(ERROR_HEALTHY)
+    if rule.kind is SignalKind.CPU and not limits:
+        limits.append(CPU_HEALTHY)
+    if baseline is not None and rule.kind is not SignalKind.CPU:
+        limits.append(baseline * NEAR.get(rule.kind, 1.10))
+    return max(limits, default=None)
+
+
+def judge(rule: SignalRule, value: float | None, baseline: float | None) -> Health:
+    """The health that one value of one signal shows."""
+    if value is None or rule.kind is SignalKind.TRAFFIC:
+        return Health.NO_DATA
+    trigger, healthy = trigger_of(rule, baseline), healthy_of(rule, baseline)
+    if trigger is None and healthy is None:
+        return Health.NO_DATA
+    if trigger is not None and value > trigger:
+        return Health.UNHEALTHY
+    if healthy is not None and value <= healthy:
+        return Health.HEALTHY
+    return Health.INCONCLUSIVE
+
+
+def judge_sample(policy: Policy, sample: Sample, baseline: Sample | None) -> Health:
+    """The worst of the sample's signals; signals without data count only when none has any."""
+    verdicts = {
+        judge(
+            rule,
+            sample.value(rule.name),
+            baseline.value(rule.name) if baseline else None,
+        )
+        for rule in policy.signals
+    }
+    for health in (Health.UNHEALTHY, Health.INCONCLUSIVE, Health.HEALTHY):
+        if health in verdicts:
+            return health
+    return Health.NO_DATA
+
+
+def traffic(policy: Policy, sample: Sample) -> float | None:
+    """Requests per second, None where no traffic signal answered."""
+    values = [sample.value(rule.name) for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def typical(samples: Sequence[Sample]) -> Sample | None:
+    """The median of each signal over the samples, at the last one's time; None without samples."""
+    if not samples:
+        return None
+    names = sorted({name for sample in samples for name, _ in sample.values})
+    return Sample(
+        at=samples[-1].at,
+        values=tuple((name, _median_of(name, samples)) for name in names),
+    )
+
+
+def _median_of(name: str, samples: Iterable[Sample]) -> float:
+    return median(value for sample in samples if (value := sample.value(name)) is not None)
+
+
+def seconds_between(policy: Policy, samples: Sequence[Sample]) -> float:
+    """The distance of neighbouring samples in seconds, taken from the samples themselves where there are two."""
+    gaps = [(b.at - a.at).total_seconds() for a, b in zip(samples, samples[1:], strict=False)]
+    return median(gaps) if gaps else policy.sample_interval.total_seconds()
+
+
+def enough_traffic(policy: Policy, samples: Sequence[Sample]) -> bool:
+    """At least `min_traffic_rate` on average and `min_requests` in all; without a traffic signal it cannot be told: no."""
+    rates = [rate for sample in samples if (rate := traffic(policy, sample)) is not None]
+    if not rates:
+        return False
+    requests = sum(rates) * seconds_between(policy, samples)
+    return sum(rates) / len(rates) >= policy.min_traffic_rate and requests >= policy.min_requests

@@ -1,0 +1,192 @@
+"""Proving revisions: when to measure a soak, what its result does to the ledger, quarantine and release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from daemon.core.actions import ProveSoak, RollBack
+from daemon.core.draft import Draft
+from daemon.core.facts import LedgerWritten
+from daemon.core.incidents import Incident
+from daemon.core.ledger import LedgerEntry, counted, next_check, proof_of
+from daemon.core.measurement import SoakMeasurement
+from daemon.core.model import ActionId, Revision, Rollout, Workload, WorkloadKey, WorkloadView
+from daemon.core.state import Tracked
+
+SOAK_FOR = timedelta(minutes=5)
+"""How long a soak measurement is retried before the next one is scheduled anyway."""
+
+WATCHED_FOR = timedelta(hours=24)
+"""A fresh mark is withdrawn when the revision turns unhealthy this soon after it was verified (DESIGN)."""
+
+What = Literal["serving", "counted", "verified", "withdrawn", "quarantined", "released"]
+
+
+def _write(draft: Draft, workload: WorkloadKey, entry: LedgerEntry, what: What, because: str = "") -> None:
+    draft.add(LedgerWritten(at=draft.now, workload=workload, entry=entry, what=what, because=because))
+
+
+def serving(draft: Draft, view: WorkloadView) -> None:
+    """The current revision alone serves: its clock may run from now on (backwards too: the first check looks back)."""
+    if view.serving != (view.current.id,) or view.available_since is None:
+        return
+    tracked = draft.state.workloads[view.workload.key]
+    entry = tracked.entry(view.current.id)
+    if entry is None:
+        entry = LedgerEntry(revision=view.current)
+    if entry.serving_since is not None and entry.next_check is not None:
+        return
+    if _asked(draft, view.workload.key, view.current):
+        return
+    since = max(view.started_at, entry.checked_until or view.started_at)
+    entry = replace(entry, revision=view.current, serving_since=since, next_check=draft.now)
+    _write(draft, view.workload.key, entry, "serving")
+
+
+def _asked(draft: Draft, workload: WorkloadKey, revision: Revision) -> bool:
+    return any(
+        isinstance(action, ProveSoak) and action.workload.key == workload and action.revision.id == revision.id
+        for action in draft.state.owed.values()
+    )
+
+
+def due(draft: Draft, tracked: Tracked) -> None:
+    """Measure the current revision's soak when its time has come, if it is the only one that serves."""
+    entry = tracked.entry(tracked.view.current.id)
+    if entry is None or entry.next_check is None or entry.next_check > draft.now:
+        return
+    if tracked.view.serving != (tracked.view.current.id,):
+        _write(draft, tracked.view.workload.key, replace(entry, next_check=None), "counted")
+        return
+    _prove(draft, tracked, entry, until=None)
+
+
+def last_check(draft: Draft, tracked: Tracked, rollout: Rollout) -> None:
+    """A newer rollout began: count what the replaced revision has earned up to then, while its pods can still be seen."""
+    entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
+    if (
+        entry is not None
+        and entry.serving_since is not None
+        and not _asked(draft, rollout.workload.key, entry.revision)
+    ):
+        _prove(draft, tracked, entry, until=rollout.started_at)
+
+
+def _prove(draft: Draft, tracked: Tracked, entry: LedgerEntry, until: datetime | None) -> None:
+    workload = tracked.view.workload
+    earliest = draft.now - draft.policy.soak_low_traffic
+    since = max(entry.checked_until or entry.serving_since or earliest, earliest)
+    if until is not None and until <= since:
+        return
+    draft.owe(
+        ProveSoak(
+            id=ActionId(f"soak/{workload.key}/{entry.revision.id}/{entry.checks + 1}"),
+            deadline=draft.now + SOAK_FOR,
+            workload=workload,
+            revision=entry.revision,
+            since=since,
+            until=until,
+            baseline=_baseline(tracked, entry),
+        )
+    )
+
+
+def _baseline(tracked: Tracked, entry: LedgerEntry) -> tuple[tuple[str, float], ...]:
+    """Typical signals of the revision verified before this one."""
+    others = [
+        other
+        for other in tracked.ledger.values()
+        if other.revision.id != entry.revision.id and other.verified and other.baseline
+    ]
+    newest = max(others, key=lambda other: other.revision.number or 0, default=None)
+    return newest.baseline if newest else ()
+
+
+def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasurement | None) -> None:
+    """A soak measurement came in (None: it failed, try again later)."""
+    tracked = draft.state.workloads.get(workload.key)
+    entry = tracked.entry(revision.id) if tracked else None
+    if tracked is None or entry is None:
+        return
+    current = tracked.view.current.id == revision.id
+    if soak is None or soak.missing or suspended(draft, workload, revision):
+        if current:
+            later = draft.now + max(draft.policy.sample_interval, draft.policy.soak / 10)
+            _write(draft, workload.key, replace(entry, next_check=later), "counted", "not measured")
+        return
+    entry = counted(entry, soak)
+    what: What = "counted"
+    if soak.unhealthy_at is not None and _fresh(entry, draft.now):
+        entry, what = replace(entry, proof=None, withdrawn=soak.because), "withdrawn"
+    elif entry.quarantined_by is None:
+        proof = proof_of(entry, draft.policy, draft.now, backwards=_backwards(draft, soak))
+        if proof is not None and (entry.proof is None or entry.proof.kind is not proof.kind):
+            entry, what = replace(entry, proof=proof, withdrawn=None), "verified"
+    entry = replace(entry, next_check=next_check(entry, draft.policy, draft.now) if current else None)
+    _write(draft, workload.key, entry, what, soak.because)
+
+
+def _fresh(entry: LedgerEntry, now: datetime) -> bool:
+    return entry.proof is not None and now - entry.proof.verified_at < WATCHED_FOR
+
+
+def _backwards(draft: Draft, soak: SoakMeasurement) -> bool:
+    """Part of the proof lies before this life of the daemon: it was read from history."""
+    return draft.state.started_at is not None and soak.since < draft.state.started_at
+
+
+def suspended(draft: Draft, workload: Workload, revision: Revision) -> bool:
+    """Blame suspends the soak."""
+    return any(
+        incident.suspect == workload and incident.blamed is not None and incident.blamed.id == revision.id
+        for incident in draft.state.open_incidents
+    )
+
+
+def quarantine(draft: Draft, action: RollBack) -> None:
+    """An executed rollback quarantines the revision until it is released or cleared."""
+    tracked = draft.state.workloads.get(action.workload.key)
+    if tracked is None:
+        return
+    entry = tracked.entry(action.blamed.id) or LedgerEntry(revision=action.blamed)
+    entry = replace(entry, quarantined_by=action.incident, next_check=None)
+    _write(draft, action.workload.key, entry, "quarantined", action.why)
+
+
+def clear(draft: Draft, incident: Incident) -> None:
+    """The rollback did not help: the revision was not the cause and gets back what it had."""
+    if incident.suspect is None or incident.blamed is None:
+        return
+    _release(draft, incident.suspect.key, incident.blamed.id, "cleared: the symptom stayed after the rollback")
+
+
+def release(draft: Draft, workload: WorkloadKey, revision: str | None, actor: str) -> int:
+    """A person lifts the quarantine of one revision or of all; how many were lifted."""
+    tracked = draft.state.workloads.get(workload)
+    entries = tuple(tracked.ledger.values()) if tracked else ()
+    names = [entry.revision.id for entry in entries if entry.quarantined_by and revision in (None, entry.revision.id)]
+    for name in names:
+        _release(draft, workload, name, f"released by {actor}")
+    return len(names)
+
+
+def _release(draft: Draft, workload: WorkloadKey, revision: str, because: str) -> None:
+    tracked = draft.state.workloads.get(workload)
+    entry = tracked.entry(revision) if tracked else None
+    if tracked is None or entry is None or entry.quarantined_by is None:
+        return
+    due_now = draft.now if tracked.view.current.id == revision else None
+    _write(draft, workload, replace(entry, quarantined_by=None, next_check=due_now), "released", because)
+
+
+def trust_again(draft: Draft, incident: Incident) -> None:
+    """After recovery the target is watched on: measure it again soon."""
+    if incident.suspect is None or incident.target is None:
+        return
+    tracked = draft.state.workloads.get(incident.suspect.key)
+    entry = tracked.entry(incident.target.id) if tracked else None
+    if entry is not None:
+        entry = replace(entry, healthy_at=draft.now, next_check=draft.now + draft.policy.soak)
+        _write(draft, incident.suspect.key, entry, "counted", "recovered")

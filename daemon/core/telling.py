@@ -1,0 +1,105 @@
+"""Who is told what at which step: one place decides about pages and announcements.
+
+Page when a person must confirm, when rolling back (low urgency) or escalated (high); not in a countdown, never in `observe`;
+resolve on verified recovery, or when the incident ends otherwise, saying how (DESIGN, "Defaults").
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from daemon.core.actions import Announce, Page, PageKind
+from daemon.core.briefs import compose
+from daemon.core.draft import Draft
+from daemon.core.guards import mode_of
+from daemon.core.incidents import Incident, Phase
+from daemon.core.model import ActionId, IncidentId, Mode
+from daemon.core.policy import Paging, Route
+
+TELL_FOR = timedelta(hours=24)
+"""How long a page or an announcement is retried: a lost page is worse than a late one, and a day later nobody reads it."""
+
+
+def tell(draft: Draft, incident_id: IncidentId, update: str) -> None:
+    """Owe the announcement and the page that the incident's present phase calls for."""
+    incident = draft.incident(incident_id)
+    routes = draft.policy.routes.of(incident.severity)
+    if Route.ANNOUNCE in routes and _worth_announcing(incident):
+        _announce(draft, incident, update)
+    if Route.PAGE in routes:
+        _page(draft, incident, update)
+
+
+def _worth_announcing(incident: Incident) -> bool:
+    """A dismissal that nobody had heard of is no news."""
+    return incident.thread.count > 0 or incident.phase not in (Phase.OPEN, Phase.DISMISSED)
+
+
+def _announce(draft: Draft, incident: Incident, update: str) -> None:
+    draft.owe(
+        Announce(
+            id=ActionId(f"{incident.id}/announce/{incident.thread.count + 1}"),
+            deadline=draft.now + TELL_FOR,
+            incident=incident.id,
+            thread=None,
+            channel=None,
+            brief=compose(incident, draft.state, draft.policy, update),
+        )
+    )
+
+
+def _page(draft: Draft, incident: Incident, update: str) -> None:
+    step = _page_step(draft, incident)
+    if step is None:
+        return
+    kind, urgent = step
+    draft.owe(
+        Page(
+            id=ActionId(f"{incident.id}/page/{incident.page.count + 1 if incident.page else 1}"),
+            deadline=draft.now + TELL_FOR,
+            incident=incident.id,
+            key=incident.page.key if incident.page else page_key(draft, incident),
+            page=kind,
+            urgent=urgent,
+            brief=compose(incident, draft.state, draft.policy, update),
+        )
+    )
+
+
+def _page_step(draft: Draft, incident: Incident) -> tuple[PageKind, bool] | None:
+    """Which page the phase calls for, and whether it is urgent; None for none."""
+    is_open = incident.page is not None and incident.page.open
+    if incident.phase.ended:
+        return (PageKind.RESOLVE, False) if is_open else None
+    if observed(draft, incident):
+        return None
+    urgent = _urgency(draft, incident)
+    if urgent is None:
+        return (PageKind.UPDATE, incident.page.urgent) if is_open and incident.page else None
+    return (PageKind.UPDATE if is_open else PageKind.TRIGGER, urgent)
+
+
+def _urgency(draft: Draft, incident: Incident) -> bool | None:
+    """True: wake somebody. False: tell them calmly. None: this phase pages nobody by itself."""
+    if incident.phase is Phase.ESCALATED:
+        return True
+    if incident.phase is Phase.PROPOSED:
+        return True if incident.countdown_until is None and incident.approved_by is None else None
+    if incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING):
+        return False
+    return True if draft.policy.paging is Paging.INSTEAD else None
+
+
+def observed(draft: Draft, incident: Incident) -> bool:
+    """The workload in question is in mode observe, where nobody is ever paged."""
+    tracked = draft.state.workloads.get((incident.suspect or incident.scope[0]).key)
+    mode = draft.policy.default_mode if tracked is None else mode_of(draft.policy, tracked)
+    return mode is Mode.OBSERVE and draft.policy.paging is not Paging.INSTEAD
+
+
+def page_key(draft: Draft, incident: Incident) -> str:
+    """cluster/workload/revision where a revision is blamed, else cluster/incident; fixed at the first page (DESIGN)."""
+    cluster = draft.policy.cluster
+    if incident.blamed is not None and incident.suspect is not None:
+        return f"{cluster}/{incident.suspect.key}/{incident.blamed.id}"
+    return f"{cluster}/{incident.id}"

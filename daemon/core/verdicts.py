@@ -1,0 +1,218 @@
+"""`judge`: from the measurements of an incident to a verdict with its reason and every refusal.
+
+Precedence (DESIGN, "Guards"): an ESCALATE refusal is the strongest once a candidate is blamed (or all are refused), then
+HOLD, then PROPOSE; nothing blamed holds; nothing to blame dismisses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from daemon.core import blame, guards
+from daemon.core.incidents import Incident, Suspicion, Tier, Verdict, VerdictKind
+from daemon.core.ledger import TargetChoice, choose_target
+from daemon.core.measurement import Measurement
+from daemon.core.model import OnsetSource, Rollout
+from daemon.core.policy import Policy
+from daemon.core.reasons import Consequence, Reason, Refusal
+from daemon.core.state import State, Tracked
+
+_TIER_REASONS = {
+    Tier.START_FAILURE: Reason.BLAMED_START_FAILURE,
+    Tier.CONTRAST: Reason.BLAMED_CONTRAST,
+    Tier.BEFORE_AFTER: Reason.BLAMED_BEFORE_AFTER,
+    Tier.TIMING: Reason.BLAMED_TIMING,
+    Tier.NONE: Reason.NOTHING_BLAMED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict with the suspicions it rests on, the leading one first."""
+
+    verdict: Verdict
+    suspicions: tuple[Suspicion, ...]
+
+
+def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollout, ...]:
+    """The latest rollouts of the workloads in scope whose window covers the onset.
+
+    A known onset before the rollout removes it; an assumed one does not (the guard ONSET_ASSUMED holds instead).
+    """
+    rollouts = [
+        tracked.rollout
+        for workload in incident.scope
+        if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
+    ]
+    onset = incident.onset
+    return tuple(
+        rollout
+        for rollout in rollouts
+        if rollout.replaced is not None
+        and (
+            blame.in_window(rollout, onset, policy, incident.chain_started_at)
+            or (
+                incident.onset_source is OnsetSource.ASSUMED
+                and blame.in_window(
+                    rollout,
+                    onset + policy.assumed_for,
+                    policy,
+                    incident.chain_started_at,
+                )
+            )
+        )
+    )
+
+
+def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
+    """There are rollouts in scope, but the anomaly is older than every one of them."""
+    rollouts = [
+        tracked.rollout
+        for workload in incident.scope
+        if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
+    ]
+    real = [rollout for rollout in rollouts if rollout.replaced is not None]
+    return bool(real) and all(
+        blame.symptom_older(rollout, incident.onset, policy, incident.chain_started_at) for rollout in real
+    )
+
+
+def target_of(tracked: Tracked, rollout: Rollout, policy: Policy) -> TargetChoice:
+    """The revision to go back to from this rollout."""
+    return choose_target(
+        dict(tracked.ledger),
+        tracked.view.history,
+        rollout.revision,
+        rollout.replaced,
+        policy,
+    )
+
+
+def judge(
+    incident: Incident,
+    measurement: Measurement,
+    state: State,
+    policy: Policy,
+    now: datetime,
+) -> Judgement:
+    """The verdict on an incident in OPEN or PROPOSED, given the measurement of its leading candidate."""
+    rollouts = candidates(incident, state, policy)
+    if not rollouts:
+        older = older_than_all(incident, state, policy)
+        reason = Reason.SYMPTOM_OLDER if older else Reason.NO_CANDIDATE
+        return Judgement(verdict=Verdict(kind=VerdictKind.DISMISS, reason=reason), suspicions=())
+    suspicions = sorted(
+        (_suspicion(rollout, incident, measurement, state, policy) for rollout in rollouts),
+        key=lambda suspicion: (-suspicion.score, suspicion.workload.key),
+    )
+    leader = suspicions[0]
+    case = _case(
+        incident,
+        measurement,
+        state,
+        policy,
+        now,
+        leader,
+        suspicions[1] if len(suspicions) > 1 else None,
+    )
+    found = guards.refusals(case)
+    verdict = _verdict(leader, found, case, policy)
+    return Judgement(verdict=verdict, suspicions=(replace(leader, vetoes=found), *suspicions[1:]))
+
+
+def _suspicion(
+    rollout: Rollout,
+    incident: Incident,
+    measurement: Measurement,
+    state: State,
+    policy: Policy,
+) -> Suspicion:
+    tracked = state.workloads[rollout.workload.key]
+    entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
+    old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
+    measured = measurement if rollout.workload == (incident.suspect or incident.scope[0]) else _elsewhere(measurement)
+    return blame.suspect(
+        rollout,
+        measured,
+        incident.onset,
+        incident.onset_source,
+        policy,
+        old_ran=old_ran,
+        chain_start=incident.chain_started_at,
+    )
+
+
+def _elsewhere(measurement: Measurement) -> Measurement:
+    """What a measurement of another workload says about this candidate: only the common parts."""
+    return Measurement(at=measurement.at, peers=measurement.peers, missing=measurement.missing)
+
+
+def _case(
+    incident: Incident,
+    measurement: Measurement,
+    state: State,
+    policy: Policy,
+    now: datetime,
+    leader: Suspicion,
+    second: Suspicion | None,
+) -> guards.Case:
+    tracked = state.workloads[leader.workload.key]
+    rollout = tracked.rollout
+    if rollout is None:
+        raise AssertionError("a suspicion always has a rollout")
+    close = second is not None and leader.score - second.score < policy.blame_margin
+    return guards.Case(
+        incident=incident,
+        state=state,
+        policy=policy,
+        now=now,
+        tracked=tracked,
+        rollout=rollout,
+        suspicion=leader,
+        measurement=measurement,
+        contrast=blame.contrast_of(measurement, rollout, policy),
+        choice=target_of(tracked, rollout, policy),
+        ambiguous=second if close else None,
+        contrast_due=_contrast_due(rollout, measurement, policy, now),
+    )
+
+
+def _contrast_due(rollout: Rollout, measurement: Measurement, policy: Policy, now: datetime) -> bool:
+    """Data is still to come: sources are missing, or the overlap is not over and read back yet."""
+    if any(name.startswith("prometheus") for name in measurement.missing):
+        return True
+    if rollout.completed_at is None:
+        return True
+    return now < rollout.completed_at + policy.signal_window + 2 * policy.sample_interval
+
+
+def _blamed(leader: Suspicion, case: guards.Case, policy: Policy) -> bool:
+    """It clears the threshold, and no better evidence is still to come: timing is no blame while contrast is due."""
+    if leader.score < policy.blame_threshold or leader.tier is Tier.NONE:
+        return False
+    strong = leader.tier in (Tier.START_FAILURE, Tier.CONTRAST)
+    return strong or not case.contrast_due or (policy.act_without_control and leader.tier is Tier.BEFORE_AFTER)
+
+
+def _verdict(leader: Suspicion, found: tuple[Refusal, ...], case: guards.Case, policy: Policy) -> Verdict:
+    by = {consequence: [r for r in found if r.consequence is consequence] for consequence in Consequence}
+    blamed = _blamed(leader, case, policy)
+    if by[Consequence.ESCALATE] and (blamed or not by[Consequence.HOLD]):
+        kind, reason = VerdictKind.ESCALATE, by[Consequence.ESCALATE][0].reason
+    elif not blamed:
+        kind, reason = VerdictKind.HOLD, Reason.NO_DATA if case.measurement.missing else Reason.NOTHING_BLAMED
+    elif by[Consequence.HOLD]:
+        kind, reason = VerdictKind.HOLD, by[Consequence.HOLD][0].reason
+    else:
+        kind = VerdictKind.PROPOSE if by[Consequence.PROPOSE] else VerdictKind.ROLL_BACK
+        reason = _TIER_REASONS[leader.tier]
+    innocent = any(r.reason in (Reason.COMMON_CAUSE, Reason.RESTART_ONLY) for r in found)
+    return Verdict(
+        kind=kind,
+        reason=reason,
+        refusals=found,
+        blames=blamed and not innocent,
+        target=case.choice.target.revision if case.choice.target else None,
+        rejected=case.choice.rejected,
+    )
