@@ -1,0 +1,70 @@
+# Lastgood: everything goes into .venv, and every target sets up what it needs by itself.
+# Needed on the machine: make, and Python 3.11 or newer with its venv module.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOCK_TOOL := $(VENV)/.lock-tool
+UV_VERSION := 0.13.8
+
+# What `make demo` plays; the scenarios are listed in the README.
+SCENARIO ?= error-spike
+# Handed to pytest by `make test`, e.g. make test ARGS="-k blame".
+ARGS ?=
+
+TYPED := daemon handlers config deploy/sandbox tests
+
+.PHONY: help setup check test test-real demo bench lock clean
+
+help: ## say what there is to run
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+setup: $(READY) ## make .venv with the locked packages
+	@echo "setup: ready ($$($(BIN)/python --version), $(VENV))"
+
+# One recipe, one stamp: set-up runs once, and again when a lock or the package's description changes.
+$(READY): requirements-dev.lock pyproject.toml .ci/setup
+	@.ci/setup $(VENV)
+	@touch $@
+
+check: $(READY) ## style, types, import layers, locks: what CI checks before the tests
+	@echo "check: ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "check: mypy"
+	@$(BIN)/mypy $(TYPED)
+	@echo "check: import layers"
+	@$(BIN)/lint-imports
+	@echo "check: locks"
+	@$(BIN)/python .ci/lock.py check
+
+test: $(READY) ## all tests, and every branch of daemon/core
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+test-real: $(READY) ## only the tests with real servers and processes
+	@$(BIN)/python -m pytest -m real $(ARGS)
+
+demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=error-spike
+	@$(BIN)/python -m deploy.sandbox.demo --scenario $(SCENARIO)
+
+bench: $(READY) ## measure, where there is something to measure
+	@if compgen -G 'tests/bench/test_*.py' > /dev/null; then $(BIN)/python -m pytest tests/bench --no-looptime $(ARGS); \
+	else echo "bench: this version has no benchmarks (none in tests/bench/)"; fi
+
+lock: $(READY) $(LOCK_TOOL)/bin/uv ## resolve pyproject.toml anew into the lock files (needs the network)
+	@PATH="$(LOCK_TOOL)/bin:$$PATH" $(BIN)/python .ci/lock.py write
+
+# The resolver has an environment of its own: only who changes a dependency needs it.
+$(LOCK_TOOL)/bin/uv: $(READY)
+	@echo "lock: installing the resolver"
+	@$(BIN)/python -m venv $(LOCK_TOOL)
+	@$(LOCK_TOOL)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+clean: ## remove what set-up and the tools left behind
+	rm -rf $(VENV) .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
