@@ -1,8 +1,8 @@
-"""What may go wrong with an outside system, in two kinds: it may pass (Transient), or asking again is pointless (Permanent).
+"""What may go wrong with an outside system, in two kinds: it may pass (Transient), or it will fail again (Permanent).
 
-Every handler translates at its edge, once: a status by `from_status`, a client's exception by `client_faults`. Inward go
-only these two, so nobody further in knows aiohttp or a vendor's codes. Messages are short and are built from parts that
-are known to be harmless: a library's own text may hold an address with a token in it (Slack webhooks, kubeconfigs).
+Every handler translates at its edge, once: a status by `from_status`, a client's exception by `client_faults`. Inward
+go only these two, so nobody further in knows aiohttp or a vendor's codes. Messages are short and are built from parts
+that are known to be harmless: a library's own text may hold an address with a token in it (Slack webhooks).
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class FaultKind(Enum):
     INVALID = "invalid"
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - a word of the project; its two kinds are what is raised
     """An outside system did not do what it was asked. Raised only as Transient or Permanent.
 
-    `status` is the HTTP status where there was one; `code` the vendor's machine-readable word (Kubernetes' Status.reason,
-    Slack's `error`); `causes` its findings field by field. None of them ever holds a secret of ours.
+    `status` is the HTTP status where there was one; `code` the vendor's machine-readable word (Kubernetes'
+    Status.reason, Slack's `error`); `causes` its findings field by field. None of them ever holds a secret of ours.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Fault(Exception):
 
 
 class Transient(Fault):
-    """May pass by itself. `retry_after` is the least number of seconds the peer asked us to wait, None if it did not."""
+    """May pass by itself. `retry_after` is the least number of seconds the peer asked us to wait, None if none."""
 
     def __init__(
         self,

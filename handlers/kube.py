@@ -35,7 +35,7 @@ PAGE_LIMIT = 500
 """Objects per page of a list; client-go's own chunk size."""
 
 WATCH_GRACE_SECONDS = 10.0
-"""How much longer than its own timeout a watch may take before we cut it: the server closes it, give or take a GC pause."""
+"""How much longer than its own timeout a watch may take before we cut it: the server closes it, or it is dead."""
 
 ERROR_BYTES_MAX = 64 * 1024
 """How much of an error's body is read: a Status is a few kB, a proxy's page says nothing we need."""
@@ -56,7 +56,7 @@ logging.getLogger("kubernetes_asyncio.client.rest").setLevel(logging.INFO)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Limits of one call in seconds: to connect, between two reads, and as a whole (a page of a large list included)."""
+    """Limits of one call in seconds: to connect, between two reads, and as a whole (also a page of a large list)."""
 
     connect: float = 5.0
     read: float = 30.0
@@ -144,14 +144,13 @@ class KubeClient:
         for PartialObjectMetadata; a server that does not know it sends whole objects, so let `each` drop the rest.
         """
         selectors: dict[str, Query] = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        accept = _METADATA_LIST if metadata_only else _JSON
         token, restarts = "", 0
         while True:
             # An unpaged list cannot expire half-way: the last resort in a cluster that changes faster than we read.
             paging: dict[str, Query] = {"limit": limit if restarts < _LIST_RESTARTS_MAX else None}
             try:
-                head, items = await self._page(
-                    path, {**selectors, **paging, "continue": token or None}, metadata_only, each
-                )
+                head, items = await self._page(path, {**selectors, **paging, "continue": token or None}, accept, each)
             except Permanent as fault:
                 if fault.kind is not FaultKind.GONE or not token:
                     raise
@@ -164,9 +163,8 @@ class KubeClient:
                 return
 
     async def _page(
-        self, path: str, query: Mapping[str, Query], metadata_only: bool, each: Each | None
+        self, path: str, query: Mapping[str, Query], accept: str, each: Each | None
     ) -> tuple[Obj, list[Obj]]:
-        accept = _METADATA_LIST if metadata_only else _JSON
         async with self._send("GET", path, query, accept=accept) as response:
             body = await read_body(response)
         return await decode_list(body, each)
@@ -208,33 +206,35 @@ class KubeClient:
     async def patch_json(
         self, path: str, ops: Sequence[Obj], *, dry_run: bool = False, field_manager: str = FIELD_MANAGER
     ) -> Obj:
-        """Apply a JSON Patch (RFC 6902); the object afterwards. A `test` that fails is Permanent(invalid), as is an
-        object that would not be valid: read it again to tell them apart. A stale resourceVersion is Permanent(conflict).
+        """Apply a JSON Patch (RFC 6902); the object afterwards.
+
+        A `test` that fails is Permanent(invalid), as is an object that would not be valid: read it again to tell them
+        apart. A stale resourceVersion is Permanent(conflict).
         """
-        query = _write_query(dry_run, field_manager)
+        query = _write_query(dry_run=dry_run, field_manager=field_manager)
         return await self._call("PATCH", path, query, list(ops), "application/json-patch+json")
 
     async def patch_merge(
         self, path: str, patch: Obj, *, dry_run: bool = False, field_manager: str = FIELD_MANAGER
     ) -> Obj:
         """Apply a JSON Merge Patch (RFC 7386); the object afterwards."""
-        query = _write_query(dry_run, field_manager)
+        query = _write_query(dry_run=dry_run, field_manager=field_manager)
         return await self._call("PATCH", path, query, patch, "application/merge-patch+json")
 
     async def create(self, path: str, body: Obj, *, dry_run: bool = False, field_manager: str = FIELD_MANAGER) -> Obj:
         """Create in the collection at `path`. An object that exists is Permanent(conflict) with code AlreadyExists."""
-        return await self._call("POST", path, _write_query(dry_run, field_manager), body)
+        return await self._call("POST", path, _write_query(dry_run=dry_run, field_manager=field_manager), body)
 
     async def put(self, path: str, body: Obj, *, dry_run: bool = False, field_manager: str = FIELD_MANAGER) -> Obj:
-        """Replace the object. With `metadata.resourceVersion` in the body, a change in between is Permanent(conflict)."""
-        return await self._call("PUT", path, _write_query(dry_run, field_manager), body)
+        """Replace the object; with `metadata.resourceVersion` in the body, a change in between is a conflict."""
+        return await self._call("PUT", path, _write_query(dry_run=dry_run, field_manager=field_manager), body)
 
     async def delete(self, path: str, *, uid: str | None = None, dry_run: bool = False) -> Obj:
         """Delete the object; with `uid` only that very one, another of its name is Permanent(conflict)."""
         options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
-        return await self._call("DELETE", path, _write_query(dry_run, None), options)
+        return await self._call("DELETE", path, _write_query(dry_run=dry_run, field_manager=None), options)
 
     async def self_subject_access_review(
         self, verb: str, group: str, resource: str, *, namespace: str = "", subresource: str = "", name: str = ""
@@ -314,11 +314,11 @@ class KubeClient:
         return URL(self._base + path, encoded=True).update_query(written)
 
 
-def _written(value: str | int | bool) -> str:
+def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _write_query(dry_run: bool, field_manager: str | None) -> dict[str, Query]:
+def _write_query(*, dry_run: bool, field_manager: str | None) -> dict[str, Query]:
     return {"dryRun": "All" if dry_run else None, "fieldManager": field_manager}
 
 

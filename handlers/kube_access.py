@@ -1,12 +1,14 @@
 """Where the API server is and how we prove who we are: inside the cluster, by kubeconfig, or at a plain address.
 
-kubernetes-asyncio does this part well (token files, exec plug-ins, client certificates, proxies) and is kept for it. Two
-things are added: a token that an exec plug-in issued is renewed (the library leaves that to a task nobody starts), and
-every failure is a fault that names the setting.
+kubernetes-asyncio does this part well (token files, exec plug-ins, client certificates, proxies) and is kept for it.
+Two things are added: a token that an exec plug-in issued is renewed (the library leaves that to a task nobody starts),
+and every failure is a fault that names the setting.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,23 @@ from kubernetes_asyncio.config.kube_config import load_kube_config
 
 from handlers.faults import FaultKind, Permanent
 
+TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+CA_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+"""Where Kubernetes mounts a pod's service account (documentation: Accessing the API from within a Pod)."""
 
-def in_cluster() -> Configuration:
+
+def in_cluster(
+    *, token_file: Path = TOKEN_FILE, ca_file: Path = CA_FILE, environ: Mapping[str, str] = os.environ
+) -> Configuration:
     """Access by the pod's service account; its token file is read anew every minute (kubelet rotates it).
 
     Raises Permanent where we do not run in a pod or the account's token is not mounted.
     """
     configuration = Configuration()
     try:
-        load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+        load_incluster_config(  # type: ignore[no-untyped-call]
+            configuration, token_filename=str(token_file), cert_filename=str(ca_file), environ=environ
+        )
     except (ConfigException, OSError) as exc:
         raise Permanent(f"no in-cluster access to Kubernetes: {exc}", FaultKind.AUTH) from None
     return configuration
@@ -37,7 +47,7 @@ async def from_kubeconfig(path: Path, context: str | None = None) -> Configurati
 
     Raises Permanent where the file is missing or unusable.
     """
-    if not path.is_file():
+    if not path.is_file():  # noqa: ASYNC240 - once at start, as are the reads of the loader
         raise Permanent(f"kubeconfig {path} does not exist", FaultKind.AUTH)
     configuration = Configuration()
     try:
@@ -65,7 +75,8 @@ def from_url(url: str, *, token: str = "", ca_file: Path | None = None) -> Confi
 
 
 def _has_exec_plugin(loader: Any) -> bool:
-    return loader._user is not None and "exec" in loader._user
+    user = loader._user  # noqa: SLF001 - the library has no public way to ask which method it chose
+    return user is not None and "exec" in user
 
 
 def _exec_renewal(loader: Any) -> Any:

@@ -1,7 +1,7 @@
 """Kubernetes' JSON off the wire without stopping the loop: bounded bodies, watch lines, and lists decoded item by item.
 
-`json.loads` holds the interpreter for its whole run, so a thread would not help: 500 pods of 4.5 kB take 100 ms. Lists are
-therefore walked by hand on the top level only, each item decoded by the C scanner, with a turn for others in between.
+`json.loads` holds the interpreter for its whole run, so a thread would not help: 500 pods of 4.5 kB take 100 ms. Lists
+are therefore walked by hand on the top level only, each item decoded by the C scanner, with turns for others between.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Obj = dict[str, Any]
 """A Kubernetes object as it came, raw."""
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
-"""Largest answer that is read: a page of 500 objects at etcd's 1.5 MiB each is theory, 64 MiB is beyond any real page."""
+"""Largest answer that is read: a page of 500 objects at etcd's 1.5 MiB each is theory, this is beyond any real one."""
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
 """Longest watch event: ten times what etcd stores of one object, since JSON is longer than protobuf."""
@@ -70,7 +70,7 @@ def _check_line(length: int, limit: int) -> None:
 
 
 def decode_object(body: bytes) -> Obj:
-    """The one JSON object that the body is; raises Transient where it is none (a proxy's error page with status 200)."""
+    """The one JSON object that the body is; raises Transient where it is none (a proxy's page with status 200)."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):

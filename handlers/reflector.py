@@ -1,7 +1,7 @@
 """Keeps a Store equal to one collection of the API server: LIST, then WATCH from there, for ever.
 
 The protocol is client-go's reflector's (tools/cache): resume after an end of file from the last version seen, list anew
-when that version is too old (410, as a status or inside the stream), wait longer after each failure. Three things differ
+when that version is too old (410, as a status or in the stream), wait longer after each failure. Three things differ
 on purpose. HTTP/1.1 has no pings, so a watch is asked for a minute or so instead of five to ten: its length bounds how
 long a dead connection passes for a quiet cluster. A watch that ends right after it began waits like a failure, so no
 server can make us storm it. And any refusal for good, not only 410, leads to a new list: a version we cannot explain is
@@ -30,10 +30,10 @@ WATCH_SECONDS = (60.0, 90.0)
 """How long a watch is asked for, chosen at random between the two so that the watches do not all end together."""
 
 STEADY_SECONDS = 10.0
-"""A watch that lasted so long may be resumed at once. Below the idle limits of common load balancers (30 s and more)."""
+"""A watch that lasted so long may be resumed at once. Below the idle limits of load balancers (30 s and more)."""
 
 FAILED_WATCHES_MAX = 5
-"""So many watches in a row without a sign of life, and we list anew: perhaps it is the version that the server minds."""
+"""So many watches in a row without a sign of life, and we list anew: perhaps it is the version the server minds."""
 
 _BATCH = 500  # changes told in one go before others get a turn
 
@@ -91,8 +91,8 @@ class Backoff:
 class Reflector:
     """One collection, mirrored. `run` it as a supervised task; read `store`; wait for `synced` before the first read.
 
-    `path` is the collection's address (`handlers.kube.resource_path`); `project` makes each object small; `random` gives
-    [0, 1); `clock` gives monotonic seconds, by default the loop's. `on_fault` hears every failure (for metrics and logs).
+    `path` is the collection's address (`handlers.kube.resource_path`); `project` makes each object small; `random`
+    gives [0, 1); `clock` gives monotonic seconds, by default the loop's. `on_fault` hears every failure.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Reflector:
         self._failed_watches = 0
 
     def freshness(self, now: float | None = None) -> float:
-        """Seconds since the server last confirmed our view (list, opened watch, event, bookmark, proper end of a watch).
+        """Seconds since the server last confirmed our view (list, opened watch, event, bookmark, proper end).
 
         inf before the first list is complete. A healthy watch of a quiet collection reaches a minute between bookmarks.
         """
@@ -167,7 +167,7 @@ class Reflector:
             self._on_fault(fault)
 
     async def _list(self) -> None:
-        """Read the whole collection, then tell what differs. Half a list changes nothing: it may miss half the objects."""
+        """Read the whole collection, then tell what differs. Half a list changes nothing: what it lacks may exist."""
         found: dict[Key, Obj] = {}
         version = ""
         pages = self._client.list_pages(

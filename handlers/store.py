@@ -1,4 +1,4 @@
-"""What one reflector knows: raw objects by name, by uid, by owner and by namespace, and how much of an object is worth keeping.
+"""What one reflector knows: raw objects by name, uid, owner and namespace; and how much of an object is worth keeping.
 
 A cluster of 5,000 pods costs 85 MB raw; what is never asked is dropped while it is decoded. The store is plain and
 synchronous: it changes only between two awaits, so every reader sees a whole state.
@@ -36,7 +36,7 @@ class Change(Enum):
 
 
 OnChange = Callable[[Change, Obj | None, Obj | None], None]
-"""Called as (change, old, new) after the store changed. ADDED: old is None. DELETED: old is the last known state, new None.
+"""Called as (change, old, new) after the store changed. ADDED: old is None. DELETED: old is the last state, new None.
 
 It must return at once and must not raise: put a key into an inbox and look at the store again from there.
 """
@@ -111,7 +111,7 @@ class Store:
         return [(Change.MODIFIED, old, obj)]
 
     def remove(self, obj: Obj) -> Sequence[tuple[Change, Obj | None, Obj | None]]:
-        """Forget an object whose end was told; its last state is the one given. Nothing where it is another or unknown."""
+        """Forget an object whose end was told; its last state is the one given. Nothing where it is unknown."""
         key = key_of(obj)
         old = self._by_key.get(key)
         if old is None or uid_of(old) != uid_of(obj):
@@ -121,7 +121,7 @@ class Store:
 
     def prune(self, present: Iterable[Key]) -> Sequence[tuple[Change, Obj | None, Obj | None]]:
         """Forget all that a full list did not show: deletions that happened while nobody watched."""
-        gone = [key for key in self._by_key.keys() - set(present)]
+        gone = self._by_key.keys() - set(present)
         changes: list[tuple[Change, Obj | None, Obj | None]] = []
         for key in sorted(gone):
             old = self._by_key[key]
@@ -156,7 +156,7 @@ def _discard(index: dict[str, dict[Key, None]], entry: str, key: Key) -> None:
 
 
 def field_owners(obj: Obj, path: Sequence[str]) -> list[Obj]:
-    """The managedFields entries that own `path` or something below it, as manager, operation, time and subresource only."""
+    """The managedFields entries that own `path` or below, as manager, operation, time and subresource only."""
     entries = obj["metadata"].get("managedFields") or ()
     return [
         {k: entry[k] for k in _OWNER_FIELDS if k in entry} for entry in entries if _owns(entry.get("fieldsV1"), path)
@@ -206,7 +206,7 @@ def pod(obj: Obj) -> Obj:
 
 
 def shared(value: Any) -> Any:
-    """The same value with every key of every object held once in memory: decoded alone, each object brings its own copy."""
+    """The same value, each key held once in memory: objects that are decoded alone bring copies of their own."""
     if isinstance(value, dict):
         return {sys.intern(k): shared(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""An API server that says exactly what a test tells it to, over real HTTP on loopback, and remembers what it was asked."""
+"""An API server that says exactly what a test tells it to, over HTTP on loopback, and remembers what it was asked."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def says(code: int, body: Obj | str, **headers: str) -> Responder:
 
 
 def stream(*events: Obj | bytes | float, end: str = "eof") -> Responder:
-    """Answer a watch: events, raw bytes and pauses in seconds. `end`: eof, hang, cut, or `timeout` as the server owes."""
+    """Answer a watch: events, raw bytes and pauses in seconds. `end`: eof, hang, cut, or `timeout` as asked for."""
 
     async def respond(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.faults import Transient
@@ -21,6 +21,7 @@ HEADS = st.dictionaries(st.text().filter(lambda key: key not in ("items", "kind"
 ITEMS = st.none() | st.lists(st.dictionaries(st.text(), VALUES))
 
 
+@settings(max_examples=40, deadline=None)
 @given(head=HEADS, items=ITEMS, indent=st.sampled_from([None, 2]), ascii_only=st.booleans())
 def test_the_same_as_json_loads(head: Obj, items: list[Obj] | None, indent: int | None, ascii_only: bool) -> None:
     """Whatever the layout, order and content, head and items are what the standard decoder finds."""

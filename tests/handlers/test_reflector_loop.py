@@ -1,4 +1,4 @@
-"""The reflector against a server that misbehaves in every way on record: the view stays right, and no request is too many."""
+"""The reflector against a server that misbehaves in every way on record: the view stays right, nothing storms."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def reflecting(lists: list[Any], watches: list[Any], **options: Any) -> As
             told.append((change, seen["metadata"]["name"], seen["metadata"]["resourceVersion"]))
 
         reflector = Reflector(client, PODS, on_change=on_change, on_fault=faults.append, random=lambda: 0.5, **options)
-        task = asyncio.create_task(reflector.run())
+        task = asyncio.get_running_loop().create_task(reflector.run())
         try:
             yield World(api, reflector, task, told, faults)
         finally:
