@@ -1,15 +1,15 @@
 """A Kubernetes control plane small enough for a test: ``async with SandboxCluster() as cluster: cluster.url``.
 
 It claims, and ``tests/contract`` holds it to it: list and watch with resourceVersion, selectors, paging, bookmarks and
-410; create, PUT with conflicts, JSON / merge / strategic merge patch, server-side dry run, status and scale subresources,
+410; create, PUT with conflicts, JSON / merge / strategic merge patch, server-side dry run, status and scale;
 generation, managedFields of plain updates, owner references, graceful deletion; Deployments that roll as the real
 controller rolls them (revisions, annotations, conditions, history); pods that start, crash, wait and end as a kubelet
 shows it. Real ``kubectl`` works against it (``tests/e2e``).
 
 It does not claim: server-side apply, OpenAPI and schema validation beyond ``validation``, Table output, RBAC, admission
 beyond ``Registry.admission``, quotas, webhooks, TLS, protobuf and YAML bodies (so no ``kubectl auth can-i``), StatefulSet
-and DaemonSet controllers (their objects are stored, nothing acts), HPA, Jobs, Endpoints, scheduling, logs, exec, and
-persistence. Nothing a pod names is ever run; see ``PodHooks`` for a way to serve something at its address.
+and DaemonSet controllers (objects are stored, nothing acts), HPA, Jobs, Endpoints, scheduling, logs, exec, persistence.
+Nothing a pod names is ever run; see ``PodHooks`` for a way to serve something at its address.
 
 It imports nothing of the daemon, so that a mistake cannot be made on both sides.
 """

@@ -29,12 +29,15 @@ class _Stream:
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[Json | None] = asyncio.Queue()
-        self.cut = False
+        self._cut = False
         self.abrupt = False
 
     def end(self, *, abrupt: bool) -> None:
-        self.cut, self.abrupt = True, abrupt
+        self._cut, self.abrupt = True, abrupt
         self.queue.put_nowait(None)  # wakes the writer
+
+    def is_cut(self) -> bool:
+        return self._cut
 
     async def next(self, seconds: float) -> Json | None:
         """The next event; None when ``seconds`` are over, or to look at ``cut``."""
@@ -118,12 +121,12 @@ class Watches:
         loop = asyncio.get_running_loop()
         ends = loop.time() + float(query.get("timeoutSeconds") or TIMEOUT_SECONDS)
         bookmarks = _true(query, "allowWatchBookmarks")
-        while not stream.cut:
+        while not stream.is_cut():
             left = ends - loop.time()
             if left <= 0 and not self._faults.hang_watches:
                 return
             event = await stream.next(min(left, self._bookmark_seconds) if left > 0 else self._bookmark_seconds)
-            if stream.cut or self._faults.hang_watches:
+            if stream.is_cut() or self._faults.hang_watches:
                 continue
             if event is None and bookmarks:
                 event = self._bookmark(target, {})
