@@ -1,10 +1,10 @@
 """Sample services of the sandbox: pods that serve a steady load, and whose metrics can be made bad on purpose.
 
-The load of a service is fixed (requests per second, shared evenly over its ready pods), as real load is: fewer pods do
-not mean fewer requests. Whether a request fails and how long it takes is drawn from a seeded generator in ticks of fixed
-length, so the same calls at the same times give the same counters. Counters of a pod begin at 0 when it is first heard
-of, and a code's series exists only after its first request, as with every client library: a service without errors has
-**no** `code="500"` series.
+The load of a service is fixed (requests per second, shared evenly over its ready pods), as real load is: fewer pods
+do not mean fewer requests. Whether a request fails and how long it takes is drawn from a seeded generator in ticks of
+fixed length, so the same calls at the same times give the same counters. Counters of a pod begin at 0 when it is
+first heard of, and a code's series exists only after its first request, as with every client library: a service
+without errors has **no** `code="500"` series.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class SampleServices:
     def _service(self, namespace: str, app: str) -> _Service:
         key = (namespace, app)
         if key not in self._services:
-            chance = random.Random(f"{self._seed}/{namespace}/{app}")  # noqa: S311 - a load model, no secret
+            chance = random.Random(f"{self._seed}/{namespace}/{app}")
             self._services[key] = _Service(self._default_load, chance)
         return self._services[key]
 

@@ -14,7 +14,7 @@ _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\\n]|\\.)*)"\s*
 _ESCAPES = {"n": "\n", "\\": "\\", '"': '"'}
 
 
-class BadExposition(ValueError):
+class BadExpositionError(ValueError):
     """A line that is no sample; names its number."""
 
 
@@ -26,12 +26,12 @@ def parse_exposition(text: str) -> list[tuple[Labels, float]]:
             continue
         found = _LINE.fullmatch(line)
         if found is None:
-            raise BadExposition(f"line {number}: no sample: {line[:200]}")
+            raise BadExpositionError(f"line {number}: no sample: {line[:200]}")
         name, inside, value = found.groups()
         try:
             samples.append((freeze({NAME: name, **_labels(inside or "", number)}), float(value)))
         except ValueError as error:
-            raise BadExposition(f"line {number}: {error}") from error
+            raise BadExpositionError(f"line {number}: {error}") from error
     return samples
 
 
@@ -40,7 +40,7 @@ def _labels(text: str, number: int) -> dict[str, str]:
     while position < len(text):
         found = _LABEL.match(text, position)
         if found is None:
-            raise BadExposition(f"line {number}: bad label at {text[position : position + 60]!r}")
+            raise BadExpositionError(f"line {number}: bad label at {text[position : position + 60]!r}")
         labels[found[1]] = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[0]), found[2])
         position = found.end()
     return labels

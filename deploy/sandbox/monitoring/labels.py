@@ -15,7 +15,7 @@ _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
 
 
-class BadMatcher(ValueError):
+class BadMatcherError(ValueError):
     """A matcher that cannot be read; the text says which and why."""
 
 
@@ -41,7 +41,7 @@ def drop(labels: Labels, *names: str) -> Labels:
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
-    """Alertmanager's identity of an alert: 16 hex digits of FNV-1a (64 bit) over sorted names and values, 0xFF after each.
+    """Alertmanager's identity of an alert: FNV-1a (64 bit, hex) over sorted names and values, 0xFF after each.
 
     Source: prometheus/common model/fnv.go and model/signature.go.
     """
@@ -62,12 +62,12 @@ class Matcher:
 
     def __post_init__(self) -> None:
         if self.op not in ("=", "!=", "=~", "!~"):
-            raise BadMatcher(f"matcher operator {self.op!r}: use =, !=, =~ or !~")
+            raise BadMatcherError(f"matcher operator {self.op!r}: use =, !=, =~ or !~")
         if self.op.endswith("~"):
             try:
                 re.compile(self.value)
             except re.error as error:
-                raise BadMatcher(f"error parsing regexp: {error}: `{self.value}`") from error
+                raise BadMatcherError(f"error parsing regexp: {error}: `{self.value}`") from error
 
     def matches(self, value: str) -> bool:
         """Whether a label with this value ("" = not set) is let through."""
@@ -90,7 +90,7 @@ def parse_filter(text: str) -> Matcher:
     """One matcher as Alertmanager's `filter` parameter and configuration write it: `name="value"` or `name=value`."""
     found = _FILTER.fullmatch(text)
     if found is None:
-        raise BadMatcher(f"bad matcher format: {text}")
+        raise BadMatcherError(f"bad matcher format: {text}")
     name, op, quoted, bare = found.groups()
     value = bare if quoted is None else re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], quoted)
     return Matcher(name, op, value)

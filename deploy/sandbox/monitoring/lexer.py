@@ -13,7 +13,7 @@ class ParseError(ValueError):
     """A text that is no PromQL; the message is in Prometheus' shape, `line:column: parse error: …`."""
 
 
-class Unsupported(ValueError):
+class UnsupportedError(ValueError):
     """Valid PromQL (or something near it) that the sandbox does not know."""
 
     def __init__(self, what: str) -> None:

@@ -1,7 +1,7 @@
 """Parses the sandbox's subset of PromQL by precedence climbing.
 
 Source of precedences and syntax: Prometheus documentation, "Operators" and "Querying basics". What is left out is
-answered with `Unsupported`, never with a guess.
+answered with `UnsupportedError`, never with a guess.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from deploy.sandbox.monitoring.labels import NAME, BadMatcherError, Matcher
+from deploy.sandbox.monitoring.lexer import ParseError, Token, UnsupportedError, duration_ms, place, tokens
 from deploy.sandbox.monitoring.tree import Aggregate, Binary, Call, Negate, Node, Number, Selector, Text
-from deploy.sandbox.monitoring.labels import NAME, BadMatcher, Matcher
-from deploy.sandbox.monitoring.lexer import ParseError, Token, Unsupported, duration_ms, place, tokens
 
 AGGREGATES = ("sum", "avg", "min", "max", "count")
 FUNCTIONS: dict[str, tuple[str, ...]] = {
@@ -42,7 +42,7 @@ _OTHER_AGGREGATES = ("group", "stddev", "stdvar", "topk", "bottomk", "count_valu
 
 
 def parse(text: str) -> Node:
-    """The tree of a query. Raises `ParseError` or `Unsupported`."""
+    """The tree of a query. Raises `ParseError` or `UnsupportedError`."""
     return _Parser(text).query()
 
 
@@ -111,7 +111,7 @@ class _Parser:
     def _expression(self, precedence: int) -> Node:
         self._depth += 1
         if self._depth > DEPTH_MAX:
-            raise Unsupported(f"expressions nested deeper than {DEPTH_MAX}")
+            raise UnsupportedError(f"expressions nested deeper than {DEPTH_MAX}")
         left = self._unary()
         while (level := self._level()) > precedence:
             left = self._binary(left, level)
@@ -120,7 +120,7 @@ class _Parser:
 
     def _level(self) -> int:
         if self._is(*_OTHER_OPERATORS):
-            raise Unsupported(f"operator {self._peek().text}")
+            raise UnsupportedError(f"operator {self._peek().text}")
         return _PRECEDENCE.get(self._peek().text.lower(), 0) if self._is(*_PRECEDENCE) else 0
 
     def _binary(self, left: Node, level: int) -> Node:
@@ -147,7 +147,7 @@ class _Parser:
             self._take()
             ignoring = self._names()
         if self._is("group_left", "group_right"):
-            raise Unsupported(f"{self._peek().text} (only one-to-one matching)")
+            raise UnsupportedError(f"{self._peek().text} (only one-to-one matching)")
         return on, ignoring
 
     def _check_operands(self, token: Token, node: Binary) -> None:
@@ -202,7 +202,7 @@ class _Parser:
         if self._is("("):
             return self._call(token)
         if word in _OTHER_AGGREGATES and self._is("by", "without"):
-            raise Unsupported(f"aggregation {word}")
+            raise UnsupportedError(f"aggregation {word}")
         if word in SET_OPERATORS:
             raise self._unexpected(token)
         return self._selector(token.text)
@@ -239,7 +239,7 @@ class _Parser:
 
     def _call(self, token: Token) -> Node:
         if token.text not in FUNCTIONS:
-            raise Unsupported(f"function or aggregation {token.text}")
+            raise UnsupportedError(f"function or aggregation {token.text}")
         self._expect("(")
         arguments: list[Node] = []
         while not self._is(")"):
@@ -283,20 +283,20 @@ class _Parser:
             raise self._unexpected(value, "expected a string")
         try:
             return Matcher(name.text, operator.text, value.text)
-        except BadMatcher as error:
+        except BadMatcherError as error:
             raise self._fail(value, str(error)) from error
 
     def _suffixed(self, node: Node) -> Node:
         while self._is("[", "offset", "@"):
             token = self._take()
             if token.text == "@":
-                raise Unsupported("the @ modifier")
+                raise UnsupportedError("the @ modifier")
             if not isinstance(node, Selector):
-                raise Unsupported("subqueries and ranges or offsets of anything but a selector")
+                raise UnsupportedError("subqueries and ranges or offsets of anything but a selector")
             if token.text == "[":
                 node = replace(node, range_ms=self._duration())
                 if self._is(":"):
-                    raise Unsupported("subqueries")
+                    raise UnsupportedError("subqueries")
                 self._expect("]")
             else:
                 sign = 1

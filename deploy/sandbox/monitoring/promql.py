@@ -134,7 +134,8 @@ class Evaluator:
                 return self._over_range(name, arguments[0], now)
 
     def _over_range(self, name: str, node: Node, now: int) -> Vector:
-        assert isinstance(node, Selector) and node.range_ms is not None, "the parser checks types"
+        assert isinstance(node, Selector), "the parser checks types"
+        assert node.range_ms is not None, "the parser checks types"
         end, result = now - node.offset_ms, {}
         for labels, samples in self._range(node, now).items():
             if name in ("rate", "increase"):

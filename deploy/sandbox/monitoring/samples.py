@@ -21,7 +21,7 @@ LOOKBACK_MS = 300_000
 Sample = tuple[int, float]
 
 
-class TooManySeries(RuntimeError):
+class TooManySeriesError(RuntimeError):
     """The store is full; the sample was not kept."""
 
 
@@ -61,7 +61,9 @@ class SampleStore:
         series = self._series.get(labels)
         if series is None:
             if len(self._series) >= self._series_max:
-                raise TooManySeries(f"more than {self._series_max} series; drop a label that takes ever new values")
+                raise TooManySeriesError(
+                    f"more than {self._series_max} series; drop a label that takes ever new values"
+                )
             series = self._series[labels] = Series(labels)
             self._by_name.setdefault(get(labels, NAME), []).append(series)
         if series.times and time_ms <= series.times[-1]:
