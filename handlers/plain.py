@@ -32,7 +32,8 @@ def utf8_bytes(text: str) -> int:
 
 def utf16_units(text: str) -> int:
     """Length as JavaScript and Java count: what a vendor means by "characters" unless it says otherwise, at the
-    least."""
+    least.
+    """
     return len(text) + sum(1 for character in text if character > "\uffff")
 
 
@@ -55,7 +56,8 @@ def exact(text: str, limit: int, size: Size = len) -> str | None:
 
 def cut(text: str, limit: int, size: Size = len) -> str:
     """At most `limit` of the text by `size`, ending in an ellipsis where it was cut, never inside a composed
-    character."""
+    character.
+    """
     if size(text[: limit + 1]) <= limit and len(text) <= limit:
         return text
     room = limit - size(ELLIPSIS)

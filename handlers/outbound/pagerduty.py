@@ -100,7 +100,8 @@ class PagerDutyPager:
 
     async def run(self, action: Page) -> Outcome:
         """Send the event. Raises Permanent with PagerDuty's complaints on a 400; Transient on 429, 5xx and no
-        answer."""
+        answer.
+        """
         event = self.event(action)
         body = json.dumps(event, ensure_ascii=False).encode()
         with client_faults(PEER):
@@ -118,7 +119,7 @@ class PagerDutyPager:
         paged = Paged(key=dedup_key(action.key))
         return Outcome(kind=OutcomeKind.DONE, result=paged, message=f"PagerDuty accepted the {action.page.value}")
 
-    async def probe(self, action: Page) -> Outcome | None:
+    async def probe(self, action: Page) -> Outcome | None:  # noqa: ARG002 - the port's signature
         """None: repeating is harmless for every kind of page (see the module's explanation)."""
         return None
 

@@ -23,14 +23,14 @@ from daemon.core.actions import Announce, Announced, Outcome, OutcomeKind
 from handlers.faults import Fault, FaultKind, Permanent, Transient, client_faults
 from handlers.outbound.slack.answers import LAYOUT_REFUSED, PEER, api_result, read_answer
 from handlers.outbound.slack.layout import Block, message, reply
-from handlers.outbound.slack.pace import Pace
+from handlers.outbound.slack.pace import MESSAGE_SECONDS, Pace
 from handlers.plain import exact, utf8_bytes
 
 EVENT_TYPE = "lastgood_action"
 """Metadata type by which our own posts are recognised."""
 
-LOOK_BACK = timedelta(hours=24)
-"""How long before its deadline a post is looked for: deadlines lie minutes to hours after the action was decided."""
+LOOK_BACK = timedelta(hours=25)
+"""How long before its deadline a post is looked for: an announcement is tried for a day, and clocks may differ."""
 
 PAGES_MAX = 10
 """Most pages of history that are read for one look: 500 messages, hours of a busy channel."""
@@ -54,15 +54,24 @@ class SlackAnnouncer:
     """Runner of Announce. `token` is a bot token with chat:write and channels:history (groups:history if private).
 
     `channel` is the channel's ID (`C…`): `chat.postMessage` takes a name too, but nobody can look for a post by it.
-    `base_url` is https://slack.com/api.
+    `base_url` is https://slack.com/api. `message_seconds` is the time between two messages to one channel.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, token: str, channel: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        token: str,
+        channel: str,
+        *,
+        message_seconds: float = MESSAGE_SECONDS,
+    ) -> None:
         self._session = session
         self._url = base_url.rstrip("/")
         self._token = token
         self._channel = channel
         self._channel_id = channel
+        self._message_seconds = message_seconds
         self._paces: dict[str, Pace] = {}
         self._in_doubt: dict[str, None] = {}
 
@@ -152,7 +161,7 @@ class SlackAnnouncer:
 
     async def _paced(self, method: str, fields: dict[str, Any]) -> dict[str, Any]:
         # The configured channel may be a name, and its answers then hold an ID: a name has a pace of its own.
-        pace = self._paces.setdefault(fields["channel"], Pace())
+        pace = self._paces.setdefault(fields["channel"], Pace(self._message_seconds))
         await pace.turn()
         body = json.dumps(fields, ensure_ascii=False).encode()
         try:

@@ -28,7 +28,7 @@ HEADER_MAX = 150
 TEXT_MAX = 3_000
 """Fallback text, in characters. Slack cuts at 40,000; it is read in a notification, or where blocks were refused."""
 
-ANSWER_MAX = 1_300
+ANSWER_MAX = 1_100
 """One answer (changed, wide, done, latest), in characters: half a screen."""
 
 LINE_MAX = 300

@@ -14,9 +14,10 @@ WAIT_SECONDS_MAX = 10.0
 
 
 class Pace:
-    """Turns at writing to one channel, in the order in which they are asked for."""
+    """Turns at writing to one channel, `message_seconds` apart, in the order in which they are asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, message_seconds: float = MESSAGE_SECONDS) -> None:
+        self._message_seconds = message_seconds
         self._free_at = 0.0
 
     async def turn(self) -> None:
@@ -25,10 +26,11 @@ class Pace:
         at = max(now, self._free_at)
         if at - now > WAIT_SECONDS_MAX:
             raise Transient(at - now, "waiting for Slack's rate limit on the channel", FaultKind.RATE_LIMITED)
-        self._free_at = at + MESSAGE_SECONDS
+        self._free_at = at + self._message_seconds
         await asyncio.sleep(at - now)
 
     def hold(self, seconds: float) -> None:
         """Slack asked for this much silence: it counts for every message to the channel, not only for the refused
-        one."""
+        one.
+        """
         self._free_at = max(self._free_at, asyncio.get_running_loop().time() + seconds)
