@@ -1,8 +1,8 @@
 """Fixtures of the contract suite: a cluster's address, and a client in a namespace of its own.
 
 The suite holds the sandbox to what a real control plane does: with ``CONTRACT_KUBE_URL`` set (``kubectl proxy`` gives
-such an address without credentials) the very same tests run against that one. It needs a kubelet, real or fake, that lets
-the images ``shop:v…`` become ready and those with ``unready`` in the tag never.
+such an address without credentials) the very same tests run against that one. It needs a kubelet, real or fake, that
+lets the images ``shop:v…`` become ready and those with ``unready`` in the tag never.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ async def test_an_object_against_the_rules_is_422(client: ClusterClient, spec: J
 async def test_a_selector_is_immutable(client: ClusterClient) -> None:
     """A Deployment's selector cannot be changed after the create."""
     await client.make("deployments", deployment())
-    patch = {"spec": {"selector": {"matchLabels": {"app": "web", "tier": "x"}}}}
+    patch: Json = {"spec": {"selector": {"matchLabels": {"app": "web", "tier": "x"}}}}
     patch["spec"]["template"] = {"metadata": {"labels": {"app": "web", "tier": "x"}}}
     status, refused = await client.ask("PATCH", client.path("deployments", "web"), patch, kind=MERGE_PATCH)
     assert status == 422

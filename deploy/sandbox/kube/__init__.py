@@ -7,9 +7,9 @@ controller rolls them (revisions, annotations, conditions, history); pods that s
 shows it. Real ``kubectl`` works against it (``tests/e2e``).
 
 It does not claim: server-side apply, OpenAPI and schema validation beyond ``validation``, Table output, RBAC, admission
-beyond ``Registry.admission``, quotas, webhooks, TLS, protobuf and YAML bodies (so no ``kubectl auth can-i``), StatefulSet
-and DaemonSet controllers (objects are stored, nothing acts), HPA, Jobs, Endpoints, scheduling, logs, exec, persistence.
-Nothing a pod names is ever run; see ``PodHooks`` for a way to serve something at its address.
+beyond ``Registry.admission``, quotas, webhooks, TLS, protobuf and YAML bodies (no ``kubectl auth can-i``), HPA, Jobs,
+Endpoints, scheduling, logs, exec, persistence, and controllers for StatefulSets and DaemonSets (objects are stored,
+nothing acts). Nothing a pod names is ever run; see ``PodHooks`` for a way to serve something at its address.
 
 It imports nothing of the daemon, so that a mistake cannot be made on both sides.
 """

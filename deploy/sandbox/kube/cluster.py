@@ -51,7 +51,7 @@ class SandboxCluster:
 
     ``port`` 0 takes a free one. ``timing`` and ``behaviour_of`` shape the pods (see ``pods`` and ``behaviours``),
     ``clock`` gives the times that are written down, ``seed`` makes uids and pod names repeatable, ``network`` is the
-    second byte of pod addresses (one per cluster on a machine), ``token`` is the bearer token asked for, ``history_max``
+    second byte of pod addresses (one per cluster on a machine), ``token`` the bearer token asked for, ``history_max``
     bounds what a watch can resume from. ``faults``, ``hooks`` and ``behaviours`` may be changed at any time.
     """
 
