@@ -14,7 +14,7 @@ from daemon.core.events import AlertsReported, Command, Event
 from daemon.core.facts import Fact
 from daemon.core.state import State
 
-ActionT = TypeVar("ActionT", bound=Action, contravariant=True)
+ActionT_contra = TypeVar("ActionT_contra", bound=Action, contravariant=True)
 
 Journalled = AlertsReported | Command
 """The events that pass the intake table: what an outside sender was promised is on disk."""
@@ -44,6 +44,14 @@ class Intake(Protocol):
         ...
 
 
+class Commands(Protocol):
+    """Where people's commands go: journalled like everything accepted, and answered with what they led to."""
+
+    async def command(self, event: Command) -> Sequence[Fact]:
+        """The facts that the command led to, once on disk. Raises JournalUnavailableError or InboxFullError."""
+        ...
+
+
 class Inbox(Protocol):
     """Where handlers put what can be had again by looking (cluster views); never blocks, never refuses."""
 
@@ -53,17 +61,17 @@ class Inbox(Protocol):
 
 
 @runtime_checkable
-class Runner(Protocol[ActionT]):
+class Runner(Protocol[ActionT_contra]):
     """Carries out one kind of action. Both methods answer with an Outcome and raise only handlers.faults faults.
 
     A transient fault is retried by the dispatcher until the action's deadline, a permanent one becomes FAILED.
     """
 
-    async def run(self, action: ActionT) -> Outcome:
+    async def run(self, action: ActionT_contra) -> Outcome:
         """Carry it out."""
         ...
 
-    async def probe(self, action: ActionT) -> Outcome | None:
+    async def probe(self, action: ActionT_contra) -> Outcome | None:
         """Ask the world what became of it after a crash; None where it certainly did not happen (so it may be run)."""
         ...
 
@@ -87,9 +95,7 @@ class Journal(Protocol):
         """Fold of the newest snapshot and the facts after it; the cursor; when the journal was last written."""
         ...
 
-    def history(
-        self, *, incident: str | None = None, limit: int = 1000
-    ) -> AsyncIterator[tuple[datetime, Fact]]:
+    def history(self, *, incident: str | None = None, limit: int = 1000) -> AsyncIterator[tuple[datetime, Fact]]:
         """Facts, oldest first, at most the newest `limit`; of one incident where given. For `explain`."""
         ...
 
@@ -109,7 +115,7 @@ class Telemetry(Protocol):
         """Count an intake attempt: result is accepted, malformed, unauthorized, too_large, unavailable or full."""
         ...
 
-    def contact(self, part: str, ok: bool) -> None:
+    def contact(self, part: str, *, ok: bool) -> None:
         """An outside part (`alertmanager`, `prometheus`, `kubernetes`) answered, or could not be reached."""
         ...
 

@@ -63,6 +63,7 @@ class Measure:
     rollout_started_at: datetime
     onset: datetime
     alerts: tuple[Alert, ...]
+    peers: tuple[Workload, ...] = ()
     kind: Literal["measure"] = "measure"
 
 

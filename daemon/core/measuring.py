@@ -18,6 +18,9 @@ from daemon.core.state import Tracked
 MEASURE_FOR = timedelta(seconds=30)
 """Time a measurement may take: beyond it the answer would be about another moment. The next attempt asks again."""
 
+PEERS_MAX = 6
+"""Unrelated workloads measured beside the suspect: four queries each, and a common cause shows in more than one."""
+
 
 def begin_measure(draft: Draft, incident_id: IncidentId, *, final: bool = False) -> None:
     """Begin the next attempt: measure, and before a decision also check the target."""
@@ -58,7 +61,21 @@ def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) 
         rollout_started_at=incident.rollout_started_at or (rollout.started_at if rollout else since),
         onset=incident.onset,
         alerts=tuple(located.alert for located in incident.alerts),
+        peers=_peers(draft, incident, workload) if deciding else (),
     )
+
+
+def _peers(draft: Draft, incident: Incident, workload: Workload) -> tuple[Workload, ...]:
+    """Other workloads without a rollout in the window, those of the same namespace first: the common-cause control."""
+    window = incident.onset - draft.policy.blame_window
+    others = [
+        tracked.view.workload
+        for tracked in draft.state.workloads.values()
+        if tracked.view.workload not in (workload, *incident.scope)
+        and (tracked.rollout is None or tracked.rollout.replaced is None or tracked.rollout.started_at < window)
+    ]
+    others.sort(key=lambda other: (other.namespace != workload.namespace, other.key))
+    return tuple(others[:PEERS_MAX])
 
 
 def _sides(

@@ -72,9 +72,10 @@ def _paused(draft: Draft, event: PauseAsked) -> None:
 def stop_paused(draft: Draft) -> None:
     """A pause ends every proposal it covers: nothing may run while a person holds the switch."""
     for incident in draft.state.open_incidents:
-        if incident.phase is Phase.PROPOSED and incident.suspect is not None:
-            if draft.state.paused_by(incident.suspect, draft.now) is not None:
-                progress.escalate(draft, incident.id, Trigger.REFUSED, Reason.PAUSED)
+        if incident.phase is not Phase.PROPOSED or incident.suspect is None:
+            continue
+        if draft.state.paused_by(incident.suspect, draft.now) is not None:
+            progress.escalate(draft, incident.id, Trigger.REFUSED, Reason.PAUSED)
 
 
 def _resumed(draft: Draft, event: ResumeAsked) -> None:

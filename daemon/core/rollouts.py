@@ -118,7 +118,7 @@ def _stuck(draft: Draft, view: WorkloadView) -> None:
     if tracked.rollout is None or tracked.rollout.replaced is None:
         return
     for incident in draft.state.incidents.values():
-        about = incident.suspect == view.workload or incident.symptom == view.workload
+        about = view.workload in (incident.suspect, incident.symptom)
         if about and (not incident.phase.ended or incident.opened_at >= tracked.rollout.started_at):
             return
     intake.open_for_stuck_rollout(draft, view.workload)

@@ -7,6 +7,7 @@ to compare it with and without thresholds set by the user is not judged at all (
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from statistics import median
 
 from daemon.core.measurement import Health, Sample
@@ -104,7 +105,7 @@ def _median_of(name: str, samples: Iterable[Sample]) -> float:
 
 def seconds_between(policy: Policy, samples: Sequence[Sample]) -> float:
     """The distance of neighbouring samples in seconds, taken from the samples themselves where there are two."""
-    gaps = [(b.at - a.at).total_seconds() for a, b in zip(samples, samples[1:], strict=False)]
+    gaps = [(b.at - a.at).total_seconds() for a, b in pairwise(samples)]
     return median(gaps) if gaps else policy.sample_interval.total_seconds()
 
 

@@ -57,8 +57,9 @@ def due(draft: Draft, tracked: Tracked) -> None:
     entry = tracked.entry(tracked.view.current.id)
     if entry is None or entry.next_check is None or entry.next_check > draft.now:
         return
-    if tracked.view.serving != (tracked.view.current.id,):
-        _write(draft, tracked.view.workload.key, replace(entry, next_check=None), "counted")
+    key = tracked.view.workload.key
+    if tracked.view.serving != (tracked.view.current.id,) or _asked(draft, key, tracked.view.current):
+        _write(draft, key, replace(entry, next_check=None), "counted")
         return
     _prove(draft, tracked, entry, until=None)
 

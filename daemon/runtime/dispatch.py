@@ -1,0 +1,135 @@
+"""Carries out actions through their runners: timeout, retry with back-off until the deadline, and always one Outcome.
+
+An action that may have happened already (after a restart, or after a write whose answer was lost) is probed before it is run
+(DESIGN: on start, ask before acting). The outcome goes back to the engine as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from daemon.core.actions import Action, Announce, Outcome, OutcomeKind, Page, RollBack
+from daemon.core.events import ActionFinished
+from daemon.ports import Clock, Runner
+from daemon.runtime.supervise import Supervisor
+
+log = structlog.get_logger()
+
+ATTEMPT_SECONDS = 20.0
+"""One attempt of an action; measured answers are useless and half-open connections are dead after that."""
+
+BACKOFF_FIRST_SECONDS = 0.5
+BACKOFF_MAX_SECONDS = 60.0
+"""Waits between attempts double from the first to the maximum; a vendor's Retry-After counts where it is longer."""
+
+AT_ONCE_MAX = 64
+"""Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """The exception types by which runners tell "try again" from "never will" (`handlers.faults`, put in by the app)."""
+
+    transient: type[Exception]
+    permanent: type[Exception]
+
+
+@dataclass(slots=True)
+class _Try:
+    """Where one action stands between its attempts."""
+
+    uncertain: bool
+    attempt: int = 0
+    wait: float = BACKOFF_FIRST_SECONDS
+    last_error: str = "its deadline passed"
+    settled: Outcome | None = field(default=None)
+
+
+class Dispatcher:
+    """Runs due actions, each once at a time. `finish` takes the outcome event; `attempted(kind, result)` feeds the metrics."""
+
+    def __init__(
+        self,
+        runners: Mapping[str, Runner[Any]],
+        clock: Clock,
+        supervisor: Supervisor,
+        faults: Faults,
+        *,
+        finish: Callable[[ActionFinished], None],
+        attempted: Callable[[str, str], None],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._runners = runners
+        self._clock = clock
+        self._supervisor = supervisor
+        self._faults = faults
+        self._finish = finish
+        self._attempted = attempted
+        self._draw = draw
+        self._under_way: set[str] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+
+    def start(self, action: Action, *, uncertain: bool = False) -> None:
+        """Carry out the action in the background unless it is under way; `uncertain`: it may have happened already."""
+        if action.id not in self._under_way:
+            self._under_way.add(action.id)
+            self._supervisor.passing(action.id, self._carry_out(action, _Try(uncertain=uncertain)))
+
+    async def _carry_out(self, action: Action, state: _Try) -> None:
+        began = self._clock.now()
+        while state.settled is None:
+            state.attempt += 1
+            await self._once(action, state)
+        outcome = replace(state.settled, took=self._clock.now() - began, attempts=state.attempt)
+        self._attempted(action.kind, outcome.kind)
+        self._under_way.discard(action.id)
+        self._finish(ActionFinished(at=self._clock.now(), action_id=action.id, outcome=outcome))
+
+    async def _once(self, action: Action, state: _Try) -> None:
+        late = self._clock.now() >= action.deadline
+        if late and not (state.uncertain and state.attempt == 1):
+            state.settled = Outcome(kind=OutcomeKind.FAILED, message=f"given up: {state.last_error}")
+            return
+        try:
+            async with self._slots, asyncio.timeout(ATTEMPT_SECONDS):
+                await self._ask_or_run(action, state)
+        except self._faults.permanent as fault:
+            self._attempted(action.kind, _label(fault))
+            state.settled = Outcome(kind=OutcomeKind.FAILED, message=str(fault))
+        except (self._faults.transient, TimeoutError) as fault:
+            await self._again(action, state, fault)
+        except Exception as error:  # a bug in a runner must not leave the action owed for ever without a word
+            log.exception("runner_failed", action=action.id)
+            self._attempted(action.kind, "bug")
+            state.settled = Outcome(kind=OutcomeKind.FAILED, message=f"{type(error).__name__}: {error}")
+
+    async def _ask_or_run(self, action: Action, state: _Try) -> None:
+        runner = self._runners[action.kind]
+        if state.uncertain:
+            state.settled = await runner.probe(action)
+            state.uncertain = False  # it certainly did not happen, or it is settled
+            return
+        # from here until an answer is there nobody knows whether a write arrived
+        state.uncertain = isinstance(action, RollBack | Announce | Page)
+        state.settled = await runner.run(action)
+
+    async def _again(self, action: Action, state: _Try, fault: Exception) -> None:
+        self._attempted(action.kind, _label(fault))
+        state.last_error = str(fault) or "no answer in time"
+        log.info("action_retried", action=action.id, attempt=state.attempt, error=state.last_error)
+        asked = getattr(fault, "retry_after", None) or 0.0
+        left = (action.deadline - self._clock.now()) / timedelta(seconds=1)
+        await asyncio.sleep(max(0.0, min(max(asked, state.wait * (0.5 + self._draw())), left)))
+        state.wait = min(state.wait * 2, BACKOFF_MAX_SECONDS)
+
+
+def _label(fault: Exception) -> str:
+    kind = getattr(fault, "kind", None)
+    return str(getattr(kind, "value", "timeout"))
