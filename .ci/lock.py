@@ -1,8 +1,9 @@
 """Keep the lock files and pyproject.toml together.
 
-`lock.py write` resolves anew (needs the network and uv on PATH); `lock.py check` needs neither: it compares the fingerprint
-of pyproject's requirements with the one in each lock's first lines, and each requirement with its pin. A lock names no
-address of any index, so that whoever installs from it chooses where packages come from; the hashes say what must arrive.
+`lock.py write` resolves anew (needs the network and uv on PATH). `lock.py check` needs neither: it compares the
+fingerprint of pyproject's requirements with the one in each lock's first lines, and each requirement with its pin.
+A lock names no address of any index, so that whoever installs from it chooses where packages come from; the hashes
+say what must arrive.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ RUNTIME, DEV = "requirements.lock", "requirements-dev.lock"
 REMEDY = "run `make lock` and commit the result"
 
 # --universal: one file for Linux on x86_64 and aarch64, Python 3.11 and later, told apart by markers.
-COMPILE = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-header",
-           "--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "pyproject.toml"]  # fmt: skip
+COMPILE = (
+    "uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate "
+    "--no-emit-index-url --no-emit-find-links pyproject.toml"
+).split()
 
 
 def requirements() -> dict[str, list[str]]:
@@ -44,7 +47,8 @@ def write() -> None:
     for name, extra in ((RUNTIME, []), (DEV, ["--extra", "dev", "--constraint", RUNTIME])):
         print(f"resolving {name}", flush=True)
         pins = subprocess.run([*COMPILE, *extra], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        head = f"# Made from pyproject.toml by `make lock`; do not edit.\n# requirements: sha256={fingerprint(requirements()[name])}\n"
+        head = "# Made from pyproject.toml by `make lock`; do not edit.\n"
+        head += f"# requirements: sha256={fingerprint(requirements()[name])}\n"
         (ROOT / name).write_text(head + pins)
 
 
@@ -57,7 +61,9 @@ def faults(name: str, wanted: list[str]) -> list[str]:
     found = [] if f"sha256={fingerprint(wanted)}" in text else [f"{name}: older than pyproject.toml; {REMEDY}"]
     if "://" in text or re.search(r"^\s*-", text.replace("    --hash=", ""), re.MULTILINE):
         found.append(f"{name}: holds an address or an option; a lock holds pins and hashes only; {REMEDY}")
-    pins = {canonicalize_name(pin): version for pin, version in re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)}
+    pins = {
+        canonicalize_name(pin): version for pin, version in re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)
+    }
     for requirement in map(Requirement, wanted):
         pin = pins.get(canonicalize_name(requirement.name))
         if pin is None or not requirement.specifier.contains(pin, prereleases=True):

@@ -1,0 +1,57 @@
+"""Rules for every test: which clock it runs on, and what a skip means.
+
+Tests run on virtual time. Those marked `real` start servers or processes that know nothing of it, so they run on the
+wall clock. A part that is missing on a developer's machine skips the tests that need it, by name (tests/parts.py); with
+LASTGOOD_TEST_STRICT=1, as in CI, a skip is a failure: what was not run has not passed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import hypothesis
+import pytest
+
+STRICT = os.environ.get("LASTGOOD_TEST_STRICT", "") not in {"", "0"}
+
+# The same examples in every run: a failure must be the change's fault, and must come back when looked for.
+# No deadline per example: the machine's load is not the code's.
+hypothesis.settings.register_profile("lastgood", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("lastgood")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Turn virtual time off for `real` tests; put first, the mark wins over any other looptime mark of the test."""
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.looptime(False), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In strict runs, fail a test that skips itself or is skipped by a mark (an expected failure is no skip)."""
+    report = yield
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        _fail(report, item.nodeid)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In strict runs, fail a module that skips as a whole."""
+    report = yield
+    if STRICT and report.skipped:
+        _fail(report, collector.nodeid)
+    return report
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport, nodeid: str) -> None:
+    """Turn a skip into a failure that names what was skipped and why."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = (
+        f"{nodeid} was skipped, and LASTGOOD_TEST_STRICT=1 allows no skip: {reason.removeprefix('Skipped: ')}"
+    )
