@@ -39,7 +39,7 @@ check: $(READY) ## style, types, import layers, locks: what CI checks before the
 	@echo "check: mypy"
 	@$(BIN)/mypy $(TYPED)
 	@echo "check: import layers"
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@echo "check: locks"
 	@$(BIN)/python .ci/lock.py check
 

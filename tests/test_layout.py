@@ -17,7 +17,7 @@ TOP = set(
     daemon handlers config deploy tests .ci pyproject.toml README.md LICENSE CHANGELOG.md CONTRIBUTING.md Makefile
     requirements.lock requirements-dev.lock
     .gitignore .dockerignore .editorconfig .gitattributes .pre-commit-config.yaml
-    """.split()  # noqa: SIM905 - a list of this length reads better without quotes
+    """.split()
 )
 
 # Data types and arithmetic; nothing that knows the time, draws lots, or reaches out of the process.
@@ -25,7 +25,7 @@ CORE_MAY_IMPORT = set(
     """
     __future__ abc bisect collections collections.abc copy dataclasses datetime decimal enum fnmatch fractions functools
     hashlib heapq itertools json math operator re statistics string textwrap types typing
-    """.split()  # noqa: SIM905 - the same
+    """.split()
 )
 
 CORE = [path for path in repository.python_files() if repository.under(path, "daemon/core")]
