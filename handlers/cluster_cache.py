@@ -1,0 +1,345 @@
+"""The reflectors' stores in Lastgood's own words: implements handlers.cache.ClusterCache and builds WorkloadViews.
+
+Raw objects stay in the stores; here is only what they do not tell any more: when a template became current, how pods
+that have vanished were called, since when a pod fails. This memory is bounded per workload, lost on restart (the
+journal has what matters of it) and changes only in `note`, which the watcher calls, and in `view`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from daemon.core.model import Revision, RevisionId, RevisionPods, StartFailure, Workload, WorkloadView
+from handlers import pods as pod_rules
+from handlers import revisions, views
+from handlers.cache import PodSeen
+from handlers.ownership import owner_of
+from handlers.pod_names import replica_set_names
+from handlers.store import Obj, Store
+
+NAMES_MAX = 200
+"""Pod names per revision in a view: enough for any query that tells revisions apart, and a fact stays below 20 kB."""
+
+HISTORY_MAX = 50
+"""ReplicaSets per workload in a view; `revisionHistoryLimit` is 10 by default and rarely above 20."""
+
+DIGESTS_MAX = 50
+"""Revisions per workload whose image digests are remembered after their pods are gone."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Stores:
+    """The stores of the reflectors. `configs` holds metadata only, `namespaces` those of the whole cluster."""
+
+    deployments: Store
+    replica_sets: Store
+    pods: Store
+    services: Store
+    configs: Store
+    namespaces: Store
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of one Deployment, by uid."""
+
+    current: RevisionId | None = None
+    started_at: datetime | None = None
+    vanished: dict[RevisionId, dict[str, None]] = field(default_factory=dict)
+    digests: dict[RevisionId, tuple[str, ...]] = field(default_factory=dict)
+    failing: dict[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """A template, and what was computed of it: hashing costs more than comparing."""
+
+    template: revisions.Json
+    id: RevisionId
+    content: str
+
+
+class ReflectedCluster:
+    """The cluster as the watches show it. `clock_now` gives the present in UTC, `age` the seconds since the oldest of
+    the watches heard from the API server; `never_ready` is the limit of handlers.pods.start_limits.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        clock_now: Callable[[], datetime],
+        age: Callable[[], float],
+        never_ready: timedelta = pod_rules.NEVER_READY_AFTER,
+    ) -> None:
+        self.stores = stores
+        self._now = clock_now
+        self._age = age
+        self._never_ready = never_ready
+        self._memories: dict[str, _Memory] = {}
+        self._hashes: dict[str, _Hashed] = {}
+
+    # -- ClusterCache ------------------------------------------------------------------------------------------------
+
+    def workload(self, namespace: str, kind: str, name: str) -> Workload | None:
+        """The workload of that name; the kind in any case, `deployment` as in labels included."""
+        if kind.lower() not in ("deployment", "deployments"):
+            return None
+        found = self.stores.deployments.get(namespace, name)
+        return None if found is None else views.workload_of(found)
+
+    def workload_of_pod(self, namespace: str, pod: str) -> Workload | None:
+        """The workload of a pod, by owner references; of one that vanished, by the ReplicaSet that its name tells."""
+        seen = self.stores.pods.get(namespace, pod)
+        if seen is not None:
+            deployment = self.deployment_of_pod(seen)
+            return None if deployment is None else views.workload_of(deployment)
+        names = (rs["metadata"]["name"] for rs in self.stores.replica_sets.in_namespace(namespace))
+        for name in replica_set_names(pod, names):
+            rs = self.stores.replica_sets.get(namespace, name)
+            deployment = None if rs is None else self.deployment_of(rs)
+            if deployment is not None:
+                return views.workload_of(deployment)
+        return None
+
+    def workloads_of_service(self, namespace: str, service: str) -> Sequence[Workload]:
+        """The workloads whose template's labels the Service's selector matches; none for one without a selector."""
+        found = self.stores.services.get(namespace, service)
+        selector = {} if found is None else (found.get("spec") or {}).get("selector") or {}
+        if not selector:
+            return ()
+        return [
+            views.workload_of(d)
+            for d in self.stores.deployments.in_namespace(namespace)
+            if selector.items() <= _template_labels(d).items()
+        ]
+
+    def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
+        """The workloads whose own or template labels hold label=value."""
+        store = self.stores.deployments
+        candidates: Iterable[Obj] = store if namespace is None else store.in_namespace(namespace)
+        return [
+            views.workload_of(d)
+            for d in candidates
+            if _labels(d).get(label) == value or _template_labels(d).get(label) == value
+        ]
+
+    def workloads_in(self, namespace: str) -> Sequence[Workload]:
+        """All workloads of a namespace."""
+        return [views.workload_of(d) for d in self.stores.deployments.in_namespace(namespace)]
+
+    def pods_of(self, workload: Workload, revision: RevisionId | None = None) -> Sequence[PodSeen]:
+        """The pods of a workload, terminating ones included."""
+        deployment = self._deployment(workload)
+        if deployment is None:
+            return ()
+        by_revision = self._pods(deployment)
+        chosen = by_revision.items() if revision is None else [(revision, by_revision.get(revision, []))]
+        return [pod_rules.pod_seen(pod, rev) for rev, pods in chosen for pod in pods]
+
+    def start_failure(self, workload: Workload, revision: RevisionId) -> StartFailure | None:
+        """How the revision's pods fail to start, None where they do not."""
+        deployment = self._deployment(workload)
+        if deployment is None:
+            return None
+        return self._start_failure(deployment, revision, self._pods(deployment).get(revision, []))
+
+    def available_since(self, workload: Workload) -> datetime | None:
+        """Since when enough pods of the current revision are ready, None if they are not now."""
+        deployment = self._deployment(workload)
+        if deployment is None:
+            return None
+        current = self._hash(deployment).id
+        return self._available_since(deployment, current, self._pods(deployment).get(current, []))
+
+    def freshness(self, now: datetime) -> float:
+        """Seconds since the oldest watch heard from the API server. Watches count on the loop's clock, not on `now`."""
+        return self._age()
+
+    # -- what the watcher needs --------------------------------------------------------------------------------------
+
+    def deployment_of(self, replica_set: Obj) -> Obj | None:
+        """The Deployment that controls a ReplicaSet."""
+        uid = revisions.controller_uid(replica_set)
+        return None if uid is None else self.stores.deployments.by_uid(uid)
+
+    def deployment_of_pod(self, pod: Obj) -> Obj | None:
+        """The Deployment whose ReplicaSet controls the pod."""
+        uid = revisions.controller_uid(pod)
+        rs = None if uid is None else self.stores.replica_sets.by_uid(uid)
+        return None if rs is None else self.deployment_of(rs)
+
+    def note_vanished(self, pod: Obj) -> None:
+        """A pod is gone: keep its name while its rollout is the latest."""
+        deployment = self.deployment_of_pod(pod)
+        rs = self.stores.replica_sets.by_uid(revisions.controller_uid(pod) or "")
+        if deployment is None or rs is None:
+            return
+        memory = self._memory(deployment)
+        memory.failing.pop(pod["metadata"]["name"], None)
+        names = memory.vanished.setdefault(self._hash(rs).id, {})
+        names[pod["metadata"]["name"]] = None
+        if len(names) > NAMES_MAX:
+            del names[next(iter(names))]
+
+    def forget(self, uid: str) -> None:
+        """An object is gone: drop what was remembered of it."""
+        self._memories.pop(uid, None)
+        self._hashes.pop(uid, None)
+
+    def view(self, deployment: Obj) -> WorkloadView:
+        """The whole view of a Deployment that is in the store."""
+        metadata = deployment["metadata"]
+        replica_sets = self._replica_sets(deployment)
+        by_revision = self._pods(deployment)
+        current = self._hash(deployment).id
+        memory = self._advance(deployment, current, replica_sets, by_revision)
+        mode, mode_invalid = views.mode_of(deployment)
+        history = self._history(memory, replica_sets)
+        now = self._now()
+        return WorkloadView(
+            workload=views.workload_of(deployment),
+            uid=metadata["uid"],
+            generation=int(metadata.get("generation") or 0),
+            current=next((r for r in history if r.id == current), None) or self._revision(memory, deployment),
+            history=history,
+            pods=self._revision_pods(memory, by_revision, current),
+            desired=views.desired_of(deployment),
+            converged=views.is_converged(deployment),
+            started_at=memory.started_at or now,
+            available_since=self._available_since(deployment, current, by_revision.get(current, [])),
+            stuck=views.is_stuck(deployment),
+            paused=bool((deployment.get("spec") or {}).get("paused")),
+            start_failure=self._start_failure(deployment, current, by_revision.get(current, [])),
+            labels=tuple(sorted(_labels(deployment).items())),
+            mode=mode,
+            mode_invalid=mode_invalid,
+            namespace_paused=views.is_namespace_paused(self.stores.namespaces.get("", metadata["namespace"])),
+            owner=owner_of(deployment),
+            changed_by=revisions.changed_by(deployment),
+            action_id=views.action_on(deployment, current),
+            irreversible=views.is_irreversible(deployment),
+        )
+
+    def next_change(self, deployment: Obj) -> datetime | None:
+        """When the view will change without any event: the next pod that passes its never-ready limit."""
+        current = self._hash(deployment).id
+        limits, now = self._limits(deployment, current), self._now()
+        times = (pod_rules.never_ready_at(pod, limits) for pod in self._pods(deployment).get(current, []))
+        return min((at for at in times if at is not None and at > now), default=None)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _deployment(self, workload: Workload) -> Obj | None:
+        return self.stores.deployments.get(workload.namespace, workload.name)
+
+    def _memory(self, deployment: Obj) -> _Memory:
+        return self._memories.setdefault(deployment["metadata"]["uid"], _Memory())
+
+    def _hash(self, obj: Obj) -> _Hashed:
+        """Id and content hash of the object's template, computed anew only when the template changed."""
+        uid, template = obj["metadata"]["uid"], revisions.template_of(obj)
+        known = self._hashes.get(uid)
+        if known is None or known.template != template:
+            known = _Hashed(template, revisions.template_hash(template), revisions.content_hash(template))
+            self._hashes[uid] = known
+        return known
+
+    def _replica_sets(self, deployment: Obj) -> list[Obj]:
+        uid = deployment["metadata"]["uid"]
+        return [dict(rs) for rs in revisions.owned_by(uid, self.stores.replica_sets.owned_by(uid))[:HISTORY_MAX]]
+
+    def _pods(self, deployment: Obj) -> dict[RevisionId, list[Obj]]:
+        """The pods of each revision of the Deployment, in the order of their names."""
+        found: dict[RevisionId, list[Obj]] = {}
+        for rs in self._replica_sets(deployment):
+            mine = self.stores.pods.owned_by(rs["metadata"]["uid"])
+            if mine:
+                found.setdefault(self._hash(rs).id, []).extend(mine)
+        return {rev: sorted(pods, key=lambda p: str(p["metadata"]["name"])) for rev, pods in found.items()}
+
+    def _advance(
+        self,
+        deployment: Obj,
+        current: RevisionId,
+        replica_sets: Sequence[Obj],
+        by_revision: dict[RevisionId, list[Obj]],
+    ) -> _Memory:
+        """Bring the memory up to date with what the stores show now."""
+        memory = self._memory(deployment)
+        if memory.current != current:
+            memory.vanished = {}  # of the rollout before this one; the journal has them
+            memory.failing = {}
+            memory.current = current
+            memory.started_at = revisions.started_at(deployment, replica_sets, self._now())
+        for rs in replica_sets:
+            rev = self._hash(rs).id
+            digests = revisions.digests_of(revisions.template_of(rs), by_revision.get(rev, []))
+            if digests:
+                memory.digests.pop(rev, None)
+                memory.digests[rev] = digests
+        while len(memory.digests) > DIGESTS_MAX:
+            del memory.digests[next(iter(memory.digests))]
+        return memory
+
+    def _history(self, memory: _Memory, replica_sets: Sequence[Obj]) -> tuple[Revision, ...]:
+        """One Revision per template, newest number first."""
+        found: dict[RevisionId, Revision] = {}
+        for rs in replica_sets:
+            if "deletionTimestamp" not in rs["metadata"]:
+                revision = self._revision(memory, rs)
+                found.setdefault(revision.id, revision)
+        return tuple(found.values())
+
+    def _revision(self, memory: _Memory, obj: Obj) -> Revision:
+        hashed = self._hash(obj)
+        return revisions.revision_of(obj, digests=memory.digests.get(hashed.id, ()), hashed=(hashed.id, hashed.content))
+
+    def _revision_pods(
+        self, memory: _Memory, by_revision: dict[RevisionId, list[Obj]], current: RevisionId
+    ) -> tuple[RevisionPods, ...]:
+        """Names and ready counts per revision, the current one first, vanished pods of this rollout included."""
+        ids = dict.fromkeys([current, *by_revision, *memory.vanished])
+        found = []
+        for rev in ids:
+            seen = [pod_rules.pod_seen(pod, rev) for pod in by_revision.get(rev, [])]
+            names = [p.name for p in seen if p.ready] + [p.name for p in seen if not p.ready]
+            # Of those that vanished the latest first: with too many, the ones that served longest ago are left out.
+            names += list(reversed(memory.vanished.get(rev, {})))
+            if names:
+                kept = tuple(sorted(dict.fromkeys(names[:NAMES_MAX])))
+                found.append(RevisionPods(revision=rev, names=kept, ready=sum(p.ready for p in seen)))
+        return tuple(found)
+
+    def _available_since(self, deployment: Obj, current: RevisionId, pods: Sequence[Obj]) -> datetime | None:
+        seen = [pod_rules.pod_seen(pod, current) for pod in pods]
+        return pod_rules.available_since(seen, views.desired_of(deployment), pod_rules.max_unavailable(deployment))
+
+    def _limits(self, deployment: Obj, revision: RevisionId) -> pod_rules.StartLimits:
+        rs = next((rs for rs in self._replica_sets(deployment) if self._hash(rs).id == revision), deployment)
+        deadline = (deployment.get("spec") or {}).get("progressDeadlineSeconds")
+        seconds = pod_rules.PROGRESS_DEADLINE_SECONDS if deadline is None else int(deadline)
+        return pod_rules.start_limits(revisions.template_of(rs), seconds, self._never_ready)
+
+    def _start_failure(self, deployment: Obj, revision: RevisionId, pods: Sequence[Obj]) -> StartFailure | None:
+        """The failure with `since` of the first time it was seen: of a crash loop, pods tell only the latest crash."""
+        memory, limits, now = self._memory(deployment), self._limits(deployment, revision), self._now()
+        able = [pod for pod in pods if pod_rules.is_able(pod)]
+        failures = []
+        for pod in able:
+            failure = pod_rules.pod_failure(pod, limits, now)
+            if failure is not None:
+                since = min(memory.failing.get(failure.pod, failure.since), failure.since)
+                memory.failing[failure.pod] = since
+                failures.append(replace(failure, since=since))
+        return pod_rules.summary(failures, len(able))
+
+
+def _labels(obj: Obj) -> dict[str, str]:
+    return obj["metadata"].get("labels") or {}
+
+
+def _template_labels(deployment: Obj) -> dict[str, str]:
+    return (revisions.template_of(deployment).get("metadata") or {}).get("labels") or {}

@@ -1,0 +1,171 @@
+"""A Deployment read fresh from the API server, and the guarded patch that puts an older template back.
+
+Shared by the rollback and by its check beforehand, so that what is tried with `dryRun=All` is what is sent.
+
+The patch is a JSON Patch (RFC 6902): `test` on the uid and on the raw template it replaces, so that an object made anew
+or a newer rollout is never overwritten; `replace` of `/spec/template`, nothing else of the spec; single annotations,
+never the whole map, which `kubectl rollout undo` wipes (protocols §2.1). The template is the ReplicaSet's, raw, minus
+`pod-template-hash`: exactly what kubectl writes, without what kubectl's types do not know being lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from daemon.core.model import RevisionId, Workload
+from handlers import revisions, views
+from handlers.faults import FaultKind, Permanent
+from handlers.kube import Page, Query, resource_path
+from handlers.kube_json import Obj
+
+API_VERSION = "apps/v1"
+FIELD_MANAGER = "lastgood"
+
+
+class Api(Protocol):
+    """What is needed of a client; handlers.kube.KubeClient is one. Every method raises only Transient and Permanent."""
+
+    async def get(self, path: str, **query: Query) -> Obj:
+        """One object."""
+        ...
+
+    def list_pages(
+        self,
+        path: str,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        metadata_only: bool = False,
+    ) -> AsyncIterator[Page]:
+        """The collection, page by page."""
+        ...
+
+    async def patch_json(
+        self, path: str, ops: Sequence[Obj], *, dry_run: bool = False, field_manager: str = FIELD_MANAGER
+    ) -> Obj:
+        """Apply a JSON Patch; the object afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """A Deployment and its ReplicaSets as the API server has them now, raw."""
+
+    deployment: Obj
+    replica_sets: tuple[Obj, ...]
+
+    @property
+    def uid(self) -> str:
+        """The uid of the Deployment."""
+        return str(self.deployment["metadata"]["uid"])
+
+    @property
+    def generation(self) -> int:
+        """Its generation: moves with every change of spec or annotations."""
+        return int(self.deployment["metadata"].get("generation") or 0)
+
+    @property
+    def current(self) -> RevisionId:
+        """The revision that its template is."""
+        return revisions.template_hash(revisions.template_of(self.deployment))
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is being deleted."""
+        return "deletionTimestamp" in self.deployment["metadata"]
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person paused its rollouts (`kubectl rollout pause`)."""
+        return bool(self.deployment["spec"].get("paused"))
+
+    def find(self, revision: RevisionId) -> revisions.Json | None:
+        """The ReplicaSet that holds a revision."""
+        return revisions.find_revision(revision, self.replica_sets)
+
+
+def path_of(workload: Workload) -> str:
+    """The address of the Deployment."""
+    return resource_path(API_VERSION, "deployments", namespace=workload.namespace, name=workload.name)
+
+
+async def read(api: Api, workload: Workload) -> Fresh | None:
+    """The Deployment and its ReplicaSets, None where there is no such Deployment. Raises Transient and Permanent."""
+    try:
+        deployment = await api.get(path_of(workload))
+    except Permanent as fault:
+        if fault.kind is FaultKind.NOT_FOUND:
+            return None
+        raise
+    path = resource_path(API_VERSION, "replicasets", namespace=workload.namespace)
+    found: list[Obj] = []
+    async for page in api.list_pages(path, label_selector=selector_of(deployment)):
+        if page.first:
+            found.clear()
+        found.extend(page.items)
+    owned = revisions.owned_by(deployment["metadata"]["uid"], found)
+    return Fresh(deployment=deployment, replica_sets=tuple(dict(rs) for rs in owned))
+
+
+def selector_of(deployment: Obj) -> str:
+    """`spec.selector` as a label selector of a list request."""
+    selector = deployment["spec"].get("selector") or {}
+    terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    rules = selector.get("matchExpressions") or ()
+    terms += [_term(rule["key"], rule["operator"], rule.get("values") or ()) for rule in rules]
+    return ",".join(terms)
+
+
+def _term(key: str, operator: str, values: Sequence[str]) -> str:
+    if operator == "Exists":
+        return key
+    if operator == "DoesNotExist":
+        return f"!{key}"
+    return f"{key} {'in' if operator == 'In' else 'notin'} ({','.join(values)})"
+
+
+def guarded_patch(fresh: Fresh, target: revisions.Json, annotations: Mapping[str, str]) -> list[Obj]:
+    """The JSON Patch that puts the template of the ReplicaSet `target` on the Deployment as it was read."""
+    metadata = fresh.deployment["metadata"]
+    ops: list[Obj] = [
+        {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+        {"op": "test", "path": "/spec/template", "value": fresh.deployment["spec"]["template"]},
+        {
+            "op": "replace",
+            "path": "/spec/template",
+            "value": revisions.without_hash_label(revisions.template_of(target)),
+        },
+    ]
+    if metadata.get("annotations") is None:
+        # `add` would replace a map that somebody made since. What `test` says of an absent member differs between
+        # libraries, so the version is tested. Rare: the controller annotates every Deployment it has seen.
+        ops.insert(1, {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]})
+        ops.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+    ops += [{"op": "add", "path": annotation_path(key), "value": value} for key, value in annotations.items()]
+    return ops
+
+
+def annotation_path(key: str) -> str:
+    """The JSON Pointer (RFC 6901) of one annotation."""
+    return "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def provenance(*, action: str, target: RevisionId, incident: str, why: str) -> dict[str, str]:
+    """The annotations that tell who rolled back, to what, and why; the action's id makes a second execution
+    impossible.
+    """
+    return {
+        views.ACTION: action,
+        views.ROLLED_BACK_TO: target,
+        views.INCIDENT: incident,
+        revisions.CHANGE_CAUSE: why,
+    }
+
+
+def own_write(deployment: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Our entry in managedFields: when we wrote the object last."""
+    entries = (deployment.get("metadata") or {}).get("managedFields") or ()
+    mine = [e for e in entries if e.get("manager") == FIELD_MANAGER and not e.get("subresource")]
+    return max(mine, key=lambda e: str(e.get("time") or ""), default=None)

@@ -1,0 +1,239 @@
+"""Watches the cluster and tells the daemon how each workload looks, once at the start and whenever something matters.
+
+Level-triggered: a view says everything of a workload, so no delta can be lost by a restart, a relist or a cut watch.
+Many events of one workload within DEBOUNCE_SECONDS become one view, and a view like the last one is not sent at all: a
+cluster with 5,000 workloads has thousands of pod events a minute, of which a quiet hour needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as chance
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from math import inf
+from typing import Any, NoReturn
+
+from daemon.core.events import WorkloadSeen
+from daemon.core.model import WorkloadKey, WorkloadView
+from daemon.ports import Clock, Inbox
+from handlers import pods as pod_rules
+from handlers import store, views
+from handlers.cluster_cache import ReflectedCluster, Stores
+from handlers.faults import Fault
+from handlers.kube import resource_path
+from handlers.reflector import ListWatch, Reflector
+from handlers.store import Change, Key, Obj
+
+DEBOUNCE_SECONDS = 0.02
+"""How long events of one workload are collected: a rollout's step writes Deployment, ReplicaSet and pods at once."""
+
+BATCH = 50
+"""Views built before others get a turn: about 20 ms, much less than any time limit of ours."""
+
+_Project = Callable[[Obj], Obj]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """The view sent last, and what of it was significant."""
+
+    view: WorkloadView
+    significant: WorkloadView
+
+
+class ClusterWatch:
+    """Runs the reflectors and sends views. `tasks` go to the supervisor; `cache` answers everybody else.
+
+    `known` are the views that the journal holds: a workload of theirs that is not there after the first sync is
+    reported gone. `random` gives [0, 1) and spreads the watches. `on_fault(collection, fault)` hears every failure.
+    """
+
+    def __init__(
+        self,
+        client: ListWatch,
+        inbox: Inbox,
+        clock: Clock,
+        *,
+        known: Iterable[WorkloadView] = (),
+        random: Callable[[], float] = chance.random,
+        on_fault: Callable[[str, Fault], None] = lambda _collection, _fault: None,
+        never_ready: timedelta = pod_rules.NEVER_READY_AFTER,
+        debounce_seconds: float = DEBOUNCE_SECONDS,
+    ) -> None:
+        self._inbox = inbox
+        self._clock = clock
+        self._debounce = debounce_seconds
+        self._sent: dict[WorkloadKey, _Sent] = {}
+        self._known = {view.workload.key: view for view in known if not view.gone}
+        self._dirty: dict[Key, None] = {}
+        self._wakes: dict[Key, datetime] = {}
+        self._ring = asyncio.Event()
+        self.synced = asyncio.Event()
+        """Set once every collection was read and the first views of all workloads are in the inbox."""
+        make = partial(_reflector, client=client, random=random, on_fault=on_fault)
+        self.reflectors: dict[str, Reflector] = {
+            "deployments": make("apps/v1", "deployments", self._deployment_changed, store.whole),
+            "replicasets": make("apps/v1", "replicasets", self._replica_set_changed, _without_managers),
+            "pods": make("v1", "pods", self._pod_changed, store.pod),
+            "services": make("v1", "services", _ignore, _without_managers),
+            "configmaps": make("v1", "configmaps", _ignore, store.metadata_only, metadata_only=True),
+            "namespaces": make("v1", "namespaces", self._namespace_changed, store.metadata_only, metadata_only=True),
+        }
+        self.cache = ReflectedCluster(
+            Stores(
+                deployments=self.reflectors["deployments"].store,
+                replica_sets=self.reflectors["replicasets"].store,
+                pods=self.reflectors["pods"].store,
+                services=self.reflectors["services"].store,
+                configs=self.reflectors["configmaps"].store,
+                namespaces=self.reflectors["namespaces"].store,
+            ),
+            clock_now=clock.now,
+            age=self.age,
+            never_ready=never_ready,
+        )
+
+    def tasks(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What must run for ever, by name: a reflector per collection, and the sender of views."""
+        reflectors = {f"reflector {name}": reflector.run for name, reflector in self.reflectors.items()}
+        return {**reflectors, "cluster views": self.run}
+
+    def age(self) -> float:
+        """Seconds since the oldest of the watches heard from the API server; inf before the first sync of all."""
+        return max((reflector.freshness() for reflector in self.reflectors.values()), default=inf)
+
+    async def run(self) -> NoReturn:
+        """Send views for ever."""
+        for reflector in self.reflectors.values():
+            await reflector.synced.wait()
+        self._dirty.update((store.key_of(d), None) for d in self.cache.stores.deployments)
+        self._report_lost()
+        await self._flush()
+        self.synced.set()
+        while True:
+            await self._wait()
+            await self._flush()
+
+    async def _wait(self) -> None:
+        """Until something changed (and a moment more, for what comes with it), or a pod's never-ready limit passed."""
+        seconds = None
+        if self._wakes:
+            seconds = max(0.0, (min(self._wakes.values()) - self._clock.now()).total_seconds())
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ring.wait()
+        except TimeoutError:
+            now = self._clock.now()
+            self._dirty.update((key, None) for key, at in self._wakes.items() if at <= now)
+        else:
+            await asyncio.sleep(self._debounce)
+        self._ring.clear()
+
+    async def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for count, key in enumerate(dirty, start=1):
+            self._look(key)
+            if count % BATCH == 0:
+                await asyncio.sleep(0)
+
+    def _look(self, key: Key) -> None:
+        """Compare a workload with what was sent of it, and send what is new."""
+        deployment = self.cache.stores.deployments.get(*key)
+        workload_key = _workload_key(key)
+        before = self._sent.get(workload_key)
+        self._wakes.pop(key, None)
+        if before is not None and (deployment is None or before.view.uid != deployment["metadata"]["uid"]):
+            del self._sent[workload_key]
+            self._send_gone(before.view)
+            before = None
+        if deployment is None:
+            return
+        view = self.cache.view(deployment)
+        wake = self.cache.next_change(deployment)
+        if wake is not None:
+            self._wakes[key] = wake
+        significant = views.significant(view, moving=not view.converged)
+        if before is None or before.significant != significant:
+            self._sent[workload_key] = _Sent(view, significant)
+            self._inbox.put(WorkloadSeen(at=self._clock.now(), view=view))
+
+    def _report_lost(self) -> None:
+        """Workloads that were deleted while nobody watched."""
+        present = {_workload_key(store.key_of(d)) for d in self.cache.stores.deployments}
+        for key, view in self._known.items():
+            if key not in present:
+                self._send_gone(view)
+        self._known = {}
+
+    def _send_gone(self, view: WorkloadView) -> None:
+        self._inbox.put(WorkloadSeen(at=self._clock.now(), view=replace(view, gone=True)))
+
+    def _touch(self, deployment: Obj | None) -> None:
+        if deployment is not None:
+            self._dirty[store.key_of(deployment)] = None
+            self._ring.set()
+
+    def _deployment_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
+        if change is Change.DELETED and old is not None:
+            self.cache.forget(old["metadata"]["uid"])
+        self._touch(new or old)
+
+    def _replica_set_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        if obj is None:
+            return
+        if change is Change.DELETED:
+            self.cache.forget(obj["metadata"]["uid"])
+        self._touch(self.cache.deployment_of(obj))
+
+    def _pod_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        if obj is None:
+            return
+        if change is Change.DELETED:
+            self.cache.note_vanished(obj)
+        self._touch(self.cache.deployment_of_pod(obj))
+
+    def _namespace_changed(self, _change: Change, old: Obj | None, new: Obj | None) -> None:
+        if views.is_namespace_paused(old) == views.is_namespace_paused(new):
+            return
+        name = (new or old or {})["metadata"]["name"]
+        for deployment in self.cache.stores.deployments.in_namespace(name):
+            self._touch(deployment)
+
+
+def _workload_key(key: Key) -> WorkloadKey:
+    return WorkloadKey(f"{key[0]}/{views.DEPLOYMENT}/{key[1]}")
+
+
+def _reflector(
+    api_version: str,
+    plural: str,
+    on_change: Callable[[Change, Obj | None, Obj | None], None],
+    project: _Project,
+    *,
+    client: ListWatch,
+    random: Callable[[], float],
+    on_fault: Callable[[str, Fault], None],
+    metadata_only: bool = False,
+) -> Reflector:
+    return Reflector(
+        client,
+        resource_path(api_version, plural),
+        on_change=on_change,
+        random=random,
+        project=project,
+        metadata_only=metadata_only,
+        on_fault=partial(on_fault, plural),
+    )
+
+
+def _without_managers(obj: Obj) -> Obj:
+    return store.whole(obj, keep=None)
+
+
+def _ignore(_change: Change, _old: Obj | None, _new: Obj | None) -> None:
+    """Services and ConfigMaps are looked up when asked for; nobody waits for their changes."""

@@ -1,0 +1,1 @@
+"""Rolling back: one module per kind of workload, each a `Runner[RollBack]`."""

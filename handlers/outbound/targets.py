@@ -1,0 +1,142 @@
+"""Finds out whether a revision could be rolled back to right now. Reads, and tries with `dryRun=All`; changes nothing.
+
+Proof of the past is not enough: the history object may be collected, a ConfigMap that the target names deleted, a new
+admission policy in place. What our role may not read is named as unchecked rather than taken for present or missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from daemon.core.actions import Checked, CheckTarget, Outcome, OutcomeKind
+from daemon.core.measurement import ConfigChange, TargetCheck
+from handlers import deployments, revisions
+from handlers.deployments import Api, Fresh
+from handlers.faults import FaultKind, Permanent, shorten
+from handlers.kube import resource_path
+from handlers.kube_json import Obj
+from handlers.references import Reference, RefKind, references_of
+
+REFERENCES_MAX = 100
+"""References that are looked up, one request each; a template with more names the rest as unchecked."""
+
+_PLURALS = {
+    RefKind.CONFIG_MAP: "configmaps",
+    RefKind.SECRET: "secrets",
+    RefKind.CLAIM: "persistentvolumeclaims",
+    RefKind.SERVICE_ACCOUNT: "serviceaccounts",
+}
+
+
+@dataclass(slots=True)
+class _Found:
+    missing: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    configs: list[ConfigChange] = field(default_factory=list)
+
+
+class TargetChecker:
+    """Carries out CheckTarget. Raises Transient where the API server cannot be asked; never acts."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def run(self, action: CheckTarget) -> Outcome:
+        """Look for the history object, for everything the target's template names, and try the patch."""
+        fresh = await deployments.read(self._api, action.workload)
+        target = None if fresh is None else fresh.find(action.target.id)
+        if fresh is None or target is None or fresh.uid != action.uid:
+            return _checked(TargetCheck(revision=action.target.id, exists=False))
+        found = await self._look_up(action, references_of(revisions.template_of(target)))
+        error = await self._try(action, fresh, target)
+        return _checked(
+            TargetCheck(
+                revision=action.target.id,
+                exists=True,
+                missing=tuple(found.missing),
+                unchecked=tuple(found.unchecked),
+                configs=tuple(found.configs),
+                dry_run_error=error,
+            )
+        )
+
+    async def probe(self, action: CheckTarget) -> Outcome | None:
+        """Nothing can have happened: it may always be run again."""
+        return None
+
+    async def _look_up(self, action: CheckTarget, references: Sequence[Reference]) -> _Found:
+        found = _Found()
+        for reference in references[:REFERENCES_MAX]:
+            await self._look_at(action.workload.namespace, reference, found)
+        found.unchecked += [str(reference) for reference in references[REFERENCES_MAX:]]
+        return found
+
+    async def _look_at(self, namespace: str, reference: Reference, found: _Found) -> None:
+        try:
+            obj = await self._metadata(namespace, reference)
+        except Permanent as fault:
+            if fault.kind is not FaultKind.AUTH:
+                raise
+            found.unchecked.append(str(reference))
+            return
+        if obj is None:
+            found.missing += [] if reference.optional else [str(reference)]
+        elif reference.kind is RefKind.CONFIG_MAP:
+            changed = changed_at(obj)
+            if changed is not None:
+                found.configs.append(ConfigChange(name=reference.name, changed_at=changed))
+
+    async def _metadata(self, namespace: str, reference: Reference) -> Obj | None:
+        """The object's metadata. A list of one, because only lists can be asked for without the data they would
+        hold.
+        """
+        path = resource_path("v1", _PLURALS[reference.kind], namespace=namespace)
+        items: list[Obj] = []
+        pages = self._api.list_pages(path, field_selector=f"metadata.name={reference.name}", metadata_only=True)
+        async for page in pages:
+            items = [*page.items] if page.first else [*items, *page.items]
+        return items[0] if items else None
+
+    async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> str | None:
+        """What the API server says of the patch, None where it would take it."""
+        if fresh.current != action.blamed.id:
+            return f"not tried: revision {fresh.current[:8]} is current, no longer the blamed {action.blamed.id[:8]}"
+        if fresh.is_leaving:
+            return f"not tried: {action.workload.short} is being deleted"
+        annotations = deployments.provenance(
+            action=action.id,
+            target=action.target.id,
+            incident=action.incident,
+            why=f"Lastgood would roll back to {action.target.label}",
+        )
+        ops = deployments.guarded_patch(fresh, target, annotations)
+        try:
+            await self._api.patch_json(deployments.path_of(action.workload), ops, dry_run=True)
+        except Permanent as fault:
+            return shorten("; ".join([fault.reason, *fault.causes]))
+        return None
+
+
+def changed_at(config: Obj) -> datetime | None:
+    """When a ConfigMap's content last changed: the newest managedFields entry that owns data, else its creation.
+
+    Labels and annotations written later (by a GitOps controller at each sync) change nothing that pods read.
+    """
+    metadata = config["metadata"]
+    times = [
+        revisions.parse_time(entry.get("time"))
+        for entry in metadata.get("managedFields") or ()
+        if _owns_data(entry.get("fieldsV1"))
+    ]
+    created = revisions.parse_time(metadata.get("creationTimestamp"))
+    return max((at for at in times if at is not None), default=created)
+
+
+def _owns_data(fields: Obj | None) -> bool:
+    return fields is None or "f:data" in fields or "f:binaryData" in fields
+
+
+def _checked(check: TargetCheck) -> Outcome:
+    return Outcome(kind=OutcomeKind.DONE, result=Checked(check=check))

@@ -1,0 +1,251 @@
+"""Which revision an object of the `apps/v1` API stands for: pure functions over raw JSON.
+
+A Revision is the hash of its raw pod template without `pod-template-hash`. Raw, because typed clients drop fields that
+they do not know (protocols §4.1), and a dropped field would make two revisions look alike. A Deployment's template and
+that of its ReplicaSet are equal apart from that one label: the controller copies it and the server defaults both in the
+same way. A new control plane may default new fields; then every hash changes and proof starts anew, the safe side.
+
+Alternative considered: the label `pod-template-hash` itself. It changes with `collisionCount` and is a controller's
+private business; the revision *number* moves on every undo (protocols §2.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from daemon.core.model import Revision, RevisionId
+
+Json = Mapping[str, Any]
+"""A JSON object as the API server sent it."""
+
+HASH_CHARS = 16
+"""Hex characters of an id: 64 bits, far beyond what the history of one workload can collide in."""
+
+POD_TEMPLATE_HASH = "pod-template-hash"
+REVISION_NUMBER = "deployment.kubernetes.io/revision"
+REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
+CHANGE_CAUSE = "kubernetes.io/change-cause"
+
+RESTART_ANNOTATIONS = frozenset(
+    {
+        "kubectl.kubernetes.io/restartedAt",  # kubectl rollout restart, k9s, Lens
+        "openshift.openshift.io/restartedAt",  # OpenShift's console
+        "cattle.io/timestamp",  # Rancher's "redeploy"
+        "reloader.stakater.com/last-reloaded-from",  # Stakater Reloader: a config changed, the template did not
+    }
+)
+"""Template annotations that only make pods start again: undoing them changes a time stamp and nothing that runs."""
+
+
+def template_hash(template: Json) -> RevisionId:
+    """The id of the revision: first 16 hex characters of SHA-256 over the canonical JSON of the template."""
+    return RevisionId(_digest(_normal(template, frozenset())))
+
+
+def content_hash(template: Json) -> str:
+    """The same hash also without restart annotations: equal for a plain restart, different for any change."""
+    return _digest(_normal(template, RESTART_ANNOTATIONS))
+
+
+def without_hash_label(template: Json) -> dict[str, Any]:
+    """The template as a Deployment holds it: a ReplicaSet's minus `pod-template-hash`, otherwise untouched."""
+    copy = dict(template)
+    metadata = dict(copy.get("metadata") or {})
+    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k != POD_TEMPLATE_HASH}
+    if "labels" in metadata:
+        metadata["labels"] = labels
+    if "metadata" in copy:
+        copy["metadata"] = metadata
+    return copy
+
+
+def revision_of(obj: Json, *, digests: Sequence[str] = (), hashed: tuple[RevisionId, str] | None = None) -> Revision:
+    """The Revision that a ReplicaSet or a Deployment's present template stands for; `hashed` are its hashes if known.
+
+    Of a Deployment only the template is read: its own number and change cause lag behind the template until the
+    controller has made the ReplicaSet (protocols §3), so they could be those of the revision before.
+    """
+    template = template_of(obj)
+    revision, content = hashed or (template_hash(template), content_hash(template))
+    metadata = {} if is_deployment(obj) else obj.get("metadata") or {}
+    annotations = metadata.get("annotations") or {}
+    return Revision(
+        id=revision,
+        content=content,
+        number=_number(annotations.get(REVISION_NUMBER)),
+        replica_set=metadata.get("name"),
+        uid=metadata.get("uid"),
+        images=images_of(template),
+        digests=tuple(digests),
+        created_at=parse_time(metadata.get("creationTimestamp")),
+        change_cause=annotations.get(CHANGE_CAUSE),
+    )
+
+
+def template_of(obj: Json) -> Json:
+    """`.spec.template`, empty where absent."""
+    template: Json = (obj.get("spec") or {}).get("template") or {}
+    return template
+
+
+def is_deployment(obj: Json) -> bool:
+    """Whether the object is a Deployment. List items carry no `kind`: then only a Deployment has a strategy or no
+    owner.
+    """
+    kind = obj.get("kind")
+    return kind == "Deployment" if kind else "strategy" in (obj.get("spec") or {})
+
+
+def images_of(template: Json) -> tuple[str, ...]:
+    """The images of containers, then of init containers, each once, in the template's order."""
+    spec = template.get("spec") or {}
+    named = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    return tuple(dict.fromkeys(c["image"] for c in named if c.get("image")))
+
+
+def digests_of(template: Json, pods: Iterable[Json]) -> tuple[str, ...]:
+    """The image digests that the pods run, sorted; empty unless known for *every* container the template names.
+
+    A part of them would make a plain restart look like another image. Injected sidecars are not the template's.
+    """
+    spec = template.get("spec") or {}
+    wanted = {c["name"] for c in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]}
+    found: dict[str, set[str]] = {}
+    for pod in pods:
+        status = pod.get("status") or {}
+        for item in [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]:
+            digest = _image_digest(item.get("imageID") or "")
+            if digest and item.get("name") in wanted:
+                found.setdefault(item["name"], set()).add(digest)
+    if not wanted or set(found) != wanted:
+        return ()
+    return tuple(sorted(set().union(*found.values())))
+
+
+def controller_uid(obj: Json) -> str | None:
+    """The uid of the object's controlling owner, None where it has none."""
+    owner = controller_of(obj)
+    return None if owner is None else owner.get("uid")
+
+
+def controller_of(obj: Json) -> Json | None:
+    """The ownerReference with `controller: true`, None where there is none (at most one may exist)."""
+    owners = (obj.get("metadata") or {}).get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def owned_by(uid: str, replica_sets: Iterable[Json]) -> list[Json]:
+    """The ReplicaSets of the Deployment with that uid, newest revision number first.
+
+    By controller uid, not by selector: a name can be deleted and made anew while old ReplicaSets are still collected.
+    """
+    mine = [rs for rs in replica_sets if controller_uid(rs) == uid]
+    return sorted(mine, key=lambda rs: number_of(rs) or -1, reverse=True)
+
+
+def find_revision(revision: RevisionId, replica_sets: Iterable[Json]) -> Json | None:
+    """The first ReplicaSet that holds this revision and is not being deleted, None where the history has lost it."""
+    for rs in replica_sets:
+        if template_hash(template_of(rs)) == revision and not (rs.get("metadata") or {}).get("deletionTimestamp"):
+            return rs
+    return None
+
+
+def number_of(obj: Json) -> int | None:
+    """The revision number annotated on the object; an attribute, never an identity."""
+    return _number(((obj.get("metadata") or {}).get("annotations") or {}).get(REVISION_NUMBER))
+
+
+def started_at(deployment: Json, replica_sets: Sequence[Json], seen_at: datetime) -> datetime:
+    """When the Deployment's present template became current.
+
+    A ReplicaSet made for it: its creation. A reused one is older than the rollout: then the time of the managedFields
+    entry that owns the template, else `seen_at`, when the watch showed it. That entry's time also moves when its
+    manager writes something else later, so callers keep the first answer for as long as the template stays.
+    """
+    rs = find_revision(template_hash(template_of(deployment)), replica_sets)
+    if rs is not None and not _is_reused(rs, replica_sets):
+        created = parse_time((rs.get("metadata") or {}).get("creationTimestamp"))
+        if created is not None:
+            return created
+    entry = template_writer(deployment)
+    written = None if entry is None else parse_time(entry.get("time"))
+    return min(written, seen_at) if written is not None else seen_at
+
+
+def changed_by(deployment: Json) -> str | None:
+    """The field manager that last wrote the pod template, None where managedFields do not tell."""
+    entry = template_writer(deployment)
+    return None if entry is None else entry.get("manager")
+
+
+def template_writer(deployment: Json) -> Json | None:
+    """The newest managedFields entry, subresources aside, that owns something in `spec.template`."""
+    entries = [e for e in (deployment.get("metadata") or {}).get("managedFields") or () if _owns_template(e)]
+    return max(entries, key=lambda e: str(e.get("time") or ""), default=None)
+
+
+def parse_time(value: object) -> datetime | None:
+    """An RFC 3339 time of the Kubernetes API as an aware UTC datetime, None where absent or nonsense."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _owns_template(entry: Json) -> bool:
+    if entry.get("subresource"):
+        return False
+    fields = entry.get("fieldsV1")
+    # A reflector keeps the owners of the template only, and drops the field lists.
+    return fields is None or "f:template" in (fields.get("f:spec") or {})
+
+
+def _is_reused(rs: Json, replica_sets: Sequence[Json]) -> bool:
+    # The controller notes the former numbers of a ReplicaSet that it takes up again; until it has, the number on it is
+    # not the highest of its Deployment.
+    annotations = (rs.get("metadata") or {}).get("annotations") or {}
+    if annotations.get(REVISION_HISTORY):
+        return True
+    own = number_of(rs)
+    return own is not None and any((number_of(other) or 0) > own for other in replica_sets)
+
+
+def _normal(template: Json, dropped: frozenset[str]) -> dict[str, Any]:
+    """The template as it is hashed: empty maps and the server's null creationTimestamp carry no meaning."""
+    copy = dict(template)
+    metadata = dict(copy.get("metadata") or {})
+    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k != POD_TEMPLATE_HASH}
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in dropped}
+    copy["metadata"] = dict(_meaningful({**metadata, "labels": labels, "annotations": annotations}))
+    return copy
+
+
+def _meaningful(metadata: Json) -> Iterator[tuple[str, Any]]:
+    for key, value in metadata.items():
+        # API servers before 1.34 send `creationTimestamp: null` in every template, later ones leave it out.
+        if value is not None and value != {}:
+            yield key, value
+
+
+def _digest(value: Json) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_CHARS]
+
+
+def _image_digest(image_id: str) -> str:
+    """`repo@sha256:…`, `docker-pullable://repo@sha256:…` and `docker://sha256:…` name the same: what follows the
+    prefix.
+    """
+    return image_id.rpartition("@")[2].rpartition("://")[2]
+
+
+def _number(text: object) -> int | None:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 19 else None
