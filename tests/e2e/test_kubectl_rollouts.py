@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.sandbox.kube import SandboxCluster, Timing
+from tests.parts import require
 
 pytestmark = pytest.mark.real
 
@@ -41,12 +41,13 @@ class Kubectl:
 
     cluster: SandboxCluster
     folder: Path
+    binary: Path
 
     async def ask(self, *arguments: str) -> tuple[int, str]:
         """The exit code and everything that was printed."""
         config = self.cluster.write_kubeconfig(self.folder / "config")
         process = await asyncio.create_subprocess_exec(
-            "kubectl",
+            self.binary,
             f"--kubeconfig={config}",
             *arguments,
             env={**os.environ, "HOME": str(self.folder)},
@@ -86,9 +87,9 @@ class Kubectl:
 
 @pytest.fixture
 async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
-    assert shutil.which("kubectl"), "kubectl is not installed: apt-get install kubernetes-client"
+    binary = require("kubectl")
     async with SandboxCluster(timing=Timing(start=0.1, termination=0.05), network=43) as cluster:
-        yield Kubectl(cluster=cluster, folder=tmp_path)
+        yield Kubectl(cluster=cluster, folder=tmp_path, binary=binary)
 
 
 def image(obj: dict[str, Any]) -> str:
