@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
 from deploy.sandbox.monitoring.labels import NAME, Labels, drop, freeze
 from deploy.sandbox.monitoring.parser import parse
@@ -71,7 +71,7 @@ class RuleEvaluator:
             except ExecutionError as error:  # the rule keeps its alerts as they are, as in Prometheus
                 state.error = str(error)
             state.evaluated_ms, state.took_seconds = now_ms, time.perf_counter() - started
-            url = f"{prometheus_url}/graph?g0.expr={quote(state.rule.expr, safe='')}&g0.tab=1"
+            url = f"{prometheus_url}/graph?g0.expr={quote_plus(state.rule.expr)}&g0.tab=1"
             for alert in state.active.values():
                 if self._is_due(alert, now_ms):
                     alert.sent_ms = now_ms

@@ -1,8 +1,8 @@
 """Groups alerts and posts webhooks, as Alertmanager's dispatcher and notification pipeline do.
 
-A group waits `group_wait`, sends, and looks again every `group_interval`; it sends when an alert is new, one is resolved,
-all are, or `repeat_interval` is over (notify/notify.go `needsUpdate`). 5xx and broken connections are tried again within
-the flush (at most the larger of `group_interval` and 10 s), any other answer only with the next flush.
+A group waits `group_wait`, sends, and looks again every `group_interval`; it sends when an alert is new, one is
+resolved, all are, or `repeat_interval` is over (notify/notify.go `needsUpdate`). 5xx and broken connections are tried
+again within the flush (at most the larger of `group_interval` and 10 s), any other answer only with the next flush.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.sandbox.monitoring.labels import Matcher
+from deploy.sandbox.monitoring.wire import format_number
 
 _TEMPLATE = re.compile(r"\{\{\s*(?:\$labels\.([a-zA-Z_]\w*)|(\$value))\s*\}\}")
 
@@ -34,7 +35,7 @@ class Rule:
         """`texts` (the rule's labels or annotations) for one element of the rule's result."""
 
         def put(found: re.Match[str]) -> str:
-            return labels.get(found[1], "") if found[1] else f"{value:.4g}"
+            return labels.get(found[1], "") if found[1] else format_number(value)
 
         return {name: _TEMPLATE.sub(put, text) for name, text in texts.items()}
 
@@ -89,8 +90,9 @@ def default_rules(*, window_seconds: float = 5.0, for_seconds: float = 2.0) -> t
 
 
 def duration(seconds: float) -> str:
-    """A Prometheus duration, in milliseconds: both servers read `1500ms` alike."""
-    return f"{round(seconds * 1000)}ms"
+    """A Prometheus duration, whole seconds or milliseconds: both servers read `5s` and `1500ms` alike."""
+    milliseconds = round(seconds * 1000)
+    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
 def prometheus_rules(rules: Sequence[Rule], evaluation_seconds: float) -> dict[str, Any]:

@@ -54,9 +54,9 @@ async def start_monitoring(
 ) -> AsyncIterator[Monitoring]:
     """Scrape what `sd_url` lists, evaluate `rules`, post alerts to `webhook_url` with the token as bearer credentials.
 
-    Intervals are seconds; rules are evaluated as often as targets are scraped unless told otherwise. An alert that nobody
-    repeats resolves after four times `resend_delay`. Logs, data and configuration go to `workdir`. Everything is
-    ended when the block is left, however it is left. Raises ServerFailedError where a real server does not start.
+    Intervals are seconds; rules are evaluated as often as targets are scraped unless told otherwise. An alert that
+    nobody repeats resolves after four times `resend_delay`. Logs, data and configuration go to `workdir`. Everything
+    is ended when the block is left, however it is left. Raises ServerFailedError where a real server does not start.
     """
     if not 0.1 <= scrape_interval <= 300:
         raise ValueError(f"scrape_interval: must be in [0.1, 300] s, got {scrape_interval}")

@@ -1,0 +1,73 @@
+"""Switches that make a vendor's stand-in misbehave as vendors do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """One answer given instead of the true one; the request is not carried out. `retry_after` is in seconds."""
+
+    status: int
+    retry_after: int | None = None
+    body: Mapping[str, object] = field(default_factory=dict)
+
+    def response(self) -> web.Response:
+        """The answer on the wire."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return web.json_response(dict(self.body), status=self.status, headers=headers)
+
+
+class Faults:
+    """All off at first. `down` wins over failures, these over lost replies."""
+
+    def __init__(self) -> None:
+        self.down = False
+        """While True every connection is cut without an answer, and nothing is carried out."""
+        self._failures: deque[Failure] = deque()
+        self._replies_to_lose = 0
+
+    def fail_next(
+        self,
+        count: int = 1,
+        *,
+        status: int = 503,
+        retry_after: int | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> None:
+        """Answer the next `count` requests with this status and `Retry-After` seconds, without carrying them out."""
+        self._failures.extend([Failure(status=status, retry_after=retry_after, body=body or {})] * count)
+
+    def lose_replies(self, count: int = 1) -> None:
+        """Carry out the next `count` requests that are accepted (2xx), then cut the connection without an answer."""
+        self._replies_to_lose += count
+
+    def next_failure(self) -> Failure | None:
+        """Take the next planned failure, if any."""
+        return self._failures.popleft() if self._failures else None
+
+    async def through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Run a handler under these faults."""
+        if self.down:
+            return _cut(request)
+        if (failure := self.next_failure()) is not None:
+            return failure.response()
+        response = await handler(request)
+        if self._replies_to_lose and response.status < 300:
+            self._replies_to_lose -= 1
+            return _cut(request)
+        return response
+
+
+def _cut(request: web.Request) -> web.Response:
+    """Close the connection; the response goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
