@@ -132,7 +132,7 @@ class Reflector:
         self._failed_watches = 0
 
     def freshness(self, now: float | None = None) -> float:
-        """Seconds since the server last confirmed our view (list, opened watch, event, bookmark, proper end).
+        """Seconds since the server last confirmed our view (list, opened watch, event or bookmark).
 
         inf before the first list is complete. A healthy watch of a quiet collection reaches a minute between bookmarks.
         """
@@ -213,12 +213,8 @@ class Reflector:
                 self._apply(event)
                 self._failed_watches = 0
                 self._contact()
-        ended = self._now()
         self._failed_watches = 0
-        steady = ended - started >= min(STEADY_SECONDS, seconds / 2)
-        if steady:
-            self._contact(ended)
-        return steady
+        return self._now() - started >= min(STEADY_SECONDS, seconds / 2)
 
     def _apply(self, event: Obj) -> None:
         kind, obj = event["type"], event["object"]

@@ -146,6 +146,7 @@ def test_client_exceptions(exc: Exception, kind: FaultKind, transient: bool) -> 
     assert SECRET not in repr(fault)
     with pytest.raises(type(fault)) as raised, client_faults("Slack"):
         raise exc
+    assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__
 
 

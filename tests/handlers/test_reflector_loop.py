@@ -202,7 +202,7 @@ async def test_a_hung_watch_shows_as_a_stale_view() -> None:
 
 
 async def test_a_quiet_cluster_stays_fresh() -> None:
-    """Proper ends of quiet watches confirm the view: it never gets older than one watch."""
+    """Each watch that the server opens confirms the view: it never gets older than one watch."""
     async with reflecting([listing(version="50")], [QUIET]) as world:
         for _ in range(30):
             await asyncio.sleep(20)
