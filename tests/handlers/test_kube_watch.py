@@ -21,7 +21,7 @@ async def collect(client: KubeClient, **options: Any) -> tuple[list[Any], Fault 
     events: list[Any] = []
     try:
         async for item in client.watch(PODS, "7", 30, **options):
-            events.append(item)  # noqa: PERF401 - what came before a fault must stay
+            events.append(item)
     except Fault as fault:
         return events, fault
     return events, None
