@@ -141,8 +141,8 @@ class Engine:
             self._queue.outcomes.append(event)
         self._queue.wake.set()
 
-    async def recover(self) -> None:
-        """Fold the journal, queue what was accepted but not consumed, and say that we are back."""
+    async def recover(self) -> datetime | None:
+        """Fold the journal, queue what was accepted but not consumed, and say that we are back; since when we were away."""
         self._state, self._cursor, down_since = await self._journal.load()
         self._dispatched = {action.id for action in self._state.due}
         after = self._cursor
@@ -151,6 +151,7 @@ class Engine:
             after = rows[-1][0]
         self._unwritable = None
         self.put(Started(at=self._clock.now(), down_since=down_since))
+        return down_since
 
     def resume(self) -> None:
         """Dispatch everything that was owed when the last life ended: it may have happened, so it is asked after first."""

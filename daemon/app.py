@@ -1,0 +1,254 @@
+"""The composition root: builds the daemon from its parts, runs it, reloads it, and lets it down gently.
+
+Order matters. The journal is folded first; webhooks are accepted from then on (they only need the disk); nothing is decided
+before the caches are synced; and what was owed when the last life ended is asked after before anything new is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+import structlog
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from config import ConfigError, load
+from config import logs as log_config
+from config.settings import Settings
+from daemon import assembly
+from daemon.core.actions import Action
+from daemon.core.facts import Fact
+from daemon.core.policy import Policy
+from daemon.core.state import State
+from daemon.runtime.clock import SystemClock
+from daemon.runtime.dispatch import Dispatcher, Faults
+from daemon.runtime.engine import Engine
+from daemon.runtime.journal import JournalUnusableError, SqliteJournal
+from daemon.runtime.report import IncidentLog
+from daemon.runtime.supervise import Supervisor, TaskEndedError
+from daemon.runtime.telemetry import Metrics
+from handlers.faults import Fault, Permanent, Transient
+from handlers.inbound.alertmanager import AlertmanagerWebhook
+from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
+from handlers.inbound.cluster import ClusterWatch
+from handlers.inbound.operators import operator_routes, token_actor, unix_actor
+from handlers.server import HttpServer, ServeError, ServerLimits, build_app
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The daemon cannot start; one line with the remedy."""
+
+
+class Daemon:
+    """One running daemon. Build it with settings, `serve` until `stop` is asked for."""
+
+    def __init__(self, settings: Settings, config_path: Path | None) -> None:
+        self.settings = settings
+        self._config_path = config_path
+        self._clock = SystemClock()
+        self.metrics = Metrics()
+        self._supervisor = Supervisor()
+        self._stop = asyncio.Event()
+        self._dispatcher: Dispatcher | None = None
+        self._incidents = IncidentLog()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.settings.policy
+
+    async def serve(self) -> None:
+        """Run until asked to stop. Raises StartError, TaskEndedError."""
+        if self.settings.prometheus.url is None:
+            raise StartError("prometheus.url is not set; without signals nothing can be verified or blamed")
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_only_one(self.settings.state_dir))
+            journal = SqliteJournal(self.settings.journal_path, on_fsync=self.metrics.fsync.observe)
+            stack.push_async_callback(journal.close)
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            kube = await stack.enter_async_context(await assembly.kube_client(self.settings))
+            engine = Engine(
+                journal,
+                self._clock,
+                lambda: self.policy,
+                dispatch=self._dispatch,
+                told=self._told,
+                inbox_max=self.settings.limits.inbox,
+            )
+            down_since = await engine.recover()
+            watch = ClusterWatch(
+                kube, engine, self._clock, known=[tracked.view for tracked in engine.state.workloads.values()]
+            )
+            outside = assembly.clients(self.settings, session, self._clock, self.metrics)
+            self._dispatcher = Dispatcher(
+                assembly.runners(self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy),
+                self._clock,
+                self._supervisor,
+                Faults(transient=Transient, permanent=Permanent),
+                finish=engine.put,
+                attempted=self.metrics.attempted,
+            )
+            stack.push_async_callback(self._wind_down)
+            poll = self._poll(outside, engine)
+            server = HttpServer(ServerLimits(body_bytes_max=self.settings.server.body_limit))
+            stack.push_async_callback(server.close)
+            await self._listen(server, engine, journal, watch, poll)
+            for name, run in watch.tasks().items():
+                self._supervisor.eternal(name, run())
+            self._supervisor.eternal("engine", self._decide(engine, watch))
+            self._supervisor.eternal("alerts", poll.run(down_since))
+            self._on_signals()
+            await self._until_stopped()
+
+    def stop(self) -> None:
+        """Ask for a gentle end (SIGTERM)."""
+        self._stop.set()
+
+    def _told(self, facts: Sequence[Fact], state: State) -> None:
+        self.metrics.journalled(facts, state)
+        self._incidents.tell(facts, state)
+
+    def _dispatch(self, action: Action, uncertain: bool) -> None:  # noqa: FBT001 - the engine's callback shape
+        assert self._dispatcher is not None, "the dispatcher is built before the engine runs"
+        self._dispatcher.start(action, uncertain=uncertain)
+
+    async def _decide(self, engine: Engine, watch: ClusterWatch) -> None:
+        await watch.synced.wait()
+        engine.waits_for(None)
+        log.info("ready", workloads=len(engine.state.workloads))
+        engine.resume()
+        await engine.run()
+
+    def _poll(self, outside: assembly.Clients, engine: Engine) -> AlertsPoll:
+        return AlertsPoll(
+            api=outside.alertmanager,
+            history=outside.history,
+            intake=engine,
+            clock=self._clock,
+            times=PollTimes(interval=self.settings.alertmanager.poll_interval),
+        )
+
+    async def _listen(
+        self, server: HttpServer, engine: Engine, journal: SqliteJournal, watch: ClusterWatch, poll: AlertsPoll
+    ) -> None:
+        settings = self.settings
+        limits = ServerLimits(body_bytes_max=settings.server.body_limit)
+        webhook = AlertmanagerWebhook(
+            intake=engine,
+            clock=self._clock,
+            telemetry=self.metrics,
+            auth=assembly.webhook_auth(settings),
+            on_accepted=poll.forget,
+            on_truncated=poll.poke,
+        )
+
+        def commands(actor: Any) -> list[web.AbstractRouteDef]:
+            return list(operator_routes(engine, engine, journal, lambda: self.policy, self._clock, actor))
+
+        handler = make_aiohttp_handler(self.metrics.registry)
+
+        async def metrics(request: web.Request) -> web.StreamResponse:
+            self.metrics.recompute(engine.state, self.policy, self._clock.now())
+            self.metrics.watched(watch.age(), ready=engine.ready is None)
+            return await handler(request)
+
+        by_token = commands(token_actor(assembly.operator_auth(settings)))
+        app = build_app(routes=[*webhook.routes(), *by_token], limits=limits, reader=engine, metrics=metrics)
+        host, port = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
+        await server.serve_unix(build_app(routes=commands(unix_actor), limits=limits), settings.socket_path)
+        log.info("listening", address=f"{host}:{port}", socket=str(settings.socket_path))
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def reload(self) -> None:
+        """Take over a new configuration; keep the old one when the new one is bad, and say so (SIGHUP)."""
+        try:
+            settings = load(self._config_path)
+        except ConfigError as error:
+            log.error("configuration_refused", error=str(error))
+            self.metrics.reloaded(self._clock.now(), ok=False)
+            return
+        needs_restart = [name for name in type(settings).model_fields if _fixed(name, self.settings, settings)]
+        if needs_restart:
+            log.warning("configuration_needs_restart", sections=needs_restart)
+        self.settings = self.settings.model_copy(update={"policy": settings.policy})
+        self.metrics.reloaded(self._clock.now(), ok=True)
+        log.info("configuration_reloaded", fingerprint=settings.fingerprint)
+
+    async def _until_stopped(self) -> None:
+        stopped = self._supervisor.passing("stop", self._stop.wait())
+        ended = self._supervisor.passing("supervision", self._supervisor.wait())
+        await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            await ended
+        ended.cancel()
+
+    async def _wind_down(self) -> None:
+        """Let what is under way end within the drain time, then stop everything.
+
+        What did not end stays owed and is asked after at the next start. No snapshot here: the engine may have been
+        stopped between its commit and its next state, and a snapshot of the older one would drop those facts.
+        """
+        unfinished = await self._supervisor.drain(self.settings.limits.drain.total_seconds())
+        log.info("stopping", unfinished_actions=unfinished)
+        await self._supervisor.stop()
+
+
+def _fixed(name: str, old: Settings, new: Settings) -> bool:
+    """Sections that only a restart takes over."""
+    return name not in ("policy", "log") and getattr(old, name) != getattr(new, name)
+
+
+def _only_one(folder: Path) -> IO[str]:
+    """Hold the state folder: two daemons on one journal would both act. Raises StartError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = open(folder / "lock", "w")  # noqa: SIM115 - held as long as the daemon lives
+    except OSError as error:
+        raise StartError(f"state_dir {folder} cannot be used: {error.strerror}; create it or name another") from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise StartError(f"another lastgood runs on state_dir {folder}; stop it or name another folder") from None
+    held.write(f"{os.getpid()}\n")
+    held.flush()
+    return held
+
+
+async def run(config_path: Path | None) -> int:
+    """Run the daemon; the exit code: 0 stopped, 1 a part of it failed, 5 bad configuration. Errors are one line."""
+    try:
+        settings = load(config_path)
+    except ConfigError as error:
+        log.error("configuration_refused", error=str(error))
+        return 5
+    log_config.configure(settings.log, settings.secrets)
+    daemon = Daemon(settings, config_path)
+    daemon.metrics.reloaded(datetime.now().astimezone(), ok=True)
+    for warning in settings.warnings:
+        log.warning("configuration_warning", warning=warning)
+    try:
+        await daemon.serve()
+    except (StartError, JournalUnusableError, ServeError, Fault) as error:
+        log.error("cannot_start", error=str(error))
+        return 1
+    except TaskEndedError as error:
+        log.error("part_ended", error=str(error), exc_info=error.__cause__)
+        return 1
+    return 0

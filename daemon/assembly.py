@@ -1,0 +1,156 @@
+"""Puts implementations behind the ports: which runner carries out which action, and which clients they use.
+
+Part of the composition root (`daemon.app`): with it the only place that knows handlers and runtime at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from config.settings import Settings
+from daemon.core.actions import Action, Outcome, OutcomeKind
+from daemon.core.policy import Policy
+from daemon.ports import Clock, Runner, Telemetry
+from handlers import kube_access
+from handlers.alert_history import AlertHistory
+from handlers.alertmanager_api import AlertmanagerApi
+from handlers.auth import Authenticator
+from handlers.cache import ClusterCache
+from handlers.kube import KubeClient, Timeouts
+from handlers.outbound.locate import LocateRunner
+from handlers.outbound.measure import MeasureRunner
+from handlers.outbound.pagerduty import PagerDutyPager
+from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.slack.announcer import SlackAnnouncer
+from handlers.outbound.slack.webhook import SlackWebhook
+from handlers.outbound.soak import SoakRunner
+from handlers.outbound.targets import TargetChecker
+from handlers.prometheus import PrometheusClient
+from handlers.sampling import Sampler
+
+
+class NotConfigured:
+    """Runner for a vendor that is not configured: settles at once and says so, instead of leaving the action owed."""
+
+    def __init__(self, what: str) -> None:
+        self._outcome = Outcome(kind=OutcomeKind.REFUSED, message=f"{what} is not configured")
+
+    async def run(self, action: Action) -> Outcome:
+        """Refused, always."""
+        return self._outcome
+
+    async def probe(self, action: Action) -> Outcome | None:
+        """Nothing can have happened."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """The clients of the outside systems; None where one is not configured."""
+
+    prometheus: PrometheusClient
+    alertmanager: AlertmanagerApi | None
+    history: AlertHistory
+
+
+async def kube_client(settings: Settings) -> KubeClient:
+    """The Kubernetes client that the settings ask for. Raises Permanent with the remedy where none can be made."""
+    kubernetes = settings.kubernetes
+    timeouts = Timeouts(total=kubernetes.request_timeout.total_seconds())
+    if kubernetes.url is not None:
+        token = kubernetes.token.get_secret_value() if kubernetes.token else ""
+        configuration = kube_access.from_url(kubernetes.url, token=token, ca_file=kubernetes.ca_file)
+    elif kubernetes.kubeconfig is not None:
+        configuration = await kube_access.from_kubeconfig(kubernetes.kubeconfig, kubernetes.context)
+    elif kubernetes.in_cluster or kube_access.TOKEN_FILE.exists():
+        configuration = kube_access.in_cluster()
+    else:
+        usual = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+        configuration = await kube_access.from_kubeconfig(usual, kubernetes.context)
+    return KubeClient(configuration, timeouts=timeouts)
+
+
+def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, telemetry: Telemetry) -> Clients:
+    """Clients of Prometheus and Alertmanager."""
+    prometheus = PrometheusClient(
+        session,
+        settings.prometheus.url or "",
+        telemetry=telemetry,
+        headers=_headers(settings.prometheus),
+        params=settings.prometheus.params,
+        timeout=settings.prometheus.timeout,
+    )
+    alertmanager = None
+    if settings.alertmanager.urls:
+        alertmanager = AlertmanagerApi(
+            session,
+            settings.alertmanager.urls,
+            clock=clock,
+            telemetry=telemetry,
+            headers=_headers(settings.alertmanager),
+            filters=settings.alertmanager.filters,
+            timeout=settings.alertmanager.timeout,
+            settle=settings.alertmanager.settle,
+        )
+    return Clients(prometheus=prometheus, alertmanager=alertmanager, history=AlertHistory(client=prometheus))
+
+
+def _headers(section: Any) -> dict[str, str]:
+    secret = {name: value.get_secret_value() for name, value in section.secret_headers.items()}
+    return {**section.headers, **secret}
+
+
+def runners(
+    settings: Settings,
+    session: aiohttp.ClientSession,
+    kube: KubeClient,
+    cache: ClusterCache,
+    outside: Clients,
+    clock: Clock,
+    policy: Callable[[], Policy],
+) -> Mapping[str, Runner[Any]]:
+    """Who carries out which kind of action."""
+    sampler = Sampler(outside.prometheus, policy)
+    return {
+        "locate": LocateRunner(cache, outside.prometheus, sampler, clock),
+        "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
+        "prove_soak": SoakRunner(sampler, cache, clock),
+        "check_target": TargetChecker(kube),
+        "roll_back": DeploymentRollback(kube, clock),
+        "page": _pager(settings, session),
+        "announce": _announcer(settings, session),
+    }
+
+
+def _pager(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:
+    if settings.pagerduty.routing_key is None:
+        return NotConfigured("pagerduty.routing_key")
+    key = settings.pagerduty.routing_key.get_secret_value()
+    return PagerDutyPager(session, settings.pagerduty.base_url, key, settings.cluster)
+
+
+def _announcer(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:
+    slack = settings.slack
+    if slack.bot_token is not None and slack.channel is not None:
+        return SlackAnnouncer(session, slack.base_url, slack.bot_token.get_secret_value(), slack.channel)
+    if slack.webhook_url is not None:
+        return SlackWebhook(session, slack.webhook_url.get_secret_value())
+    return NotConfigured("slack")
+
+
+def webhook_auth(settings: Settings) -> Authenticator | None:
+    """Who may inform; None where anonymous senders may."""
+    tokens = {name: secret.get_secret_value() for name, secret in settings.server.webhook_tokens.items()}
+    basics = {name: secret.get_secret_value() for name, secret in settings.server.webhook_basic.items()}
+    return Authenticator(tokens=tokens, passwords=basics) if tokens or basics else None
+
+
+def operator_auth(settings: Settings) -> Authenticator:
+    """Who may command over the network; nobody where no token is set."""
+    return Authenticator(tokens={name: s.get_secret_value() for name, s in settings.server.operators.items()})

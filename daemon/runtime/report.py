@@ -1,0 +1,71 @@
+"""One canonical log line per incident, when it ends or is handed to a person: everything a search needs, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from daemon.core.facts import CommandRefused, Fact, LedgerWritten, Moved
+from daemon.core.incidents import Incident, Phase
+from daemon.core.state import State
+
+log = structlog.get_logger()
+
+
+class IncidentLog:
+    """Writes the lines as facts are journalled."""
+
+    def tell(self, facts: Sequence[Fact], state: State) -> None:
+        """Log moves, verified and quarantined revisions; an incident's canonical line at its end."""
+        for fact in facts:
+            match fact:
+                case Moved():
+                    self._moved(fact, state)
+                case LedgerWritten() if fact.what in ("verified", "withdrawn", "quarantined", "released"):
+                    log.info(
+                        "revision",
+                        what=fact.what,
+                        workload=fact.workload,
+                        revision=fact.entry.revision.label,
+                        because=fact.because,
+                    )
+                case CommandRefused():
+                    log.info("command_refused", command=fact.command, actor=fact.actor, why=fact.why)
+                case _:
+                    pass
+
+    def _moved(self, fact: Moved, state: State) -> None:
+        incident = state.incidents.get(fact.incident)
+        if incident is None:
+            return
+        if fact.phase.ended or fact.phase is Phase.ESCALATED:
+            log.info("incident", **canonical(incident))
+        else:
+            log.info("incident_moved", incident=incident.id, phase=fact.phase.value, reason=fact.reason.value)
+
+
+def canonical(incident: Incident) -> dict[str, object]:
+    """The fields of the canonical line; names follow OpenTelemetry's semantic conventions where those have one."""
+    workload = incident.suspect or incident.symptom
+    leader = incident.suspicions[0] if incident.suspicions else None
+    return {
+        "incident": incident.id,
+        "phase": incident.phase.value,
+        "reason": incident.reason.value if incident.reason else None,
+        "k8s.namespace.name": workload.namespace,
+        "k8s.deployment.name": workload.name,
+        "severity": incident.severity.value,
+        "alerts": sorted({located.alert.name for located in incident.alerts}),
+        "onset": incident.onset.isoformat(),
+        "blamed": incident.blamed.label if incident.blamed else None,
+        "target": incident.target.label if incident.target else None,
+        "score": leader.score if leader else None,
+        "evidence": leader.tier.value if leader else None,
+        "refusals": [refusal.reason.value for refusal in incident.verdict.refusals] if incident.verdict else [],
+        "measurements": incident.attempt,
+        "pages": incident.page.count if incident.page else 0,
+        "patched_at": incident.patched_at.isoformat() if incident.patched_at else None,
+        "recovered_at": incident.recovered_at.isoformat() if incident.recovered_at else None,
+        "actor": incident.ended_by,
+    }

@@ -1,0 +1,215 @@
+"""All of Lastgood's own metrics, in one place. Every label combination starts at 0, so "no failures" is not "no data".
+
+Counters follow the facts as they are journalled; gauges are recomputed from the state. Nothing else may count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from daemon.core.actions import OutcomeKind
+from daemon.core.facts import ActionSettled, AlertPlaced, Fact, Judged, Moved
+from daemon.core.guards import mode_of
+from daemon.core.incidents import Phase, Trigger, VerdictKind
+from daemon.core.model import Mode, Rung
+from daemon.core.policy import Policy
+from daemon.core.reasons import Reason
+from daemon.core.state import State
+
+SOURCES = ("alertmanager", "operators", "poll", "history")
+RESULTS = ("accepted", "malformed", "unauthorized", "too_large", "unavailable", "full")
+PARTS = ("alertmanager", "prometheus", "kubernetes")
+KINDS = ("locate", "measure", "check_target", "prove_soak", "roll_back", "page", "announce")
+FAILURES = tuple("auth rate_limited client server timeout network conflict gone not_found invalid bug".split())
+UNPROTECTED = ("no_verified_revision", "no_signals", "owned", "paused")
+SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
+FSYNC_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
+
+
+class Metrics:
+    """ports.Telemetry, and what the runtime reports. `registry` is what `/metrics` serves."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._intake = self._counter("intake_total", "Intake attempts.", ("source", "result"))
+        self._verdicts = self._counter("verdicts_total", "Verdicts.", ("kind", "reason"))
+        self._refusals = self._counter(
+            "refusals_total", "Refusals by guards, one per verdict that they are part of.", ("reason",)
+        )
+        self._rollbacks = self._counter("rollbacks_total", "Rollbacks by what became of them.", ("outcome",))
+        self._moves = self._counter("incident_moves_total", "Moves of incidents into a phase.", ("phase",))
+        self._unmapped = self._counter("alerts_unmapped_total", "Alerts whose labels map to no workload.", ())
+        self._attempts = self._counter(
+            "action_attempts_total", "Attempts of actions by their result.", ("action", "result")
+        )
+        self._failures = self._counter(
+            "action_failures_total", "Failed attempts of actions by class.", ("action", "class")
+        )
+        self._contacts = self._counter("contacts_total", "Requests to outside parts.", ("part", "result"))
+        self._reloads = self._counter("config_reloads_total", "Configuration reloads.", ("result",))
+        self._incidents = self._gauge("incidents", "Incidents in memory by phase.", ("phase",))
+        self._revisions = self._gauge("revisions", "Revisions in the ledger.", ("status",))
+        self._unprotected = self._gauge(
+            "unprotected_workloads", "Armed workloads that could not be rolled back now.", ("reason",)
+        )
+        self._paused = self._gauge(
+            "paused_scopes", "Pauses in force (1 for everything, a namespace or a workload each).", ()
+        )
+        self._owed = self._gauge("actions_owed", "Actions owed and not settled.", ("action",))
+        self._config_ok = self._gauge("config_last_reload_successful", "1 when the last (re)load was good.", ())
+        self._config_at = self._gauge("config_last_reload_success_timestamp_seconds", "When it last was.", ())
+        self._freshness = self._gauge(
+            "reflector_freshness_seconds", "Since the oldest watch last heard from the API server.", ()
+        )
+        self._ready = self._gauge("ready", "1 when the journal is writable and the caches are synced.", ())
+        self.fsync = Histogram(
+            "lastgood_journal_commit_seconds", "One durable transaction.", registry=self.registry, buckets=FSYNC_SECONDS
+        )
+        self._stages = {
+            name: Histogram(f"lastgood_{name}_seconds", text, registry=self.registry, buckets=SECONDS)
+            for name, text in (
+                ("alert_to_verdict", "From the alert's arrival to the verdict that moved the incident."),
+                ("verdict_to_patch", "From that verdict to the accepted patch (countdown or approval included)."),
+                ("patch_to_converged", "From the patch to convergence."),
+                ("converged_to_recovered", "From convergence to verified recovery, hold included."),
+            )
+        }
+        self._start_at_zero()
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(f"lastgood_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(f"lastgood_{name}", text, labels, registry=self.registry)
+
+    def _start_at_zero(self) -> None:
+        for source in SOURCES:
+            for result in RESULTS:
+                self._intake.labels(source, result)
+        for kind in VerdictKind:
+            for reason in Reason:
+                self._verdicts.labels(kind.value, reason.value)
+        for reason in Reason:
+            self._refusals.labels(reason.value)
+        for outcome in OutcomeKind:
+            self._rollbacks.labels(outcome.value)
+        for phase in Phase:
+            self._moves.labels(phase.value)
+            self._incidents.labels(phase.value)
+        for action in KINDS:
+            self._owed.labels(action)
+            for outcome in OutcomeKind:
+                self._attempts.labels(action, outcome.value)
+            for failure in FAILURES:
+                self._failures.labels(action, failure)
+        for part in PARTS:
+            self._contacts.labels(part, "ok")
+            self._contacts.labels(part, "failed")
+        for status in ("verified", "quarantined", "soaking"):
+            self._revisions.labels(status)
+        for reason_name in UNPROTECTED:
+            self._unprotected.labels(reason_name)
+        for result in ("ok", "failed"):
+            self._reloads.labels(result)
+
+    def intake(self, source: str, result: str) -> None:
+        """Count an intake attempt."""
+        self._intake.labels(source, result).inc()
+
+    def contact(self, part: str, *, ok: bool) -> None:
+        """An outside part answered, or could not be reached."""
+        self._contacts.labels(part, "ok" if ok else "failed").inc()
+
+    def attempted(self, action: str, result: str) -> None:
+        """An attempt of an action ended: in an outcome, or in a failure of some class."""
+        if result in FAILURES:
+            self._failures.labels(action, result).inc()
+        else:
+            self._attempts.labels(action, result).inc()
+
+    def reloaded(self, at: datetime, *, ok: bool) -> None:
+        """The configuration was (re)loaded, or the new one was bad and the old one stays."""
+        self._reloads.labels("ok" if ok else "failed").inc()
+        self._config_ok.set(1 if ok else 0)
+        if ok:
+            self._config_at.set(at.timestamp())
+
+    def watched(self, seconds: float, *, ready: bool) -> None:
+        """How fresh the view of the cluster is, and whether we are ready."""
+        self._freshness.set(seconds)
+        self._ready.set(1 if ready else 0)
+
+    def journalled(self, facts: Sequence[Fact], state: State) -> None:
+        """Count what was just journalled."""
+        for fact in facts:
+            match fact:
+                case Judged():
+                    self._judged(fact)
+                case Moved():
+                    self._moved(fact, state)
+                case AlertPlaced() if fact.location.rung is Rung.NONE:
+                    self._unmapped.inc()
+                case ActionSettled() if fact.action_id.endswith("/roll_back"):
+                    self._rollbacks.labels(fact.outcome.kind.value).inc()
+                case _:
+                    pass
+
+    def _judged(self, fact: Judged) -> None:
+        self._verdicts.labels(fact.verdict.kind.value, fact.verdict.reason.value).inc()
+        for refusal in fact.verdict.refusals:
+            self._refusals.labels(refusal.reason.value).inc()
+
+    def _moved(self, fact: Moved, state: State) -> None:
+        self._moves.labels(fact.phase.value).inc()
+        incident = state.incidents.get(fact.incident)
+        if incident is None:
+            return
+        if fact.trigger in (Trigger.BLAMED, Trigger.PROPOSABLE, Trigger.REFUSED) and incident.verdict_at:
+            self._observe("alert_to_verdict", incident.opened_at, incident.verdict_at)
+        if fact.trigger is Trigger.CONVERGED:
+            self._observe("verdict_to_patch", incident.verdict_at, incident.patched_at)
+            self._observe("patch_to_converged", incident.patched_at, fact.at)
+        if fact.phase is Phase.RECOVERED:
+            self._observe("converged_to_recovered", incident.converged_at, fact.at)
+
+    def _observe(self, stage: str, start: datetime | None, end: datetime | None) -> None:
+        if start is not None and end is not None:
+            self._stages[stage].observe(max(0.0, (end - start).total_seconds()))
+
+    def recompute(self, state: State, policy: Policy, now: datetime) -> None:
+        """Set the gauges from the state; called when `/metrics` is read."""
+        _fill(self._incidents, Phase, (incident.phase.value for incident in state.incidents.values()))
+        _fill(self._owed, KINDS, (action.kind for action in state.owed.values()))
+        entries = [entry for tracked in state.workloads.values() for entry in tracked.ledger.values()]
+        statuses = ("quarantined" if e.quarantined_by else "verified" if e.proof else "soaking" for e in entries)
+        _fill(self._revisions, ("verified", "quarantined", "soaking"), statuses)
+        _fill(self._unprotected, UNPROTECTED, _unprotected(state, policy, now))
+        self._paused.set(len(state.pauses))
+
+
+def _fill(gauge: Gauge, labels: Iterable[str], values: Iterable[str]) -> None:
+    counts = dict.fromkeys((str(label) for label in labels), 0)
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    for label, count in counts.items():
+        gauge.labels(label).set(count)
+
+
+def _unprotected(state: State, policy: Policy, now: datetime) -> Iterable[str]:
+    """Why each armed workload could not be rolled back right now; protected ones give nothing."""
+    for tracked in state.workloads.values():
+        if mode_of(policy, tracked) is Mode.OBSERVE:
+            continue
+        current = tracked.view.current.id
+        entry = tracked.entry(current)
+        if state.paused_by(tracked.view.workload, now) is not None:
+            yield "paused"
+        elif tracked.view.owner is not None and tracked.view.owner.kind != "helm":
+            yield "owned"
+        elif not any(each.verified for each in tracked.ledger.values()):
+            yield "no_verified_revision"
+        elif entry is not None and entry.because == "no signals to judge":
+            yield "no_signals"
