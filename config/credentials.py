@@ -1,9 +1,11 @@
 """Secrets: how they are given, and that they are shown nowhere.
 
-Each can be written as its value, as `<name>_file: PATH`, or as `<name>: {file: PATH}`. A file is read at every load, so a
-Kubernetes Secret whose mount was swapped is picked up by the next reload. Neither value nor path is ever echoed: people do
-paste the secret where the path belongs.
+Each can be written as its value, as `<name>_file: PATH`, or as `<name>: {file: PATH}`. A file is read at every load,
+so a Kubernetes Secret whose mount was swapped is picked up by the next reload. Neither value nor path is ever echoed:
+people do paste the secret where the path belongs.
 """
+
+# ruff: noqa: TRY004 - pydantic takes only a ValueError as a refusal; a TypeError would pass through as a crash
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr, model_validator
 
 FILE_BYTES_MAX = 65_536
 """Bytes; a service-account token has about 1,500. What is larger is no secret but a wrong path."""
@@ -59,7 +61,11 @@ Secret = Annotated[SecretStr, BeforeValidator(read)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(read)]
 
 
-NamedSecrets = Annotated[Mapping[str, Secret], AfterValidator(lambda value: MappingProxyType(dict(value)))]
+ReadOnly = AfterValidator(lambda value: MappingProxyType(dict(value)))
+AsTexts = PlainSerializer(lambda value: {name: str(item) for name, item in value.items()})
+"""For dumps; the `str` of a secret is asterisks."""
+
+NamedSecrets = Annotated[Mapping[str, Secret], ReadOnly, AsTexts]
 """`{name: secret}`; read-only, as everything in the settings."""
 
 
@@ -72,15 +78,21 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _files(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        given = dict(data)
+    def _read(cls, data: Any) -> Any:
+        return cls.spelled_out(data) if isinstance(data, Mapping) else data
+
+    @classmethod
+    def spelled_out(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """`data` with `<name>_file: PATH` as `<name>: {file: PATH}`, and without nulls, which mean "not set".
+
+        Done for each source before they are laid over each other: a variable with the value must win over a path.
+        """
+        given = {name: value for name, value in data.items() if value is not None or name not in cls.model_fields}
         for name, info in cls.model_fields.items():
             is_secret = any(getattr(item, "func", None) is read for item in info.metadata)
             if is_secret and f"{name}_file" in given:
                 path = given.pop(f"{name}_file")
-                given[name] = {"file": path, "value": True} if given.get(name) is not None else {"file": path}
+                given[name] = {"file": path, "value": True} if name in given else {"file": path}
         return given
 
 

@@ -1,8 +1,8 @@
 """The YAML file, read strictly.
 
-PyYAML lets the last of two equal keys win and reads `no`, `on` and `12:30` as YAML 1.1 does. Both change a policy behind
-its author's back: equal keys are refused, and only `true` and `false` are booleans. Messages carry line and column but no
-text of the file, which may hold a secret.
+PyYAML lets the last of two equal keys win and reads `no`, `on` and `12:30` as YAML 1.1 does. Both change a policy
+behind its author's back: equal keys are refused, and only `true` and `false` are booleans. Messages carry line and
+column but no text of the file, which may hold a secret.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from config.problems import ConfigError
 FILE_BYTES_MAX = 1_048_576
 """A policy for a thousand workloads is a tenth of it; what is larger is not our file."""
 
-_QUOTED = re.compile(r"""'(?!<)[^']{2,}'|"(?!<)[^"]{2,}\"""")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _BOOLEAN = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 
 
@@ -29,7 +29,7 @@ class _DuplicateError(yaml.MarkedYAMLError):
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate and non-text keys and knows only YAML 1.2's booleans, decimals and floats."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
@@ -56,8 +56,8 @@ _StrictLoader.add_implicit_resolver(
 def read(path: Path) -> dict[str, Any]:
     """The mapping in the YAML file at `path`; an empty file is an empty mapping.
 
-    Raises ConfigError: missing or unreadable file, not UTF-8, larger than FILE_BYTES_MAX, bad YAML, duplicate key, not a
-    mapping.
+    Raises ConfigError: missing or unreadable file, not UTF-8, larger than FILE_BYTES_MAX, bad YAML, duplicate key,
+    not a mapping.
     """
     try:
         with path.open("rb") as file:
@@ -94,6 +94,12 @@ def _complaint(path: Path, error: yaml.MarkedYAMLError) -> str:
     """`file:line:column: problem; remedy`, without words quoted from the file."""
     mark = error.problem_mark or error.context_mark
     place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-    problem = _QUOTED.sub("(not shown)", error.problem or "is no valid YAML")
+    problem = _QUOTED.sub(_unless_short, error.problem or "is no valid YAML")
     remedy = "" if isinstance(error, _DuplicateError) else "; quote text that starts with a special character"
     return f"{place}: {problem}{remedy}"
+
+
+def _unless_short(quoted: re.Match[str]) -> str:
+    """PyYAML quotes its own tokens and single characters, which help, and words of the file, which may be secret."""
+    inner = quoted[1] or quoted[2] or ""
+    return quoted[0] if len(inner) <= 2 or inner.startswith("<") else "(not shown)"

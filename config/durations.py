@@ -1,8 +1,8 @@
 """Durations as Prometheus writes them: `30s`, `1h30m`, `500ms`, `1d`, `1w`, `1y`, and a bare `0`.
 
-The grammar is the one of Prometheus' configuration reference: whole numbers, units from the largest to the smallest, each
-at most once; a day is 24 h, a week 7 d, a year 365 d. A bare number is refused: `soak: 15` would be read as seconds by one
-reader and as minutes by another.
+The grammar is the one of Prometheus' configuration reference: whole numbers, units from the largest to the smallest,
+each at most once; a day is 24 h, a week 7 d, a year 365 d. A bare number is refused: `soak: 15` would be read as
+seconds by one reader and as minutes by another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HELP = "write it like 30s, 1h30m, 500ms or 1d, largest unit first"
 
 
 def parse(text: str) -> timedelta:
-    """The duration that `text` means, exact to the millisecond. Raises ValueError with a remedy; never echoes `text`."""
+    """The duration that `text` means, exact to the millisecond. Raises ValueError with a remedy, not echoing `text`."""
     if text == "0":
         return timedelta(0)
     if text.startswith("-"):
@@ -68,7 +68,7 @@ def render(duration: timedelta) -> str:
 
 
 def read(value: object) -> timedelta:
-    """The duration a settings source gave. Raises ValueError for everything but text, a bare 0, or a ready timedelta."""
+    """The duration a settings source gave. Raises ValueError for all but text, a bare 0, or a ready timedelta."""
     if isinstance(value, timedelta):
         return value
     if isinstance(value, str):

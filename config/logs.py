@@ -1,7 +1,8 @@
 """Logging: structlog for our code, the standard library's loggers routed through the same processors.
 
-JSON off a terminal, text on one. Field names follow OpenTelemetry's semantic conventions where they exist; callers write the
-short names of `SEMCONV`. Nothing that is configured as a secret leaves in a line, wherever in an event it stands.
+JSON off a terminal, text on one. Field names follow OpenTelemetry's semantic conventions where they exist; callers
+write the short names of `SEMCONV`. Nothing that is configured as a secret leaves in a line, wherever in an event it
+stands.
 
 Call `configure` once the settings are loaded and again after a reload: it replaces what it set up before.
 """

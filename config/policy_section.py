@@ -6,6 +6,8 @@ that read the file: every timedelta becomes a Prometheus duration, pairs become 
 `config.policy_checks`.
 """
 
+# ruff: noqa: TRY004 - pydantic takes only a ValueError as a refusal; a TypeError would pass through as a crash
+
 from __future__ import annotations
 
 import dataclasses
@@ -32,13 +34,13 @@ def read(value: object, info: ValidationInfo) -> Policy:
     """The Policy of the `policy` section; the cluster comes from the top level. Raises pydantic's ValidationError."""
     if not isinstance(value, Mapping):
         raise ValueError("is no mapping; write the policy's settings below it")
-    given = dict(value)
+    known = model().model_fields
+    given = {name: item for name, item in value.items() if item is not None or name not in known}
     if "cluster" in given:
         raise ValueError("holds the cluster's name; write `cluster` at the top level of the file")
     if "signals" in given:
         given["signals"] = _laid_over_defaults(given["signals"])
-    section = model()
-    content = dict(section.model_validate(given))
+    content = dict(model().model_validate(given))
     content["signals"] = tuple(SignalRule(name=name, **dict(rule)) for name, rule in content["signals"].items())
     policy = Policy(cluster=info.data.get("cluster", ""), **content)
     problems.refuse(policy_checks.problems_of(policy))

@@ -1,7 +1,8 @@
 """What is wrong with a configuration, told in lines a person can act on.
 
-Each line is `field.path: what is wrong; remedy`. No line holds a value that was given: it might be a secret in the wrong
-place. Keys are shown only where they look like a key (`token:xoxb-1` is what a forgotten blank makes of a secret).
+Each line is `field.path: what is wrong; remedy`. No line holds a value that was given: it might be a secret in the
+wrong place. Keys are shown only where they look like a key (`token:xoxb-1` is what a forgotten blank makes of a
+secret).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing wrong at `where` (path of keys and list positions, empty for the whole): `text` ends with the remedy."""
+    """One thing wrong at `where` (keys and list positions, empty for the whole): `text` ends with the remedy."""
 
     where: Where = ()
     text: str
@@ -94,12 +95,16 @@ def explain(error: ValidationError, keys: dict[str, Collection[str]], env: dict[
     for item in error.errors(include_url=False, include_input=False):
         where = tuple(item["loc"])
         text = _text(where, dict(item), keys)
-        source = next(
-            (env[where[:size]] for size in range(len(where), 0, -1) if where[:size] in env),
-            None,
-        )
+        source = _source(where, env, below=item["type"] == "extra_forbidden")
         found.append(Problem(where=where, text=text + (f" (set by {source})" if source else "")))
     return found
+
+
+def _source(where: Where, env: dict[Where, str], *, below: bool) -> str | None:
+    """The variable that set `where` or what is around it; with `below` also one that set something in it."""
+    around = (env[where[:size]] for size in range(len(where), 0, -1) if where[:size] in env)
+    inside = (name for path, name in env.items() if below and path[: len(where)] == where)
+    return next(around, None) or next(inside, None)
 
 
 def _text(where: Where, item: dict[str, Any], keys: dict[str, Collection[str]]) -> str:
@@ -121,9 +126,10 @@ def _text(where: Where, item: dict[str, Any], keys: dict[str, Collection[str]]) 
 
 
 def _siblings(where: Where, keys: dict[str, Collection[str]]) -> Collection[str]:
-    """The known keys beside the last part of `where`; a part without keys of its own is tried as `*`."""
-    path = ""
-    for part in where[:-1]:
-        exact = f"{path}{part}."
-        path = exact if exact in keys else f"{path}*."
-    return keys.get(path, ())
+    """The known keys beside the last part of `where`; `*` in a known path stands for any part."""
+    parts = [str(part) for part in where[:-1]]
+    for path, names in keys.items():
+        shape = path.split(".")[:-1]
+        if len(shape) == len(parts) and all(want in ("*", part) for want, part in zip(shape, parts, strict=True)):
+            return names
+    return ()

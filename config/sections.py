@@ -1,7 +1,7 @@
 """The sections beside `policy`: where Lastgood listens, keeps its state, and whom it talks to.
 
-Everything has a default but the secrets and the addresses of the outside; an outside system without an address is not used,
-and `Settings.warnings` says what that costs.
+Everything has a default but the secrets and the addresses of the outside; an outside system without an address is not
+used, and `Settings.warnings` says what that costs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from config.credentials import NamedSecrets, OptionalSecret, Section
+from config.credentials import AsTexts, NamedSecrets, OptionalSecret, ReadOnly, Section
 from config.durations import Duration
 from daemon.core.model import Severity
 
@@ -53,13 +53,13 @@ def _listed(value: object) -> object:
     return value
 
 
-def _headers(value: dict[str, str]) -> Mapping[str, str]:
+def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
     for name, text in value.items():
         if _SECRET_HEADER.search(name):
             raise ValueError("names a header that looks secret; put it under secret_headers")
         if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
             raise ValueError("holds a control character in a value; remove it")
-    return MappingProxyType(value)
+    return value
 
 
 def _header_names(value: Mapping[str, object]) -> Mapping[str, object]:
@@ -69,8 +69,8 @@ def _header_names(value: Mapping[str, object]) -> Mapping[str, object]:
 
 
 Url = Annotated[str, AfterValidator(_url)]
-TextMap = Annotated[Mapping[str, str], AfterValidator(lambda value: MappingProxyType(dict(value)))]
-Headers = Annotated[Mapping[str, str], AfterValidator(_header_names), AfterValidator(_headers)]
+TextMap = Annotated[Mapping[str, str], ReadOnly, AsTexts]
+Headers = Annotated[Mapping[str, str], AfterValidator(_header_names), AfterValidator(_headers), ReadOnly, AsTexts]
 SecretHeaders = Annotated[NamedSecrets, AfterValidator(_header_names)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_listed)]
@@ -87,8 +87,8 @@ def _no_secrets() -> NamedSecrets:
 class Server(Section):
     """The HTTP endpoint: webhooks, operators, metrics and health.
 
-    `webhook_tokens` (sender's name to bearer token) and `webhook_basic` (user to password) may inform, `operators` (person's
-    name to token) may command. The default port follows Alertmanager's 9093 and 9094.
+    `webhook_tokens` (sender's name to bearer token) and `webhook_basic` (user to password) may inform, `operators`
+    (person's name to token) may command. The default port follows Alertmanager's 9093 and 9094.
     """
 
     listen: str = "127.0.0.1:9095"
@@ -125,8 +125,10 @@ class Server(Section):
         if webhook & set(self.operators.values()):
             raise ValueError("an operator token is also a webhook credential; webhooks must not be able to command")
         if not (webhook or self.webhook_anonymous or self.is_loopback):
-            raise ValueError("listens beyond loopback without webhook credentials; set webhook_tokens or webhook_basic, "
-                             "or webhook_anonymous: true")  # fmt: skip
+            raise ValueError(
+                "listens beyond loopback without webhook credentials; set webhook_tokens, webhook_basic, "
+                "or webhook_anonymous: true"
+            )
         return self
 
     @property
@@ -194,7 +196,7 @@ class Prometheus(Section):
 
 
 class Alertmanager(Section):
-    """Whose alerts are read back, all replicas of one cluster; `filters` are matchers like `team="shop"`, all must hold."""
+    """Whose alerts are read back, all replicas of one cluster; `filters` (`team="shop"`) must all hold."""
 
     urls: Urls = ()
     headers: Headers = Field(default_factory=_empty)

@@ -1,8 +1,8 @@
 """The settings tree and how it is loaded.
 
-Sources, strongest first: environment variables (`LASTGOOD_`, nested with `__`), files in `secrets_dir`, the YAML file, the
-defaults. Mappings are laid over each other leaf by leaf, lists are replaced as a whole. Nothing is read twice and nothing is
-remembered between two loads, so a reload sees a swapped Secret mount.
+Sources, strongest first: environment variables (`LASTGOOD_`, nested with `__`), files in `secrets_dir`, the YAML
+file, the defaults. Mappings are laid over each other leaf by leaf, lists are replaced as a whole. Nothing is read
+twice and nothing is remembered between two loads, so a reload sees a swapped Secret mount.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, Field, PlainValidator, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config import credentials, document, policy_checks, policy_section, problems, sources
+from config.credentials import Section
 from config.problems import ConfigError
 from config.sections import Alertmanager, Kubernetes, Limits, Log, PagerDuty, Prometheus, Server, Slack
 from daemon.core.policy import Policy, Route
@@ -29,6 +30,21 @@ SOCKET_PATH_MAX = 107
 
 ROUTING_KEY_LENGTH = 32
 """Characters of a PagerDuty integration key (Events API v2)."""
+
+
+def _plain(value: object) -> Any:
+    """`value` as JSON can hold it, secrets as whether they are set."""
+    if isinstance(value, SecretStr):
+        return "set"
+    if isinstance(value, BaseModel):
+        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
+    if dataclasses.is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
 class Settings(BaseSettings):
@@ -42,7 +58,7 @@ class Settings(BaseSettings):
     )
 
     cluster: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-    policy: Annotated[Policy, PlainValidator(policy_section.read)] = Field(
+    policy: Annotated[Policy, PlainValidator(policy_section.read), PlainSerializer(_plain)] = Field(
         default_factory=dict,  # read by the validator, like an empty section
         validate_default=True,
     )
@@ -56,6 +72,18 @@ class Settings(BaseSettings):
     slack: Slack = Field(default_factory=Slack)
     log: Log = Field(default_factory=Log)
     limits: Limits = Field(default_factory=Limits)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is theirs
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Built by hand, settings are what was given; only `load` reads the environment."""
+        return (init_settings,)
 
     @field_validator("state_dir")
     @classmethod
@@ -99,7 +127,7 @@ class Settings(BaseSettings):
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the YAML file at `path` (None: no file), the environment and the secret files.
 
-    `environ` is the process' own where not given. Raises ConfigError, and nothing else, naming each field and its remedy.
+    `environ` is the process' own where not given. Raises nothing but ConfigError, with each field and its remedy.
     """
     content = document.read(path) if path is not None else {}
     variables, origin = sources.environment(os.environ if environ is None else environ)
@@ -108,25 +136,24 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     if isinstance(folder, str):
         files, file_origin = sources.folder(Path(folder), origin)
         origin = file_origin | origin
-    kind = _reading(variables, files, content)
+    given = tuple(sources.Given(Settings, _spelled_out(each)) for each in (variables, files, content))
     try:
-        return kind()
+        return Settings(_build_sources=(given, {}))
     except ValidationError as error:
         raise ConfigError(problems.explain(error, _known_keys(), origin)) from None
 
 
-def _reading(*contents: dict[str, Any]) -> type[Settings]:
-    """Settings that read exactly `contents`, strongest first; pydantic-settings asks the class for its sources."""
-
-    class Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(sources.Given(settings_cls, content) for content in contents)
-
-    Loaded.__name__ = Loaded.__qualname__ = Settings.__name__
-    return Loaded
+def _spelled_out(content: dict[str, Any]) -> dict[str, Any]:
+    """One source without nulls (a section whose lines are all comments) and with its secrets' files spelled out."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        field = Settings.model_fields.get(name)
+        kind = field.annotation if field is not None else None
+        if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Section):
+            found[name] = kind.spelled_out(value)
+        elif value is not None or field is None:
+            found[name] = value
+    return found
 
 
 def _outside_warnings(settings: Settings) -> list[str]:
@@ -143,27 +170,9 @@ def _outside_warnings(settings: Settings) -> list[str]:
     server = settings.server
     if not (server.webhook_tokens or server.webhook_basic):
         found.append("server.webhook_tokens: not set; whoever reaches the address may send alerts")
-    for secret in (settings.pagerduty.routing_key, *settings.pagerduty.routing_keys.values()):
-        if secret is not None and len(secret.get_secret_value()) != ROUTING_KEY_LENGTH:
-            found.append(
-                f"pagerduty: a routing key has not {ROUTING_KEY_LENGTH} characters; is it an Events API v2 key?"
-            )
+    if any(len(key) != ROUTING_KEY_LENGTH for key in credentials.values_in(settings.pagerduty)):
+        found.append(f"pagerduty: a routing key has not {ROUTING_KEY_LENGTH} characters; is it an Events API v2 key?")
     return found
-
-
-def _plain(value: object) -> Any:
-    """`value` as JSON can hold it, secrets as whether they are set."""
-    if isinstance(value, SecretStr):
-        return "set"
-    if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
-    if dataclasses.is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
 @cache

@@ -23,10 +23,8 @@ DELIMITER = "__"
 RESERVED = frozenset({"LASTGOOD_CONFIG", "LASTGOOD_URL", "LASTGOOD_TOKEN"})
 """Read by the command line (the file's path; the server and token of an operator), not settings of the daemon."""
 
-_SERVICE_LINK = re.compile(
-    r"LASTGOOD_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
-)
-"""What Kubernetes puts into every pod beside a Service named `lastgood` or `lastgood-…`; nobody set these as settings."""
+_SERVICE_HOST = re.compile(r"LASTGOOD_(?:[A-Z0-9]+_)*SERVICE_(?:HOST|PORT(?:_[A-Z0-9]+)*)")
+_SERVICE_PORT = re.compile(r"LASTGOOD_(?:[A-Z0-9]+_)*PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?")
 
 
 class Given(PydanticBaseSettingsSource):
@@ -55,7 +53,7 @@ def environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[Where,
     origin: dict[Where, str] = {}
     for name in sorted(environ):
         value = environ[name]
-        if not name.upper().startswith(PREFIX) or not value or _is_foreign(name):
+        if not name.upper().startswith(PREFIX) or not value or _is_foreign(name, value):
             continue
         where = tuple(name[len(PREFIX) :].lower().split(DELIMITER))
         if not _put(content, where, _decoded(value)):
@@ -64,8 +62,16 @@ def environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[Where,
     return content, origin
 
 
-def _is_foreign(name: str) -> bool:
-    return name in RESERVED or _SERVICE_LINK.fullmatch(name) is not None
+def _is_foreign(name: str, value: str) -> bool:
+    """True for variables that are no settings: the command line's, and what Kubernetes puts into every pod beside a
+    Service named `lastgood` or `lastgood-…`. `LASTGOOD_SERVER_PORT=9095` is neither and will be refused as unknown.
+    """
+    if name in RESERVED or _SERVICE_HOST.fullmatch(name):
+        return True
+    # LASTGOOD_PORT and LASTGOOD_PORT_9095_TCP hold tcp://…; the parts after a number cannot be anything else.
+    return _SERVICE_PORT.fullmatch(name) is not None and (
+        "://" in value or any(part.isdecimal() for part in name.split("_"))
+    )
 
 
 def _decoded(value: str) -> Any:
