@@ -18,6 +18,8 @@ from daemon.core.actions import (
     Measure,
     Measured,
     Outcome,
+    OutcomeKind,
+    Page,
     ProveSoak,
     RollBack,
     Soaked,
@@ -37,6 +39,7 @@ from daemon.core.measurement import Measurement
 from daemon.core.model import Location, OnsetSource, Rung
 from daemon.core.policy import Policy
 from daemon.core.state import State
+from daemon.core.telling import page_lost
 
 
 def decide(state: State, event: Event, *, now: datetime, policy: Policy) -> tuple[Fact, ...]:
@@ -95,8 +98,10 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
             soaking.soaked(draft, action.workload, action.revision, soak)
         case RollBack():
             progress.rolled_back(draft, action, outcome)
+        case Page() if outcome.kind is not OutcomeKind.DONE:
+            page_lost(draft, action, outcome.message)
         case _:
-            pass  # pages and announcements: `evolve` keeps what is needed
+            pass  # delivered pages and announcements: `evolve` keeps what is needed
 
 
 def _nowhere(draft: Draft, action: Locate, outcome: Outcome) -> Location:

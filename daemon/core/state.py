@@ -91,8 +91,8 @@ class State:
     def due(self) -> tuple[Action, ...]:
         """The actions to be carried out now.
 
-        Pages of one incident go out in their order and one by one, and so do its announcements: a resolve must not
-        overtake its trigger, and a reply needs the thread that the first announcement starts.
+        Pages with one key go out in their order and one by one, and so do the announcements of an incident: a resolve must
+        not overtake its trigger, and a reply needs the thread that the first announcement starts.
         """
         return tuple(self._released())
 
@@ -100,7 +100,7 @@ class State:
         lanes: set[tuple[str, str]] = set()
         for action in self.owed.values():
             if isinstance(action, Page | Announce):
-                lane = (action.kind, action.incident)
+                lane = (action.kind, action.key if isinstance(action, Page) else action.incident)
                 if lane in lanes:
                     continue
                 lanes.add(lane)

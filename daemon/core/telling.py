@@ -66,6 +66,13 @@ def _page(draft: Draft, incident: Incident, update: str) -> None:
     )
 
 
+def page_lost(draft: Draft, action: Page, why: str) -> None:
+    """A page could not be delivered: say so where people may still read it, whatever the route says."""
+    incident = draft.state.incidents.get(action.incident)
+    if incident is not None:
+        _announce(draft, incident, f"The page could not be delivered: {why}")
+
+
 def _page_step(draft: Draft, incident: Incident) -> tuple[PageKind, bool] | None:
     """Which page the phase calls for, and whether it is urgent; None for none."""
     is_open = incident.page is not None and incident.page.open
