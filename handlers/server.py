@@ -71,7 +71,7 @@ class _Held:
 
 _LIMITS = web.AppKey("limits", ServerLimits)
 _HELD = web.AppKey("held", _Held)
-_HELD_BY_REQUEST = "lastgood.held"
+_HELD_BY_REQUEST = web.RequestKey("held_by_request", int)
 
 
 def line(status: int, text: str) -> web.Response:
@@ -254,7 +254,7 @@ def _unix_listener(path: Path) -> socket.socket:
         raise ServeError(f"cannot create the socket {path}: {exc.strerror}") from exc
     finally:
         os.umask(before)
-    listener.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+    listener.setblocking(False)
     return listener
 
 
