@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from config.credentials import AsTexts, NamedSecrets, OptionalSecret, ReadOnly, Section
-from config.durations import Duration
+from config.durations import Duration, DurationOrZero
 from daemon.core.model import Severity
 
 OPERATOR_TOKEN_MIN = 16
@@ -196,13 +196,18 @@ class Prometheus(Section):
 
 
 class Alertmanager(Section):
-    """Whose alerts are read back, all replicas of one cluster; `filters` (`team="shop"`) must all hold."""
+    """Whose alerts are read back, all replicas of one cluster; `filters` (`team="shop"`) must all hold.
+
+    For `settle` after its start an Alertmanager is not believed when an alert is missing: Prometheus sends again only after
+    `--rules.alert.resend-delay` (1 m) at the next evaluation (1 m at most, usually).
+    """
 
     urls: Urls = ()
     headers: Headers = Field(default_factory=_empty)
     secret_headers: SecretHeaders = Field(default_factory=_no_secrets)
     filters: tuple[str, ...] = ()
     poll_interval: Duration = timedelta(seconds=30)
+    settle: DurationOrZero = timedelta(minutes=2)
     timeout: Duration = timedelta(seconds=10)
 
 

@@ -164,7 +164,9 @@ def _outside_warnings(settings: Settings) -> list[str]:
     if not settings.slack.is_set and Route.ANNOUNCE in (*routes.critical, *routes.high, *routes.low):
         found.append("slack: not set while policy.routes announces; announcements go only to the log")
     if settings.prometheus.url is None:
-        found.append("prometheus.url: not set; without signals every measurement is inconclusive")
+        found.append(
+            "prometheus.url: not set; the daemon will not start, without signals nothing can be verified or blamed"
+        )
     if not settings.alertmanager.urls:
         found.append("alertmanager.urls: not set; alerts missed while the daemon is down are never seen")
     server = settings.server
