@@ -129,7 +129,8 @@ def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sampl
 
 
 def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:
-    rules = [rule for rule in policy.signals if new.at >= warm or rule.kind not in policy.latency_kinds]
+    warmed = [rule for rule in policy.signals if new.at >= warm or rule.kind not in policy.latency_kinds]
+    rules = [rule for rule in warmed if measurable(policy, rule, new, old)]
     return [rule for rule in rules if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY]
 
 

@@ -23,6 +23,12 @@ NEAR = {SignalKind.LATENCY_P99: 1.15}
 FAR = {SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
 """How far over its baseline a latency must be to trigger."""
 
+TAIL = {SignalKind.LATENCY_P95: 0.05, SignalKind.LATENCY_P99: 0.01}
+"""The share of requests that lies beyond the quantile."""
+
+REQUESTS_BEYOND_QUANTILE = 10
+"""Requests that must lie beyond a quantile for it to be more than chance."""
+
 
 def trigger_of(rule: SignalRule, baseline: float | None) -> float | None:
     """The value above which the signal triggers, the lowest of those that apply; None where none does."""

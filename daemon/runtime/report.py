@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from daemon.core.facts import CommandRefused, Fact, LedgerWritten, Moved
+from daemon.core.facts import CommandRefused, Fact, Judged, LedgerWritten, Moved
 from daemon.core.incidents import Incident, Phase
 from daemon.core.state import State
 
@@ -16,10 +16,15 @@ log = structlog.get_logger()
 class IncidentLog:
     """Writes the lines as facts are journalled."""
 
+    def __init__(self) -> None:
+        self._verdicts: dict[str, tuple[str, str]] = {}
+
     def tell(self, facts: Sequence[Fact], state: State) -> None:
         """Log moves, verified and quarantined revisions; an incident's canonical line at its end."""
         for fact in facts:
             match fact:
+                case Judged():
+                    self._judged(fact)
                 case Moved():
                     self._moved(fact, state)
                 case LedgerWritten() if fact.what in ("verified", "withdrawn", "quarantined", "released"):
@@ -35,14 +40,42 @@ class IncidentLog:
                 case _:
                     pass
 
+    def _judged(self, fact: Judged) -> None:
+        """A verdict is logged when it changes: an incident that holds is measured again and again."""
+        verdict = fact.verdict
+        if self._verdicts.get(fact.incident) == (verdict.kind, verdict.reason):
+            return
+        self._verdicts[fact.incident] = (verdict.kind, verdict.reason)
+        leader = fact.suspicions[0] if fact.suspicions else None
+        log.info(
+            "verdict",
+            incident=fact.incident,
+            verdict=verdict.kind.value,
+            reason=verdict.reason.value,
+            because=verdict.reason.sentence,
+            score=leader.score if leader else None,
+            evidence=[term.sentence for term in leader.terms] if leader else [],
+            refusals=[str(refusal) for refusal in verdict.refusals],
+            missing=list(fact.measurement.missing),
+        )
+
     def _moved(self, fact: Moved, state: State) -> None:
         incident = state.incidents.get(fact.incident)
         if incident is None:
             return
+        if fact.phase.ended:
+            self._verdicts.pop(fact.incident, None)
         if fact.phase.ended or fact.phase is Phase.ESCALATED:
             log.info("incident", **canonical(incident))
         else:
-            log.info("incident_moved", incident=incident.id, phase=fact.phase.value, reason=fact.reason.value)
+            log.info(
+                "incident_moved",
+                incident=incident.id,
+                phase=fact.phase.value,
+                reason=fact.reason.value,
+                because=fact.reason.sentence,
+                target=incident.target.label if incident.target else None,
+            )
 
 
 def canonical(incident: Incident) -> dict[str, object]:
