@@ -198,8 +198,8 @@ class Prometheus(Section):
 class Alertmanager(Section):
     """Whose alerts are read back, all replicas of one cluster; `filters` (`team="shop"`) must all hold.
 
-    For `settle` after its start an Alertmanager is not believed when an alert is missing: Prometheus sends again only after
-    `--rules.alert.resend-delay` (1 m) at the next evaluation (1 m at most, usually).
+    For `settle` after its start an Alertmanager is not believed when an alert is missing: Prometheus sends again only
+    after `--rules.alert.resend-delay` (1 m) at the next evaluation (1 m at most, usually).
     """
 
     urls: Urls = ()
