@@ -27,7 +27,7 @@ BEFORE = timedelta(minutes=10)
 began even earlier is told apart from what began in between."""
 
 STEP = timedelta(seconds=15)
-"""Distance of the samples. A shorter firing is missed; rules are seldom evaluated more often."""
+"""Distance of the samples. A shorter firing may be missed; rules are seldom evaluated more often."""
 
 PART = timedelta(hours=2)
 """Length of one query: 480 samples per series, 12 KB, so that 2,000 firing alerts stay within one answer."""
@@ -60,12 +60,14 @@ class AlertHistory:
     """Reads the history from one Prometheus.
 
     `external` are Prometheus' `external_labels`, which it adds on the way to Alertmanager, and `dropped` the labels
-    that its `alert_relabel_configs` drops (a replica label): without them the fingerprint would be another one.
+    that its `alert_relabel_configs` drops (a replica label): without them the fingerprint would be another one. `step`,
+    the distance of the samples, is a whole number of seconds.
     """
 
     client: PrometheusClient
     external: Mapping[str, str] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
+    step: timedelta = STEP
 
     async def read(self, down_since: datetime, until: datetime) -> Past:
         """The alerts that fired between the two moments (the last LOOK_BACK_MAX of them) and fire no more.
@@ -76,13 +78,14 @@ class AlertHistory:
         start = max(down_since - BEFORE, until - LOOK_BACK_MAX)
         spells: list[Spell] = []
         for from_, to in _parts(start, until):
-            spells = joined(spells, spells_of(await self.client.query_range(QUERY, from_, to, STEP)))
-        ended = [spell for spell in spells if spell.last < until - 2 * STEP and spell.last >= down_since - STEP]
+            matrix = await self.client.query_range(QUERY, from_, to, self.step)
+            spells = joined(spells, spells_of(matrix, 2 * self.step), 2 * self.step)
+        ended = [spell for spell in spells if down_since - self.step <= spell.last < until - 2 * self.step]
         if len(ended) > SPELLS_MAX:
             _log.warning("alert_history_cut", found=len(ended), reported=SPELLS_MAX)
         kept = sorted(ended, key=lambda spell: spell.last)[-SPELLS_MAX:]
         # A spell that already ran at the first sample began we do not know when.
-        began = [spell for spell in kept if spell.first > start + 2 * STEP]
+        began = [spell for spell in kept if spell.first > start + 2 * self.step]
         return Past(
             fired=tuple(self._alert(spell, AlertStatus.FIRING) for spell in began),
             resolved=tuple(self._alert(spell, AlertStatus.RESOLVED) for spell in kept),
@@ -103,13 +106,13 @@ def _parts(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]
         start += PART
 
 
-def spells_of(matrix: Matrix) -> list[Spell]:
-    """The spells in the samples: a gap of more than two steps ends one."""
+def spells_of(matrix: Matrix, gap: timedelta) -> list[Spell]:
+    """The spells in the samples: more than `gap` without a sample ends one."""
     found: list[Spell] = []
     for labels, samples in matrix:
         name = _without_state(labels)
         moments = [at for at, _ in samples]
-        breaks = [i for i in range(1, len(moments)) if moments[i] - moments[i - 1] > 2 * STEP]
+        breaks = [i for i in range(1, len(moments)) if moments[i] - moments[i - 1] > gap]
         bounds = [0, *breaks, len(moments)]
         found.extend(Spell(labels=name, first=moments[a], last=moments[b - 1]) for a, b in pairwise(bounds))
     return found
@@ -120,14 +123,14 @@ def _without_state(labels: Labels) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((k, v) for k, v in labels.items() if k not in ("alertstate", "__name__")))
 
 
-def joined(earlier: Sequence[Spell], later: Sequence[Spell]) -> list[Spell]:
+def joined(earlier: Sequence[Spell], later: Sequence[Spell], gap: timedelta) -> list[Spell]:
     """Both lists, with the spells that run over the border between them made one."""
     open_ = {spell.labels: spell for spell in sorted(earlier, key=lambda spell: spell.last)}
     result = set(earlier)
     for spell in sorted(later, key=lambda spell: spell.first):
         before = open_.get(spell.labels)
         whole = spell
-        if before is not None and spell.first - before.last <= 2 * STEP:
+        if before is not None and spell.first - before.last <= gap:
             result.discard(before)
             whole = Spell(labels=spell.labels, first=before.first, last=spell.last)
         open_[spell.labels] = whole
