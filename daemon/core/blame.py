@@ -18,6 +18,7 @@ from daemon.core.signals import (
     enough_traffic,
     judge,
     judge_sample,
+    measurable,
     traffic,
     trigger_of,
     typical,
