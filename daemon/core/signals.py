@@ -71,15 +71,25 @@ def judge(rule: SignalRule, value: float | None, baseline: float | None) -> Heal
     return Health.INCONCLUSIVE
 
 
+def measurable(policy: Policy, rule: SignalRule, *samples: Sample) -> bool:
+    """Whether the requests behind the samples suffice for this signal.
+
+    A p95 of 50 requests is the third slowest of them: chance. Ten requests beyond the quantile are asked for, so 200
+    for a p95 and 1,000 for a p99 within `signal_window`. Without a traffic signal it cannot be told: not held back.
+    """
+    beyond = TAIL.get(rule.kind)
+    if beyond is None:
+        return True
+    rates = [rate for sample in samples if (rate := traffic(policy, sample)) is not None]
+    return all(rate * policy.signal_window.total_seconds() >= REQUESTS_BEYOND_QUANTILE / beyond for rate in rates)
+
+
 def judge_sample(policy: Policy, sample: Sample, baseline: Sample | None) -> Health:
     """The worst of the sample's signals; signals without data count only when none has any."""
     verdicts = {
-        judge(
-            rule,
-            sample.value(rule.name),
-            baseline.value(rule.name) if baseline else None,
-        )
+        judge(rule, sample.value(rule.name), baseline.value(rule.name) if baseline else None)
         for rule in policy.signals
+        if measurable(policy, rule, sample)
     }
     for health in (Health.UNHEALTHY, Health.INCONCLUSIVE, Health.HEALTHY):
         if health in verdicts:

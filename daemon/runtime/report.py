@@ -86,6 +86,7 @@ def canonical(incident: Incident) -> dict[str, object]:
         "incident": incident.id,
         "phase": incident.phase.value,
         "reason": incident.reason.value if incident.reason else None,
+        "because": incident.reason.sentence if incident.reason else None,
         "k8s.namespace.name": workload.namespace,
         "k8s.deployment.name": workload.name,
         "severity": incident.severity.value,
