@@ -147,6 +147,15 @@ def guarded_patch(fresh: Fresh, target: revisions.Json, annotations: Mapping[str
     return ops
 
 
+def has_raced(tested: Fresh, now: Fresh) -> bool:
+    """Whether a `test` of the patch made from `tested` fails on the object as it is now."""
+    before, after = tested.deployment, now.deployment
+    if tested.uid != now.uid or before["spec"]["template"] != after["spec"]["template"]:
+        return True
+    by_version = before["metadata"].get("annotations") is None
+    return by_version and before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]
+
+
 def annotation_path(key: str) -> str:
     """The JSON Pointer (RFC 6901) of one annotation."""
     return "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")

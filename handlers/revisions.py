@@ -184,8 +184,12 @@ def changed_by(deployment: Json) -> str | None:
 
 
 def template_writer(deployment: Json) -> Json | None:
-    """The newest managedFields entry, subresources aside, that owns something in `spec.template`."""
+    """The newest managedFields entry, subresources aside, that owns something in `spec.template`.
+
+    Times are whole seconds; of two writers in the same one the later listed counts.
+    """
     entries = [e for e in (deployment.get("metadata") or {}).get("managedFields") or () if _owns_template(e)]
+    entries.reverse()  # max() takes the first of equals
     return max(entries, key=lambda e: str(e.get("time") or ""), default=None)
 
 

@@ -58,11 +58,11 @@ class DeploymentRollback:
         try:
             await self._patch(action, ops, dry_run=True)
         except Permanent as fault:
-            return await self._rejected(action, fault, "the dry run")
+            return await self._rejected(action, fresh, fault, "the dry run")
         try:
             patched = await self._patch(action, ops, dry_run=False)
         except Permanent as fault:
-            return await self._rejected(action, fault, "the patch")
+            return await self._rejected(action, fresh, fault, "the patch")
         except Transient as fault:
             return await self._lost(action, fault)
         return self._done(patched)
@@ -104,16 +104,17 @@ class DeploymentRollback:
         path = deployments.path_of(action.workload)
         return await self._api.patch_json(path, ops, dry_run=dry_run, field_manager=deployments.FIELD_MANAGER)
 
-    async def _rejected(self, action: RollBack, fault: Permanent, what: str) -> Outcome:
+    async def _rejected(self, action: RollBack, tested: Fresh, fault: Permanent, what: str) -> Outcome:
         """A `test` that failed and an object that is not valid are both 422: what is there now tells them apart."""
         if fault.kind is FaultKind.NOT_FOUND:
             return _refused(f"{action.workload.short} is gone")
         if fault.kind not in (FaultKind.INVALID, FaultKind.CONFLICT):
             return Outcome(kind=OutcomeKind.FAILED, message=f"{what} was refused: {_told(fault)}")
-        settled = self._settled(action, await deployments.read(self._api, action.workload))
+        now = await deployments.read(self._api, action.workload)
+        settled = self._settled(action, now)
         if settled is not None:
             return settled
-        if fault.kind is FaultKind.CONFLICT:
+        if fault.kind is FaultKind.CONFLICT or (now is not None and deployments.has_raced(tested, now)):
             # Somebody wrote at the same time, but no rollout. Nothing was written, and a new run reads everything anew.
             raise Transient(None, fault.reason, FaultKind.CONFLICT, status=fault.status, code=fault.code)
         return Outcome(kind=OutcomeKind.FAILED, message=f"the API server rejects {what}: {_told(fault)}")
