@@ -40,19 +40,22 @@ class Hook:
         self.times: list[float] = []
         self.headers: list[dict[str, str]] = []
         self.answers: list[int] = []
+        self._arrived = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.Response:
         """The handler of `POST /hook`."""
         self.bodies.append(await request.read())
         self.times.append(asyncio.get_running_loop().time())
         self.headers.append(dict(request.headers))
+        self._arrived.set()
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
     async def wait(self, count: int) -> bytes:
         """The `count`-th body, counted from 1. Raises TimeoutError when it does not come."""
         async with asyncio.timeout(ARRIVAL_SECONDS_MAX):
             while len(self.bodies) < count:
-                await asyncio.sleep(0.02)
+                self._arrived.clear()
+                await self._arrived.wait()
         return self.bodies[count - 1]
 
 

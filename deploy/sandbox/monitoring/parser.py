@@ -37,6 +37,7 @@ DEPTH_MAX = 100
 """Nesting of brackets and operators; keeps a hostile query from exhausting the stack."""
 
 _PRECEDENCE = {"or": 1, "and": 2, "unless": 2} | dict.fromkeys(COMPARISONS, 3) | {"+": 4, "-": 4, "*": 5, "/": 5}
+_RESERVED = (*SET_OPERATORS, "by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset")
 _OTHER_OPERATORS = ("%", "^", "atan2")
 _OTHER_AGGREGATES = ("group", "stddev", "stdvar", "topk", "bottomk", "count_values", "quantile", "limitk")
 
@@ -181,6 +182,8 @@ class _Parser:
             self._take()
             inner = self._expression(0)
             self._expect(")")
+            if self._is("[", "offset", "@"):
+                raise UnsupportedError("subqueries and ranges or offsets of anything but a selector")
             return inner
         if self._is("{"):
             return self._selector(None)
@@ -199,12 +202,12 @@ class _Parser:
             return Number(math.inf if word == "inf" else math.nan)
         if word in AGGREGATES and self._is("(", "by", "without"):
             return self._aggregate(word)
+        if word in _RESERVED:
+            raise self._unexpected(token)
         if self._is("("):
             return self._call(token)
         if word in _OTHER_AGGREGATES and self._is("by", "without"):
             raise UnsupportedError(f"aggregation {word}")
-        if word in SET_OPERATORS:
-            raise self._unexpected(token)
         return self._selector(token.text)
 
     def _aggregate(self, operator: str) -> Node:
@@ -295,7 +298,7 @@ class _Parser:
                 raise UnsupportedError("subqueries and ranges or offsets of anything but a selector")
             if token.text == "[":
                 node = replace(node, range_ms=self._duration())
-                if self._is(":"):
+                if self._peek().text.startswith(":"):  # `:1m` is one token, since a name may begin with a colon
                     raise UnsupportedError("subqueries")
                 self._expect("]")
             else:
