@@ -7,7 +7,7 @@ journal has what matters of it) and changes only in `note`, which the watcher ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -59,6 +59,20 @@ class _Hashed:
     template: revisions.Json
     id: RevisionId
     content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A Deployment with its ReplicaSets (newest number first) and the pods of each revision, looked up once."""
+
+    deployment: Obj
+    current: RevisionId
+    replica_sets: Sequence[Obj]
+    pods: Mapping[RevisionId, Sequence[Obj]]
+
+    def of(self, revision: RevisionId) -> Sequence[Obj]:
+        """The pods of one revision."""
+        return self.pods.get(revision, ())
 
 
 class ReflectedCluster:
@@ -135,8 +149,8 @@ class ReflectedCluster:
         deployment = self._deployment(workload)
         if deployment is None:
             return ()
-        by_revision = self._pods(deployment)
-        chosen = by_revision.items() if revision is None else [(revision, by_revision.get(revision, []))]
+        seen = self._see(deployment)
+        chosen = seen.pods.items() if revision is None else [(revision, seen.of(revision))]
         return [pod_rules.pod_seen(pod, rev) for rev, pods in chosen for pod in pods]
 
     def start_failure(self, workload: Workload, revision: RevisionId) -> StartFailure | None:
@@ -144,15 +158,14 @@ class ReflectedCluster:
         deployment = self._deployment(workload)
         if deployment is None:
             return None
-        return self._start_failure(deployment, revision, self._pods(deployment).get(revision, []))
+        return self._start_failure(self._see(deployment), revision)
 
     def available_since(self, workload: Workload) -> datetime | None:
         """Since when enough pods of the current revision are ready, None if they are not now."""
         deployment = self._deployment(workload)
         if deployment is None:
             return None
-        current = self._hash(deployment).id
-        return self._available_since(deployment, current, self._pods(deployment).get(current, []))
+        return _available_since(self._see(deployment))
 
     def freshness(self, now: datetime) -> float:
         """Seconds since the oldest watch heard from the API server. Watches count on the loop's clock, not on `now`."""
@@ -192,42 +205,40 @@ class ReflectedCluster:
     def view(self, deployment: Obj) -> WorkloadView:
         """The whole view of a Deployment that is in the store."""
         metadata = deployment["metadata"]
-        replica_sets = self._replica_sets(deployment)
-        by_revision = self._pods(deployment)
-        current = self._hash(deployment).id
-        memory = self._advance(deployment, current, replica_sets, by_revision)
+        seen = self._see(deployment)
+        memory = self._advance(seen)
         mode, mode_invalid = views.mode_of(deployment)
-        history = self._history(memory, replica_sets)
+        history = self._history(memory, seen.replica_sets)
         now = self._now()
         return WorkloadView(
             workload=views.workload_of(deployment),
             uid=metadata["uid"],
             generation=int(metadata.get("generation") or 0),
-            current=next((r for r in history if r.id == current), None) or self._revision(memory, deployment),
+            current=next((r for r in history if r.id == seen.current), None) or self._revision(memory, deployment),
             history=history,
-            pods=self._revision_pods(memory, by_revision, current),
+            pods=_revision_pods(memory, seen),
             desired=views.desired_of(deployment),
             converged=views.is_converged(deployment),
             started_at=memory.started_at or now,
-            available_since=self._available_since(deployment, current, by_revision.get(current, [])),
+            available_since=_available_since(seen),
             stuck=views.is_stuck(deployment),
             paused=bool((deployment.get("spec") or {}).get("paused")),
-            start_failure=self._start_failure(deployment, current, by_revision.get(current, [])),
+            start_failure=self._start_failure(seen, seen.current),
             labels=tuple(sorted(_labels(deployment).items())),
             mode=mode,
             mode_invalid=mode_invalid,
             namespace_paused=views.is_namespace_paused(self.stores.namespaces.get("", metadata["namespace"])),
             owner=owner_of(deployment),
             changed_by=revisions.changed_by(deployment),
-            action_id=views.action_on(deployment, current),
+            action_id=views.action_on(deployment, seen.current),
             irreversible=views.is_irreversible(deployment),
         )
 
     def next_change(self, deployment: Obj) -> datetime | None:
         """When the view will change without any event: the next pod that passes its never-ready limit."""
-        current = self._hash(deployment).id
-        limits, now = self._limits(deployment, current), self._now()
-        times = (pod_rules.never_ready_at(pod, limits) for pod in self._pods(deployment).get(current, []))
+        seen, now = self._see(deployment), self._now()
+        limits = self._limits(seen, seen.current)
+        times = (pod_rules.never_ready_at(pod, limits) for pod in seen.of(seen.current))
         return min((at for at in times if at is not None and at > now), default=None)
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -247,36 +258,35 @@ class ReflectedCluster:
             self._hashes[uid] = known
         return known
 
-    def _replica_sets(self, deployment: Obj) -> list[Obj]:
+    def _see(self, deployment: Obj) -> _Seen:
+        """What the stores hold of a Deployment; the pods of a revision in the order of their names."""
         uid = deployment["metadata"]["uid"]
-        return [dict(rs) for rs in revisions.owned_by(uid, self.stores.replica_sets.owned_by(uid))[:HISTORY_MAX]]
-
-    def _pods(self, deployment: Obj) -> dict[RevisionId, list[Obj]]:
-        """The pods of each revision of the Deployment, in the order of their names."""
+        replica_sets = [
+            dict(rs) for rs in revisions.owned_by(uid, self.stores.replica_sets.owned_by(uid))[:HISTORY_MAX]
+        ]
         found: dict[RevisionId, list[Obj]] = {}
-        for rs in self._replica_sets(deployment):
+        for rs in replica_sets:
             mine = self.stores.pods.owned_by(rs["metadata"]["uid"])
             if mine:
                 found.setdefault(self._hash(rs).id, []).extend(mine)
-        return {rev: sorted(pods, key=lambda p: str(p["metadata"]["name"])) for rev, pods in found.items()}
+        return _Seen(
+            deployment=deployment,
+            current=self._hash(deployment).id,
+            replica_sets=replica_sets,
+            pods={rev: sorted(pods, key=lambda p: str(p["metadata"]["name"])) for rev, pods in found.items()},
+        )
 
-    def _advance(
-        self,
-        deployment: Obj,
-        current: RevisionId,
-        replica_sets: Sequence[Obj],
-        by_revision: dict[RevisionId, list[Obj]],
-    ) -> _Memory:
+    def _advance(self, seen: _Seen) -> _Memory:
         """Bring the memory up to date with what the stores show now."""
-        memory = self._memory(deployment)
-        if memory.current != current:
+        memory = self._memory(seen.deployment)
+        if memory.current != seen.current:
             memory.vanished = {}  # of the rollout before this one; the journal has them
             memory.failing = {}
-            memory.current = current
-            memory.started_at = revisions.started_at(deployment, replica_sets, self._now())
-        for rs in replica_sets:
+            memory.current = seen.current
+            memory.started_at = revisions.started_at(seen.deployment, seen.replica_sets, self._now())
+        for rs in seen.replica_sets:
             rev = self._hash(rs).id
-            digests = revisions.digests_of(revisions.template_of(rs), by_revision.get(rev, []))
+            digests = revisions.digests_of(revisions.template_of(rs), seen.of(rev))
             if digests:
                 memory.digests.pop(rev, None)
                 memory.digests[rev] = digests
@@ -297,44 +307,46 @@ class ReflectedCluster:
         hashed = self._hash(obj)
         return revisions.revision_of(obj, digests=memory.digests.get(hashed.id, ()), hashed=(hashed.id, hashed.content))
 
-    def _revision_pods(
-        self, memory: _Memory, by_revision: dict[RevisionId, list[Obj]], current: RevisionId
-    ) -> tuple[RevisionPods, ...]:
-        """Names and ready counts per revision, the current one first, vanished pods of this rollout included."""
-        ids = dict.fromkeys([current, *by_revision, *memory.vanished])
-        found = []
-        for rev in ids:
-            seen = [pod_rules.pod_seen(pod, rev) for pod in by_revision.get(rev, [])]
-            names = [p.name for p in seen if p.ready] + [p.name for p in seen if not p.ready]
-            # Of those that vanished the latest first: with too many, the ones that served longest ago are left out.
-            names += list(reversed(memory.vanished.get(rev, {})))
-            if names:
-                kept = tuple(sorted(dict.fromkeys(names[:NAMES_MAX])))
-                found.append(RevisionPods(revision=rev, names=kept, ready=sum(p.ready for p in seen)))
-        return tuple(found)
-
-    def _available_since(self, deployment: Obj, current: RevisionId, pods: Sequence[Obj]) -> datetime | None:
-        seen = [pod_rules.pod_seen(pod, current) for pod in pods]
-        return pod_rules.available_since(seen, views.desired_of(deployment), pod_rules.max_unavailable(deployment))
-
-    def _limits(self, deployment: Obj, revision: RevisionId) -> pod_rules.StartLimits:
-        rs = next((rs for rs in self._replica_sets(deployment) if self._hash(rs).id == revision), deployment)
-        deadline = (deployment.get("spec") or {}).get("progressDeadlineSeconds")
+    def _limits(self, seen: _Seen, revision: RevisionId) -> pod_rules.StartLimits:
+        rs = next((rs for rs in seen.replica_sets if self._hash(rs).id == revision), seen.deployment)
+        deadline = (seen.deployment.get("spec") or {}).get("progressDeadlineSeconds")
         seconds = pod_rules.PROGRESS_DEADLINE_SECONDS if deadline is None else int(deadline)
         return pod_rules.start_limits(revisions.template_of(rs), seconds, self._never_ready)
 
-    def _start_failure(self, deployment: Obj, revision: RevisionId, pods: Sequence[Obj]) -> StartFailure | None:
+    def _start_failure(self, seen: _Seen, revision: RevisionId) -> StartFailure | None:
         """The failure with `since` of the first time it was seen: of a crash loop, pods tell only the latest crash."""
-        memory, limits, now = self._memory(deployment), self._limits(deployment, revision), self._now()
-        able = [pod for pod in pods if pod_rules.is_able(pod)]
+        memory, limits, now = self._memory(seen.deployment), self._limits(seen, revision), self._now()
+        able = [pod for pod in seen.of(revision) if pod_rules.is_able(pod)]
         failures = []
         for pod in able:
             failure = pod_rules.pod_failure(pod, limits, now)
-            if failure is not None:
+            if failure is None:
+                memory.failing.pop(pod["metadata"]["name"], None)
+            else:
                 since = min(memory.failing.get(failure.pod, failure.since), failure.since)
                 memory.failing[failure.pod] = since
                 failures.append(replace(failure, since=since))
         return pod_rules.summary(failures, len(able))
+
+
+def _revision_pods(memory: _Memory, seen: _Seen) -> tuple[RevisionPods, ...]:
+    """Names and ready counts per revision, the current one first, vanished pods of this rollout included."""
+    found = []
+    for rev in dict.fromkeys([seen.current, *seen.pods, *memory.vanished]):
+        pods = [pod_rules.pod_seen(pod, rev) for pod in seen.of(rev)]
+        names = [p.name for p in pods if p.ready] + [p.name for p in pods if not p.ready]
+        # Of those that vanished the latest first: with too many, the ones that served longest ago are left out.
+        names += list(reversed(memory.vanished.get(rev, {})))
+        if names:
+            kept = tuple(sorted(dict.fromkeys(names[:NAMES_MAX])))
+            found.append(RevisionPods(revision=rev, names=kept, ready=sum(p.ready for p in pods)))
+    return tuple(found)
+
+
+def _available_since(seen: _Seen) -> datetime | None:
+    pods = [pod_rules.pod_seen(pod, seen.current) for pod in seen.of(seen.current)]
+    desired = views.desired_of(seen.deployment)
+    return pod_rules.available_since(pods, desired, pod_rules.max_unavailable(seen.deployment))
 
 
 def _labels(obj: Obj) -> dict[str, str]:
