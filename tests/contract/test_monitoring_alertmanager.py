@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from deploy.sandbox.monitoring.capture import TOKEN, alert, lone_alertmanager
@@ -90,3 +91,19 @@ async def test_bad_filter_is_refused(kind: Kind, tmp_path: Path) -> None:
         status, answer = await lone.get("/api/v2/alerts", [("filter", "no matcher")])
         assert status == 400
         assert isinstance(json.loads(answer), str)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_nothing_is_left_behind(kind: Kind, tmp_path: Path) -> None:
+    """A fault inside the block ends the server, even one that is busy retrying."""
+    url = ""
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is tested
+        async with lone_alertmanager(kind, tmp_path, Routing()) as lone:
+            url = lone.url
+            lone.hook.answers = [503] * 100
+            await lone.post(alert("web", began=NOW))
+            await lone.hook.wait(2)
+            raise ZeroDivisionError
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(url)

@@ -53,7 +53,7 @@ class World:
     async def until(self, text: str, count: int) -> list[Any]:
         """Poll until the query has this many elements."""
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while len(found := await self.query(text)) != count:  # noqa: ASYNC110 - another process tells nobody
+            while len(found := await self.query(text)) != count:
                 await asyncio.sleep(0.1)
         return found
 

@@ -140,7 +140,7 @@ def test_double_match_is_an_error() -> None:
     ],
 )
 def test_histogram_quantile_edges(buckets: dict[str, float], expected: float) -> None:
-    """Without observations or +Inf bucket it is NaN, the last bucket gives its lower bound, falling counts are evened."""
+    """Without observations or +Inf bucket: NaN; the last bucket gives its lower bound; falling counts are evened."""
     samples = SampleStore()
     for bound, count in buckets.items():
         samples.append(freeze({"__name__": "b", "le": bound}), 0, count)

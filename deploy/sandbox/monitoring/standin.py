@@ -42,6 +42,7 @@ async def run_standin(
     `clock` gives seconds since the epoch. A fault in one of the loops ends the block with an ExceptionGroup.
     """
     store, book = SampleStore(), AlertBook(routing.inhibit_rules)
+    failure: Exception | None = None
     evaluator = RuleEvaluator(
         rules=rules, store=store, interval_seconds=evaluation_seconds, resend_seconds=resend_seconds
     )
@@ -80,9 +81,13 @@ async def run_standin(
             ]
             try:
                 yield prometheus_url, alertmanager_url
+            except Exception as error:  # noqa: BLE001 - raised below: the group would wrap what is not its own
+                failure = error
             finally:
                 for each in (*loops, *dispatcher.running):
                     each.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
