@@ -1,8 +1,7 @@
 """Plays a story through `decide` and `evolve`: a world answers what is owed, time only moves when the test says so.
 
-Whatever is played, some things must always hold, so every step checks them: the same question gets the same answer, time
-that passes has a consequence (no busy loop), a second outcome of an action changes nothing, and the facts alone lead to
-the same state.
+Whatever is played, some things must always hold, so every step checks them: the same question gets the same answer,
+time that passes has a consequence (no busy loop), a second outcome of an action changes nothing.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ from daemon.core.events import (
 )
 from daemon.core.evolution import replay
 from daemon.core.facts import Fact
-from daemon.core.incidents import Incident
+from daemon.core.incidents import Incident, Phase
 from daemon.core.measurement import Measurement, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, Location, Revision, Workload, WorkloadView
 from daemon.core.policy import Policy
-from daemon.core.reasons import Reason
+from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State
 from tests.core.builders import (
     HOUR,
@@ -87,7 +86,7 @@ def failed(message: str = "connection refused") -> Outcome:
 
 
 class Story:
-    """One state, one clock, and a world that answers. `locations`, `measures`, `checks`, `soaks`, `patches` are its answers."""
+    """One state, one clock, and a world whose answers are `where`, `measures`, `checks`, `soaks` and `patches`."""
 
     def __init__(self, policy: Policy | None = None, now: datetime = NOON - HOUR) -> None:
         self.policy = policy or a_policy()
@@ -107,7 +106,7 @@ class Story:
             Measure: lambda action: self._result(Measured, "measurement", self.measures(action)),
             CheckTarget: lambda action: self._result(Checked, "check", self.checks(action)),
             ProveSoak: lambda action: self._result(Soaked, "soak", self.soaks(action)),
-            RollBack: lambda action: self.patches(action),
+            RollBack: lambda action: self.patches(action),  # noqa: PLW0108  looked up when asked: tests replace it
             Page: lambda action: done(Paged(key=action.key)),
             Announce: lambda action: done(Announced(channel="C1", thread="1.1")),
         }
@@ -271,6 +270,19 @@ class Story:
     def incident(self) -> Incident:
         """The latest incident."""
         return self.incidents[-1]
+
+    def expect(self, phase: Phase, reason: Reason | None = None) -> None:
+        """Assert where the latest incident stands, and why."""
+        found = self.incident
+        assert (found.phase, found.reason) == (phase, found.reason if reason is None else reason), str(found.verdict)
+
+    def expect_refused(self, reason: Reason, consequence: Consequence) -> Refusal:
+        """Assert that the latest verdict holds this refusal with this consequence, and give it back."""
+        verdict = self.incident.verdict
+        assert verdict is not None
+        found = [refusal for refusal in verdict.refusals if refusal.reason is reason]
+        assert [refusal.consequence for refusal in found] == [consequence], str(verdict)
+        return found[0]
 
     @property
     def pages(self) -> list[Page]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from daemon.core.actions import PageKind
 from daemon.core.incidents import Phase
@@ -38,23 +39,22 @@ def test_error_spike_ends_recovered_with_one_page() -> None:
     """A bad rollout is rolled back after the countdown, watched until the symptom stayed away, and paged once."""
     story = Story()
     story.spikes()
-    assert story.incident.phase is Phase.PROPOSED
+    story.expect(Phase.PROPOSED)
     assert story.incident.countdown_until == story.now + 30 * SECOND
-    assert story.pages == []
+    assert not story.pages
     story.waits(29 * SECOND)
-    assert story.rollbacks == []
+    assert not story.rollbacks
     story.waits(SECOND)
     assert [(act.target, act.blamed, act.uid) for act in story.rollbacks] == [(V1, V2, "uid-1")]
-    assert story.incident.phase is Phase.ROLLING_BACK
+    story.expect(Phase.ROLLING_BACK)
     assert [(page.page, page.urgent, page.key) for page in story.pages] == [(PageKind.TRIGGER, False, KEY)]
     story.waits(20 * SECOND)
     story.is_back()
-    assert story.incident.phase is Phase.VERIFYING
+    story.expect(Phase.VERIFYING)
     story.waits(MINUTE)
-    assert story.incident.phase is Phase.VERIFYING
+    story.expect(Phase.VERIFYING)
     story.waits(90 * SECOND)
-    assert story.incident.phase is Phase.RECOVERED
-    assert story.incident.reason is Reason.RECOVERED
+    story.expect(Phase.RECOVERED, Reason.RECOVERED)
     assert [page.page for page in story.pages] == [PageKind.TRIGGER, PageKind.UPDATE, PageKind.RESOLVE]
     assert {page.key for page in story.pages} == {KEY}
     assert story.replayed() == story.state
@@ -81,7 +81,7 @@ def test_alert_after_completion_is_convicted_by_the_overlap() -> None:
     assert len(story.rollbacks) == 1
     story.is_back()
     story.waits(3 * MINUTE)
-    assert story.incident.phase is Phase.RECOVERED
+    story.expect(Phase.RECOVERED)
     assert len(story.triggers) == 1
 
 
@@ -99,7 +99,7 @@ def test_crashloop_is_rolled_back_without_countdown() -> None:
     assert story.incident.verdict.reason is Reason.BLAMED_START_FAILURE
     story.is_back()
     story.waits(3 * MINUTE)
-    assert story.incident.phase is Phase.RECOVERED
+    story.expect(Phase.RECOVERED)
     assert len(story.triggers) == 1
 
 
@@ -107,12 +107,12 @@ def test_stuck_rollout_without_an_alert_is_a_critical_incident() -> None:
     """A rollout that gave up because its pods crash is an anomaly of its own, paged as critical, and opened once."""
     story = Story()
     story.proves_v1()
-    failing = {"start_failure": a_start_failure(), "pods": (pods_of(V1, 3), pods_of(V2, 1, ready=0))}
+    failing: dict[str, Any] = {"start_failure": a_start_failure(), "pods": (pods_of(V1, 3), pods_of(V2, 1, ready=0))}
     story.measures = lambda action: a_measurement(
         story.now, new=None, old=None, new_ready=0, alerts=(), start_failure=a_start_failure()
     )
     story.rolls_out(**failing)
-    assert story.incidents == ()
+    assert not story.incidents
     story.now += 10 * MINUTE
     story.sees(a_rollout_view(stuck=True, **failing))
     assert len(story.rollbacks) == 1
@@ -121,7 +121,7 @@ def test_stuck_rollout_without_an_alert_is_a_critical_incident() -> None:
     assert len(story.incidents) == 1
     story.is_back()
     story.waits(3 * MINUTE)
-    assert story.incident.phase is Phase.RECOVERED
+    story.expect(Phase.RECOVERED)
 
 
 def test_innocent_rollout_is_not_blamed() -> None:
@@ -138,8 +138,8 @@ def test_innocent_rollout_is_not_blamed() -> None:
     story.waits(2 * MINUTE)
     story.completes()
     story.waits(4 * MINUTE)
-    assert (story.incident.phase, story.incident.reason) == (Phase.ESCALATED, Reason.COMMON_CAUSE)
-    assert story.rollbacks == []
+    story.expect(Phase.ESCALATED, Reason.COMMON_CAUSE)
+    assert not story.rollbacks
     assert story.incident.blamed is None
     assert [(page.key, page.urgent) for page in story.pages] == [(f"test/{story.incident.id}", True)]
     assert any("shop/cart" in line or "old 0.4" in line for line in story.pages[0].brief.refusals)
@@ -150,8 +150,8 @@ def test_without_a_verified_target_the_page_lists_the_candidates() -> None:
     story = Story()
     story.soaks = lambda action: None
     story.spikes()
-    assert (story.incident.phase, story.incident.reason) == (Phase.ESCALATED, Reason.TARGET_NOT_VERIFIED)
-    assert story.rollbacks == []
+    story.expect(Phase.ESCALATED, Reason.TARGET_NOT_VERIFIED)
+    assert not story.rollbacks
     assert len(story.pages) == 1
     assert story.pages[0].key == KEY
     brief = story.pages[0].brief
@@ -163,15 +163,15 @@ def test_superseded_in_the_countdown_pages_nobody() -> None:
     """A fix that goes out during the countdown wins: nothing is rolled back, nobody is woken."""
     story = Story()
     story.spikes()
-    assert story.incident.phase is Phase.PROPOSED
+    story.expect(Phase.PROPOSED)
     story.now += 10 * SECOND
     story.rolls_out(V3, V2)
     story.measures = lambda action: a_measurement(story.now, new=0.0)
     story.resolves()
     story.waits(10 * MINUTE)
-    assert story.incident.phase is Phase.SUPERSEDED
-    assert story.rollbacks == []
-    assert story.pages == []
+    story.expect(Phase.SUPERSEDED)
+    assert not story.rollbacks
+    assert not story.pages
     assert len(story.incidents) == 1
 
 
@@ -179,9 +179,9 @@ def test_observe_only_announces() -> None:
     """In observe mode the same spike ends with a person, announced and never paged, and nothing is touched."""
     story = Story(a_policy(default_mode=Mode.OBSERVE))
     story.spikes()
-    assert (story.incident.phase, story.incident.reason) == (Phase.ESCALATED, Reason.MODE_OBSERVE)
+    story.expect(Phase.ESCALATED, Reason.MODE_OBSERVE)
     story.waits(10 * MINUTE)
-    assert story.rollbacks == []
-    assert story.pages == []
+    assert not story.rollbacks
+    assert not story.pages
     assert len(story.announcements) == 1
     assert story.announcements[0].brief.phase == "escalated"
