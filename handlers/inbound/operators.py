@@ -1,0 +1,340 @@
+"""What people ask and command: the routes under /api/v1/ behind the command line. JSON in, JSON out.
+
+Two ways in: the Unix socket in the state folder, where the file's permissions are the credential and the actor is the
+user at the other end, and the network with a named operator token. Who did something is what the credential says; a
+name that a client sends is kept as a claim beside it. Every command is journalled before it is answered.
+
+Answers: 200 with what it led to, 202 kept but not carried out yet, 400 the request is wrong, 401 no credential, 404
+there is no such thing, 409 refused with the reason, 413 too large, 503 it could not be kept. Each failure is
+`{"error": …, "remedy": …}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from daemon.core import events
+from daemon.core.events import Command
+from daemon.core.facts import ApprovalGiven, CommandRefused, Fact, LedgerWritten, Moved, PauseLifted, PauseSet
+from daemon.core.model import IncidentId, RevisionId, Workload
+from daemon.core.policy import Policy
+from daemon.core.state import State, Tracked
+from daemon.ports import Clock, Commands, InboxFullError, Journal, JournalUnavailableError, Reader
+from handlers import command_input, explain, overview
+from handlers.alerts import MalformedError
+from handlers.auth import REALM, Authenticator
+from handlers.overview import Document
+from handlers.server import BodyRefusedError
+
+Actor = Callable[[web.Request], str | None]
+"""Who sends a request; None without a credential that is known here."""
+
+ANSWER_SECONDS = 10.0
+"""How long a command waits for its consequence before it is answered with "kept, not carried out yet"."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+    """The answer of a request that is not followed."""
+
+    def __init__(self, status: int, error: str, remedy: str) -> None:
+        self.status, self.error, self.remedy = status, error, remedy
+        super().__init__(error)
+
+
+def token_actor(authenticator: Authenticator) -> Actor:
+    """The actor of a request over the network: `token:<name>`, by its bearer token."""
+
+    def actor(request: web.Request) -> str | None:
+        name = authenticator.who(request.headers)
+        return None if name is None else f"token:{name}"
+
+    return actor
+
+
+def unix_actor(request: web.Request) -> str | None:
+    """The actor of a request through the Unix socket: `unix:<user name>` of the process at the other end.
+
+    None for a connection that is no Unix socket: there the kernel vouches for nobody.
+    """
+    found = request.transport.get_extra_info("socket") if request.transport is not None else None
+    if found is None or found.family != socket.AF_UNIX:
+        return None
+    raw = found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", raw)
+    try:
+        return f"unix:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"unix:uid {uid}"  # a user of the image that its passwd does not name
+
+
+def operator_routes(
+    reader: Reader, commands: Commands, journal: Journal, policy: Callable[[], Policy], clock: Clock, actor: Actor
+) -> Sequence[web.AbstractRouteDef]:
+    """The routes for people; `actor` is `unix_actor` or a `token_actor`."""
+    return _Operators(reader, commands, journal, policy, clock, actor).routes()
+
+
+class _Operators:
+    def __init__(
+        self,
+        reader: Reader,
+        commands: Commands,
+        journal: Journal,
+        policy: Callable[[], Policy],
+        clock: Clock,
+        actor: Actor,
+    ) -> None:
+        self._reader = reader
+        self._commands = commands
+        self._journal = journal
+        self._policy = policy
+        self._clock = clock
+        self._actor = actor
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        asks = {
+            "status": self._status,
+            "incidents": self._incidents,
+            "explain": self._explain,
+            "verified": self._ledger,
+        }
+        orders: dict[str, Callable[[Mapping[str, Any], str], Command]] = {
+            "approve": self._approve,
+            "decline": self._decline,
+            "close": self._close,
+            "pause": self._pause,
+            "resume": self._resume,
+            "release": self._release,
+        }
+        return [
+            *(web.get(f"/api/v1/{name}", self._asked(ask)) for name, ask in asks.items()),
+            *(web.post(f"/api/v1/{name}", self._ordered(name, order)) for name, order in orders.items()),
+        ]
+
+    def _asked(self, ask: Callable[[web.Request], Awaitable[Document]]) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            return await _answered(self._known(request), lambda _actor: ask(request))
+
+        return handle
+
+    def _ordered(
+        self, name: str, order: Callable[[Mapping[str, Any], str], Command]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            async def follow(actor: str) -> Document:
+                body = await command_input.body(request)
+                claimed = command_input.text(body, "name", command_input.NAME_MAX) if "name" in body else ""
+                who = f"{actor} (says {overview.cut(claimed)!r})" if claimed else actor
+                return await self._follow(name, order({k: v for k, v in body.items() if k != "name"}, who))
+
+            return await _answered(self._known(request), follow)
+
+        return handle
+
+    def _known(self, request: web.Request) -> str | None:
+        actor = self._actor(request)
+        if actor is None:
+            _log.warning("operator_unauthorized", method=request.method, path=request.path[:200])
+        return actor
+
+    # ---------------------------------------------------------------------------------------------------- questions
+
+    async def _status(self, request: web.Request) -> Document:
+        command_input.query(request)
+        return overview.status(self._reader.state, self._policy(), self._clock.now(), self._reader.ready)
+
+    async def _incidents(self, request: web.Request) -> Document:
+        query = command_input.query(request, "all", "limit")
+        ended, limit = command_input.flag(query, "all"), command_input.limit(query.get("limit"))
+        return overview.incidents(self._reader.state, ended=ended, limit=limit)
+
+    async def _explain(self, request: web.Request) -> Document:
+        about = command_input.text(command_input.query(request, "about"), "about", command_input.ABOUT_MAX)
+        state, policy, now = self._reader.state, self._policy(), self._clock.now()
+        incident = explain.incident_about(state, about)
+        if incident is not None:
+            history = [entry async for entry in self._journal.history(incident=incident.id, limit=explain.FACTS_MAX)]
+            return explain.incident_document(incident, history, state, policy, now)
+        document = explain.without_incident(state, policy, now, about)
+        if document is None:
+            raise _Refused(
+                404,
+                f"nothing is known of {about[:80]!r}: no incident, alert fingerprint or workload of that name",
+                "`lastgood incidents --all` and `lastgood status` list what is known",
+            )
+        return document
+
+    async def _ledger(self, request: web.Request) -> Document:
+        query = command_input.query(request, "workload")
+        tracked = self._tracked(command_input.text(query, "workload", command_input.ABOUT_MAX))
+        return overview.ledger(tracked, self._reader.state, self._policy(), self._clock.now())
+
+    def _tracked(self, name: str) -> Tracked:
+        found = explain.workloads_named(self._reader.state, name)
+        if not found:
+            raise _Refused(
+                404,
+                f"no workload {name[:80]!r} is known",
+                "write it as namespace/name; `lastgood status` lists the known ones",
+            )
+        if len(found) > 1:
+            kinds = ", ".join(each.view.workload.key for each in found)
+            raise _Refused(409, f"{name} may be any of {kinds}", "write it as namespace/Kind/name")
+        return found[0]
+
+    # ----------------------------------------------------------------------------------------------------- commands
+
+    def _approve(self, body: Mapping[str, Any], actor: str) -> Command:
+        return events.Approved(at=self._clock.now(), incident=_incident(body), actor=actor)
+
+    def _decline(self, body: Mapping[str, Any], actor: str) -> Command:
+        return events.Declined(at=self._clock.now(), incident=_incident(body), actor=actor)
+
+    def _close(self, body: Mapping[str, Any], actor: str) -> Command:
+        incident = _incident(body, "note")
+        note = command_input.text(body, "note", command_input.NOTE_MAX) if body.get("note") is not None else ""
+        return events.Closed(at=self._clock.now(), incident=incident, actor=actor, note=note)
+
+    def _pause(self, body: Mapping[str, Any], actor: str) -> Command:
+        command_input.only(body, "scope", "for")
+        return events.PauseAsked(
+            at=self._clock.now(), scope=command_input.scope(body), actor=actor, lasts=command_input.lasts(body)
+        )
+
+    def _resume(self, body: Mapping[str, Any], actor: str) -> Command:
+        command_input.only(body, "scope")
+        return events.ResumeAsked(at=self._clock.now(), scope=command_input.scope(body), actor=actor)
+
+    def _release(self, body: Mapping[str, Any], actor: str) -> Command:
+        command_input.only(body, "workload", "revision")
+        tracked = self._tracked(command_input.text(body, "workload", command_input.ABOUT_MAX))
+        revision = None
+        if body.get("revision") is not None:
+            revision = _quarantined(tracked, command_input.text(body, "revision", command_input.ID_MAX))
+        return events.ReleaseAsked(
+            at=self._clock.now(), workload=tracked.view.workload.key, revision=revision, actor=actor
+        )
+
+    async def _follow(self, name: str, command: Command) -> Document:
+        """Hand the command over and tell what it led to."""
+        before = self._reader.state
+        try:
+            # Shielded: what the journal already holds must come to its end even when nobody waits any more.
+            facts = await asyncio.wait_for(asyncio.shield(self._commands.command(command)), ANSWER_SECONDS)
+        except JournalUnavailableError as error:
+            why = f"the journal cannot write now ({error}): nothing was done"
+            raise _Refused(503, why, "free the disk of the state folder, then try again") from None
+        except InboxFullError:
+            raise _Refused(503, "the inbox is full: nothing was done", "try again in a few seconds") from None
+        except TimeoutError:
+            why = self._reader.ready or "the daemon is busy"
+            return {"command": name, "actor": command.actor, "done": False, "why": why, "changed": []}
+        for fact in facts:
+            if isinstance(fact, CommandRefused):
+                missing = getattr(command, "incident", None) not in {None, *before.incidents}
+                raise _Refused(404 if missing else 409, fact.why, _remedy(name, missing=missing))
+        return {
+            "command": name,
+            "actor": command.actor,
+            "done": True,
+            "why": None,
+            "changed": [sentence for fact in facts if (sentence := _changed(fact))],
+            **_after(command, self._reader.state),
+        }
+
+
+async def _answered(actor: str | None, do: Callable[[str], Awaitable[Document]]) -> web.Response:
+    """The document as an answer, or the failure as one."""
+    if actor is None:
+        remedy = "send `Authorization: Bearer <token>` with an operator's token, or use the socket on the daemon's host"
+        answer = _json(401, {"error": "no operator's credential that is known here", "remedy": remedy})
+        answer.headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"'
+        return answer
+    try:
+        document = await do(actor)
+    except _Refused as refused:
+        return _json(refused.status, {"error": refused.error, "remedy": refused.remedy})
+    except MalformedError as malformed:
+        return _json(400, {"error": str(malformed), "remedy": "correct this field and send it again"})
+    except BodyRefusedError as refused:
+        return _json(refused.status, {"error": str(refused), "remedy": "a command has a few short fields"})
+    except JournalUnavailableError as unavailable:
+        error = f"the journal cannot be read now ({unavailable})"
+        return _json(503, {"error": error, "remedy": "see to the disk of the state folder, then try again"})
+    return _json(202 if document.get("done") is False else 200, document)
+
+
+def _json(status: int, document: Document) -> web.Response:
+    # ASCII only: half a surrogate pair in a label must not make the answer fail.
+    return web.json_response(document, status=status, dumps=lambda value: json.dumps(value, allow_nan=False))
+
+
+# ------------------------------------------------------------------------------------------------------------- telling
+
+
+def _incident(body: Mapping[str, Any], *others: str) -> IncidentId:
+    command_input.only(body, "incident", *others)
+    return IncidentId(command_input.text(body, "incident", command_input.ID_MAX))
+
+
+def _quarantined(tracked: Tracked, prefix: str) -> RevisionId:
+    """The one quarantined revision whose hash begins so."""
+    held = [entry.revision.id for entry in tracked.ledger.values() if entry.quarantined_by is not None]
+    found = [each for each in held if each.startswith(prefix)]
+    if len(found) != 1:
+        named = ", ".join(each[:8] for each in held) or "none"
+        why = "no quarantined revision begins" if not found else "several quarantined revisions begin"
+        raise _Refused(409 if found else 404, f"{why} with {prefix!r}", f"quarantined here: {named}")
+    return found[0]
+
+
+def _remedy(name: str, *, missing: bool) -> str:
+    if missing:
+        return "`lastgood incidents --all` lists the known ones"
+    if name == "resume":
+        return "`lastgood status` lists the pauses; the scope must be the one that was paused"
+    return "`lastgood verified NAMESPACE/NAME` shows its ledger" if name == "release" else "`lastgood explain` says why"
+
+
+def _changed(fact: Fact) -> str | None:
+    """What a command changed, in a sentence; None for what only follows from it."""
+    match fact:
+        case ApprovalGiven():
+            return f"approval of {fact.incident} recorded; a fresh measurement comes first, then the rollback"
+        case Moved():
+            return f"{fact.incident} is now {fact.phase.value}: {fact.reason.sentence}"
+        case PauseSet():
+            until = f"until {overview.moment(fact.until)}" if fact.until else "until somebody resumes"
+            return f"{fact.scope or 'everything'} is paused {until}"
+        case PauseLifted():
+            return f"{fact.scope or 'everything'} is no longer paused"
+        case LedgerWritten() if fact.what == "released":
+            return f"{fact.entry.revision.label} of {fact.workload} is released from quarantine"
+        case _:
+            return None
+
+
+def _after(command: Command, state: State) -> Document:
+    """How that stands now which the command was about."""
+    if isinstance(command, events.PauseAsked | events.ResumeAsked):
+        covered = [each.view.workload for each in state.workloads.values()]
+        return {"covers": sum(1 for workload in covered if _covers(command.scope, workload))}
+    if isinstance(command, events.ReleaseAsked):
+        return {}
+    incident = state.incidents.get(command.incident)
+    return {"incident": overview.incident_row(incident)} if incident else {}
+
+
+def _covers(scope: str, workload: Workload) -> bool:
+    return scope in ("", workload.namespace, workload.short)
