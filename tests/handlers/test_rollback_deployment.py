@@ -228,7 +228,8 @@ async def test_recreated_between_reading_and_patch(there: World) -> None:
         store, stored = there.cluster.store, there.web()
         store.remove(DEPLOYMENTS, "default", "web")
         body = {k: stored[k] for k in ("apiVersion", "kind", "spec")}
-        there.cluster.create({**body, "metadata": {"name": "web"}})
+        # Annotated, so that no other part of the patch fails for want of a map.
+        there.cluster.create({**body, "metadata": {"name": "web", "annotations": {"note": "x"}}})
 
     before_patch(there, anew, dry_run=False)
     assert (await runner(there).run(there.action())).kind is REFUSED
