@@ -159,9 +159,9 @@ def _propose(draft: Draft, incident_id: IncidentId, verdict: Verdict, trigger: T
     if trigger is not None:
         step = draft.policy.sample_interval
         draft.move(incident_id, trigger, verdict.reason, lasts=draft.policy.approve_deadline, measure_in=step)
+    tell(draft, incident_id, verdict.reason.sentence)
     if alone and countdown == timedelta(0):
         begin_measure(draft, incident_id, final=True)
-    tell(draft, incident_id, verdict.reason.sentence)
 
 
 def _follow_proposed(draft: Draft, before: Incident, verdict: Verdict) -> None:

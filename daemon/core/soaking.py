@@ -65,25 +65,30 @@ def due(draft: Draft, tracked: Tracked) -> None:
 
 
 def last_check(draft: Draft, tracked: Tracked, rollout: Rollout) -> None:
-    """A newer rollout began: count what the replaced revision has earned up to then, while its pods can still be seen."""
+    """A newer rollout began: count what the replaced revision has earned up to then, while its pods can still be seen.
+
+    Its clock stops here: when it serves again, time in between must not count.
+    """
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
-    if (
-        entry is not None
-        and entry.serving_since is not None
-        and not _asked(draft, rollout.workload.key, entry.revision)
-    ):
+    if entry is None:
+        return
+    if entry.serving_since is not None and not _asked(draft, rollout.workload.key, entry.revision):
         _prove(draft, tracked, entry, until=rollout.started_at)
+    current = draft.state.workloads[rollout.workload.key].entry(entry.revision.id)
+    if current is not None and current.next_check is not None:
+        _write(draft, rollout.workload.key, replace(current, next_check=None), "counted")
 
 
 def _prove(draft: Draft, tracked: Tracked, entry: LedgerEntry, until: datetime | None) -> None:
     workload = tracked.view.workload
     earliest = draft.now - draft.policy.soak_low_traffic
-    since = max(entry.checked_until or entry.serving_since or earliest, earliest)
+    known = (entry.checked_until, entry.serving_since)
+    since = max(earliest, *(moment for moment in known if moment is not None))
     if until is not None and until <= since:
         return
     draft.owe(
         ProveSoak(
-            id=ActionId(f"soak/{workload.key}/{entry.revision.id}/{entry.checks + 1}"),
+            id=ActionId(f"soak/{workload.key}/{entry.revision.id}/{draft.now:%Y%m%dT%H%M%S%f}"),
             deadline=draft.now + SOAK_FOR,
             workload=workload,
             revision=entry.revision,

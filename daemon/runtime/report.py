@@ -50,6 +50,7 @@ class IncidentLog:
         log.info(
             "verdict",
             incident=fact.incident,
+            workload=leader.workload.key if leader else None,
             verdict=verdict.kind.value,
             reason=verdict.reason.value,
             because=verdict.reason.sentence,
@@ -71,6 +72,7 @@ class IncidentLog:
             log.info(
                 "incident_moved",
                 incident=incident.id,
+                workload=(incident.suspect or incident.symptom).key,
                 phase=fact.phase.value,
                 reason=fact.reason.value,
                 because=fact.reason.sentence,
@@ -84,6 +86,7 @@ def canonical(incident: Incident) -> dict[str, object]:
     leader = incident.suspicions[0] if incident.suspicions else None
     return {
         "incident": incident.id,
+        "workload": workload.key,
         "phase": incident.phase.value,
         "reason": incident.reason.value if incident.reason else None,
         "because": incident.reason.sentence if incident.reason else None,

@@ -20,7 +20,7 @@ from daemon.core.reasons import Reason
 from daemon.core.state import State
 
 SOURCES = ("alertmanager", "operators", "poll", "history")
-RESULTS = ("accepted", "malformed", "unauthorized", "too_large", "unavailable", "full")
+RESULTS = ("accepted", "truncated", "malformed", "unauthorized", "too_large", "unavailable", "full")
 PARTS = ("alertmanager", "prometheus", "kubernetes")
 KINDS = ("locate", "measure", "check_target", "prove_soak", "roll_back", "page", "announce")
 FAILURES = tuple("auth rate_limited client server timeout network conflict gone not_found invalid bug".split())

@@ -90,7 +90,7 @@ class Show:
                 self.ready += 1
             case "revision" if line.get("what") == "verified":
                 self.verified.add(str(line.get("revision")).partition(" ")[0])
-            case "incident_moved" | "incident":
+            case "incident_moved" | "incident" if str(line.get("lastgood.workload")).endswith(f"/{APP}"):
                 self.phases.append(str(line.get("phase")))
             case _:
                 pass

@@ -51,14 +51,16 @@ class Live:
                 self.tell("daemon", "is ready: its journal is writable, its caches are synced")
             case "revision":
                 what = str(line.get("what"))
-                self.tell(what, f"{line.get('workload')} {line.get('revision')}: {line.get('because') or 'soaked'}")
+                self.tell(
+                    what, f"{line.get('lastgood.workload')} {line.get('revision')}: {line.get('because') or 'soaked'}"
+                )
             case "verdict":
                 self._verdict(line)
             case "incident_moved":
                 to = f" → {line['target']}" if line.get("target") else ""
                 self.tell(str(line.get("phase")), f"{line.get('because')}{to}")
             case "incident":
-                self.tell(str(line.get("phase")), f"{line.get('incident')}: {line.get('because')}")
+                self.tell(str(line.get("phase")), f"{line.get('lastgood.incident')}: {line.get('because')}")
             case "action_retried" | "configuration_refused" | "cannot_start" | "part_ended" | "runner_failed":
                 self.tell("daemon", f"{line.get('event')}: {line.get('error') or line.get('action')}")
             case _:

@@ -102,6 +102,9 @@ class World:
         enter = self._stack.enter_async_context
         try:
             await enter(self.cluster)
+            self.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+            account = {"name": "default", "namespace": NAMESPACE}  # what the service account controller makes
+            self.cluster.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
             self._wire_pods()
             await enter(self.pagerduty)
             await enter(self.slack)
@@ -129,9 +132,7 @@ class World:
         await self._stack.aclose()
 
     def _kube_state(self) -> str:
-        return kube_state_metrics(
-            self.cluster.objects("v1", "pods"), self.cluster.objects("apps/v1", "deployments")
-        )
+        return kube_state_metrics(self.cluster.objects("v1", "pods"), self.cluster.objects("apps/v1", "deployments"))
 
     def _wire_pods(self) -> None:
         """A ready pod serves, a stopped one does not: the services follow the cluster."""
