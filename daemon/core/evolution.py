@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 from daemon.core import facts as f
@@ -19,7 +20,7 @@ from daemon.core.actions import (
     RolledBack,
 )
 from daemon.core.incidents import PageState, Phase, Trigger
-from daemon.core.model import AlertStatus
+from daemon.core.model import AlertStatus, Workload
 from daemon.core.state import NotedAlert, Pause, RollbackDone, State, Tracked
 
 ENDED_KEPT_MAX = 300
@@ -147,7 +148,6 @@ def _measure_began(state: State, fact: f.MeasureBegan) -> State:
         fact.incident,
         attempt=fact.attempt,
         final=fact.final,
-        measurement=None,
         check=None,
         next_measure_at=None,
         countdown_until=None if fact.final else state.incidents[fact.incident].countdown_until,
@@ -164,7 +164,6 @@ def _measured(state: State, fact: f.MeasurementKept) -> State:
 
 def _judged(state: State, fact: f.Judged) -> State:
     incident = state.incidents[fact.incident]
-    leader = fact.suspicions[0] if fact.suspicions else None
     state = _incident(
         state,
         fact.incident,
@@ -175,15 +174,25 @@ def _judged(state: State, fact: f.Judged) -> State:
         next_measure_at=fact.next_measure_at,
         final=False,
     )
-    if leader is None:
-        return state
-    if incident.phase is Phase.OPEN and fact.verdict.blames:
-        tracked = state.workloads.get(leader.workload.key)
-        began = tracked.rollout.started_at if tracked and tracked.rollout else None
-        named: dict[str, Any] = {"blamed": leader.revision, "replaced": leader.replaced, "rollout_started_at": began}
-    else:
-        named = {}
-    return _incident(state, fact.incident, suspect=leader.workload, **named)
+    if incident.phase is not Phase.OPEN or not fact.suspicions:
+        return state  # a proposal stays about what it proposes until another one is made
+    leader = fact.suspicions[0]
+    if not fact.verdict.blames:
+        none: dict[str, Any] = {"blamed": None, "replaced": None, "rollout_started_at": None}
+        return _incident(state, fact.incident, suspect=leader.workload, **none)
+    return _incident(
+        state,
+        fact.incident,
+        suspect=leader.workload,
+        blamed=leader.revision,
+        replaced=leader.replaced,
+        rollout_started_at=_began(state, leader.workload),
+    )
+
+
+def _began(state: State, workload: Workload) -> datetime | None:
+    tracked = state.workloads.get(workload.key)
+    return tracked.rollout.started_at if tracked and tracked.rollout else None
 
 
 def _recovery(state: State, fact: f.RecoveryMeasured) -> State:
@@ -203,6 +212,7 @@ def _proposed(state: State, fact: f.Proposed) -> State:
         suspect=fact.workload,
         blamed=fact.blamed,
         replaced=fact.replaced,
+        rollout_started_at=_began(state, fact.workload),
         target=fact.target,
         countdown_until=fact.countdown_until,
         shown=fact.shown,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from daemon.core import measuring, verdicts
-from daemon.core.actions import CheckTarget, Outcome, OutcomeKind, RollBack, Superseded
+from daemon.core.actions import CheckTarget, Measure, Outcome, OutcomeKind, RollBack, Superseded
 from daemon.core.draft import Draft
 from daemon.core.facts import AlertJoined, Judged, MeasurementKept, Proposed, RecoveryMeasured, TargetChecked
 from daemon.core.incidents import Incident, Phase, Tier, Trigger, Verdict, VerdictKind
@@ -68,7 +68,9 @@ def target_checked(draft: Draft, incident_id: IncidentId, attempt: int, check: T
 def _judge_when_complete(draft: Draft, incident_id: IncidentId) -> None:
     incident = draft.incident(incident_id)
     waiting = any(
-        isinstance(action, CheckTarget) and action.incident == incident_id and action.attempt == incident.attempt
+        isinstance(action, Measure | CheckTarget)
+        and action.incident == incident_id
+        and action.attempt == incident.attempt
         for action in draft.state.owed.values()
     )
     if incident.measurement is not None and not waiting:
@@ -112,7 +114,11 @@ def _follow_open(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> Non
 
 
 def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
-    """Incidents whose best candidate, blamed or refused for good, is the same revision become one: the oldest."""
+    """Incidents whose best candidate, blamed or refused for good, is the same revision become one: the oldest.
+
+    The oldest of those that have made up their mind, that is: an older one that still held until now must not propose the
+    same rollback a second time.
+    """
     incident = draft.incident(incident_id)
     if not (verdict.blames or verdict.kind is VerdictKind.ESCALATE) or not incident.suspicions:
         return False
@@ -122,7 +128,7 @@ def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
             leader.workload,
             leader.revision.id,
         )
-        if other.id != incident_id and same and other.opened_at <= incident.opened_at and _settled_on(other):
+        if other.id != incident_id and same and _settled_on(other):
             for found in incident.alerts:
                 severity = min(other.severity, incident.severity, key=list(type(other.severity)).index)
                 draft.add(AlertJoined(at=draft.now, incident=other.id, alert=found, severity=severity))
@@ -172,16 +178,22 @@ def _follow_proposed(draft: Draft, before: Incident, verdict: Verdict) -> None:
         for refusal in verdict.refusals
         if refusal.consequence is Consequence.PROPOSE and refusal.reason not in shown
     ]
-    other_target = verdict.target is None or before.target is None or verdict.target.id != before.target.id
     match verdict.kind:
         case VerdictKind.ESCALATE | VerdictKind.DISMISS:
             escalate(draft, before.id, Trigger.REFUSED, verdict.reason)
         case VerdictKind.HOLD:
             pass  # it waits for data; the approval, if any, stands until its deadline
-        case _ if open_questions or other_target:
+        case _ if open_questions or not _same_proposal(draft.incident(before.id), verdict):
             _propose(draft, before.id, verdict, None)
         case _ if before.final:
             _go(draft, before.id)
+
+
+def _same_proposal(incident: Incident, verdict: Verdict) -> bool:
+    """The verdict is still about what was proposed: this workload, from this revision, to this target."""
+    leader = incident.suspicions[0]
+    proposed = (incident.suspect, incident.blamed and incident.blamed.id, incident.target and incident.target.id)
+    return proposed == (leader.workload, leader.revision.id, verdict.target and verdict.target.id)
 
 
 def _go(draft: Draft, incident_id: IncidentId) -> None:
@@ -244,10 +256,9 @@ def superseded(draft: Draft, view: WorkloadView) -> None:
             continue
         if incident.roll_back is not None and view.action_id == incident.roll_back:
             continue
-        expected = {revision.id for revision in (incident.blamed, incident.target) if revision is not None}
         acted = incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING)
-        if acted and view.current.id in expected:
-            continue
+        if acted and incident.target is not None and view.current.id == incident.target.id:
+            continue  # somebody went back by hand at the same moment: what we wanted
         _end(draft, incident.id, Trigger.NEWER_ROLLOUT, Reason.SUPERSEDED)
 
 
