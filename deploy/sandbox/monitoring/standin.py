@@ -47,13 +47,8 @@ async def run_standin(
         rules=rules, store=store, interval_seconds=evaluation_seconds, resend_seconds=resend_seconds
     )
     async with aiohttp.ClientSession(trust_env=False) as session, asyncio.TaskGroup() as tasks:
-        scraper = Scraper(
-            store=store,
-            session=session,
-            sd_url=sd_url,
-            timeout_seconds=max(scrape_seconds, SCRAPE_SECONDS_MIN),
-            clock=clock,
-        )
+        timeout = max(scrape_seconds, SCRAPE_SECONDS_MIN)
+        scraper = Scraper(store=store, session=session, sd_url=sd_url, timeout_seconds=timeout, clock=clock)
         dispatcher = Dispatcher(
             book=book,
             routing=routing,

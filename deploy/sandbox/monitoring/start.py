@@ -58,9 +58,9 @@ async def start_monitoring(
     nobody repeats resolves after four times `resend_delay`. Logs, data and configuration go to `workdir`. Everything
     is ended when the block is left, however it is left. Raises ServerFailedError where a real server does not start.
     """
-    if not 0.1 <= scrape_interval <= 300:
-        raise ValueError(f"scrape_interval: must be in [0.1, 300] s, got {scrape_interval}")
     evaluation, routing = evaluation_interval or scrape_interval, routing or Routing()
+    _check_interval("scrape_interval", scrape_interval)
+    _check_interval("evaluation_interval", evaluation)
     if (kind or available()) == "stand-in":
         async with run_standin(
             sd_url=sd_url,
@@ -71,8 +71,8 @@ async def start_monitoring(
             resend_seconds=resend_delay,
             rules=rules,
             routing=routing,
-        ) as (prometheus_url, alertmanager_url):
-            yield Monitoring(prometheus_url=prometheus_url, alertmanager_url=alertmanager_url, kind="stand-in")
+        ) as (prometheus, alertmanager):
+            yield Monitoring(kind="stand-in", prometheus_url=prometheus, alertmanager_url=alertmanager)
         return
     async with (
         run_alertmanager(
@@ -81,25 +81,34 @@ async def start_monitoring(
             routing=routing,
             webhook_url=webhook_url,
             webhook_token=webhook_token,
-        ) as alertmanager,
+        ) as alertmanager_server,
         run_prometheus(
             program=_program(PROMETHEUS_NAMES),
             workdir=workdir,
             sd_url=sd_url,
-            alertmanager_url=alertmanager.url,
+            alertmanager_url=alertmanager_server.url,
             rules=rules,
             scrape_seconds=scrape_interval,
             evaluation_seconds=evaluation,
             resend_seconds=resend_delay,
-        ) as prometheus,
+        ) as prometheus_server,
     ):
-        yield Monitoring(
-            prometheus_url=prometheus.url,
-            alertmanager_url=alertmanager.url,
-            kind="real",
-            prometheus=prometheus,
-            alertmanager=alertmanager,
-        )
+        yield _real(prometheus_server, alertmanager_server)
+
+
+def _real(prometheus: Server, alertmanager: Server) -> Monitoring:
+    return Monitoring(
+        prometheus_url=prometheus.url,
+        alertmanager_url=alertmanager.url,
+        kind="real",
+        prometheus=prometheus,
+        alertmanager=alertmanager,
+    )
+
+
+def _check_interval(name: str, seconds: float) -> None:
+    if not 0.1 <= seconds <= 300:
+        raise ValueError(f"{name}: must be in [0.1, 300] s, got {seconds}")
 
 
 def _program(names: Sequence[str]) -> str:
