@@ -186,7 +186,7 @@ def suspect(
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach."""
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
-        *_start_failure(measurement, rollout, old_ran=old_ran),
+        *_start_failure(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy),
         *_before_after(measurement, contrast, policy),
         *_timing(rollout, onset, onset_source, chain_start),
@@ -209,8 +209,8 @@ def _tier(terms: Sequence[Term]) -> Tier:
     return Tier.NONE
 
 
-def _start_failure(measurement: Measurement, rollout: Rollout, *, old_ran: bool) -> list[Term]:
-    failure = measurement.start_failure or rollout.start_failure
+def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
+    failure = measurement.start_failure
     if failure is None or measurement.new_ready > 0 or not old_ran:
         return []
     return [

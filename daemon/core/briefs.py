@@ -115,6 +115,8 @@ def _done(incident: Incident) -> str:
             return "nothing yet: measuring"
         case Phase.PROPOSED if incident.countdown_until is not None:
             return f"will roll back to {target} at {incident.countdown_until:%H:%M:%S}Z unless somebody declines"
+        case Phase.PROPOSED if not incident.shown or incident.approved_by:
+            return f"will roll back to {target} as soon as a last look confirms it"
         case Phase.PROPOSED:
             return f"proposes to roll back to {target}; waits for approval"
         case Phase.ROLLING_BACK:

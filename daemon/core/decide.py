@@ -39,7 +39,7 @@ from daemon.core.measurement import Measurement
 from daemon.core.model import Location, OnsetSource, Rung
 from daemon.core.policy import Policy
 from daemon.core.state import State
-from daemon.core.telling import page_lost
+from daemon.core.telling import page_lost, tell
 
 
 def decide(state: State, event: Event, *, now: datetime, policy: Policy) -> tuple[Fact, ...]:
@@ -156,3 +156,4 @@ def _countdown_anew(draft: Draft, incident: Incident) -> None:
             shown=incident.shown,
         )
     )
+    tell(draft, incident.id, "The countdown ran out while Lastgood was down: it starts anew.")

@@ -251,9 +251,10 @@ def proof_health_only(case: Case) -> Refusal | None:
 def config_changed(case: Case) -> Refusal | None:
     """A template does not restore a ConfigMap; the change may even be the cause."""
     target, check = case.choice.target, case.incident.check
-    if target is None or check is None or target.healthy_at is None:
+    if target is None or target.proof is None or check is None:
         return None
-    changed = [c for c in check.configs if c.changed_at > target.healthy_at]
+    healthy_at = target.healthy_at or target.proof.verified_at
+    changed = [c for c in check.configs if c.changed_at > healthy_at]
     if not changed:
         return None
     seen = ", ".join(f"{c.name} changed {c.changed_at:%H:%M:%S}Z" for c in changed)
@@ -261,7 +262,7 @@ def config_changed(case: Case) -> Refusal | None:
         Reason.CONFIG_CHANGED,
         Consequence.PROPOSE,
         seen,
-        f"no change since {target.healthy_at:%H:%M:%S}Z",
+        f"no change since {healthy_at:%H:%M:%S}Z",
     )
 
 

@@ -12,6 +12,9 @@ from daemon.core.model import AlertStatus
 from daemon.core.policy import Policy
 from daemon.core.signals import judge_sample, typical
 
+STALE_AFTER = 3
+"""Sample intervals after which a sample says nothing about now: the scrape, the query and one lost sample fit in."""
+
 
 def symptom(incident: Incident, measurement: Measurement, policy: Policy) -> Health:
     """HEALTHY: gone. UNHEALTHY: still there. INCONCLUSIVE or NO_DATA: cannot tell."""
@@ -39,13 +42,18 @@ def _signals(incident: Incident, measurement: Measurement, policy: Policy) -> He
         return Health.UNHEALTHY
     if measurement.new_ready == 0:
         return Health.INCONCLUSIVE
-    if not measurement.new:
-        return Health.INCONCLUSIVE if measurement.missing or measurement.before else Health.HEALTHY
-    latest = measurement.new[-1]
-    health = judge_sample(policy, latest, _baseline(incident, measurement))
+    oldest = measurement.at - STALE_AFTER * policy.sample_interval
+    fresh = [sample for sample in measurement.new if sample.at >= oldest]
+    health = judge_sample(policy, fresh[-1], _baseline(incident, measurement)) if fresh else Health.NO_DATA
     if health is Health.NO_DATA:
-        return Health.INCONCLUSIVE if measurement.missing else Health.HEALTHY
+        return Health.INCONCLUSIVE if measurement.missing or _had_signals(measurement, policy) else Health.HEALTHY
     return health
+
+
+def _had_signals(measurement: Measurement, policy: Policy) -> bool:
+    """The workload has been judged by signals before: their silence now is missing data, not health."""
+    samples = (*measurement.before, *measurement.new, *measurement.old)
+    return any(judge_sample(policy, sample, None) is not Health.NO_DATA for sample in samples)
 
 
 def _baseline(incident: Incident, measurement: Measurement) -> Sample | None:

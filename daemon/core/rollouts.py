@@ -63,7 +63,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
     draft.add(RolloutRecorded(at=draft.now, rollout=rollout))
     if known is not None:
         soaking.last_check(draft, known, rollout)
-        progress.superseded(draft, view)
+    progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
         _look_for_successor(draft, view.workload)
 
@@ -119,7 +119,8 @@ def _stuck(draft: Draft, view: WorkloadView) -> None:
         return
     for incident in draft.state.incidents.values():
         about = view.workload in (incident.suspect, incident.symptom)
-        if about and (not incident.phase.ended or incident.opened_at >= tracked.rollout.started_at):
+        undecided = not incident.phase.ended and incident.phase is not Phase.ESCALATED
+        if about and (undecided or incident.opened_at >= tracked.rollout.started_at):
             return
     intake.open_for_stuck_rollout(draft, view.workload)
 

@@ -117,10 +117,15 @@ def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasu
     if tracked is None or entry is None:
         return
     current = tracked.view.current.id == revision.id
-    if soak is None or soak.missing or suspended(draft, workload, revision):
+    if soak is None or soak.missing:
         if current:
             later = draft.now + max(draft.policy.sample_interval, draft.policy.soak / 10)
             _write(draft, workload.key, replace(entry, next_check=later), "counted", "not measured")
+        return
+    if suspended(draft, workload, revision):
+        later = draft.now + max(draft.policy.sample_interval, draft.policy.soak / 10)
+        entry = replace(entry, checked_until=soak.until, next_check=later if current else None)
+        _write(draft, workload.key, entry, "counted", "suspended: it is under blame, so this time does not count")
         return
     entry = counted(entry, soak)
     what: What = "counted"

@@ -91,7 +91,7 @@ def _urgency(draft: Draft, incident: Incident) -> bool | None:
     if incident.phase is Phase.ESCALATED:
         return True
     if incident.phase is Phase.PROPOSED:
-        return True if incident.countdown_until is None and incident.approved_by is None else None
+        return True if incident.shown and incident.approved_by is None else None
     if incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING):
         return False
     return True if draft.policy.paging is Paging.INSTEAD else None

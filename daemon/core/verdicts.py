@@ -13,7 +13,7 @@ from daemon.core import blame, guards
 from daemon.core.incidents import Incident, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import OnsetSource, Rollout
+from daemon.core.model import OnsetSource, Rollout, WorkloadView
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
@@ -131,7 +131,8 @@ def _suspicion(
     tracked = state.workloads[rollout.workload.key]
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
     old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
-    measured = measurement if rollout.workload == (incident.suspect or incident.scope[0]) else _elsewhere(measurement)
+    here = rollout.workload == (incident.suspect or incident.scope[0])
+    measured = measurement if here else _elsewhere(measurement, tracked.view)
     return blame.suspect(
         rollout,
         measured,
@@ -143,9 +144,15 @@ def _suspicion(
     )
 
 
-def _elsewhere(measurement: Measurement) -> Measurement:
-    """What a measurement of another workload says about this candidate: only the common parts."""
-    return Measurement(at=measurement.at, peers=measurement.peers, missing=measurement.missing)
+def _elsewhere(measurement: Measurement, view: WorkloadView) -> Measurement:
+    """What is known of a candidate when another was measured: the common parts, and how the cluster shows its pods."""
+    return Measurement(
+        at=measurement.at,
+        peers=measurement.peers,
+        missing=measurement.missing,
+        start_failure=view.start_failure,
+        new_ready=sum(pods.ready for pods in view.pods if pods.revision == view.current.id),
+    )
 
 
 def _case(
