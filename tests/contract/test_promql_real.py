@@ -18,7 +18,7 @@ from deploy.sandbox.monitoring.samples import SampleStore
 from deploy.sandbox.services import SampleServices, serve_metrics
 from tests import parts
 
-SAMPLES_WANTED = 25
+SAMPLES_WANTED = 20
 ERRORS = 'http_requests_total{code=~"5.."}'
 QUERIES = (
     "up",
