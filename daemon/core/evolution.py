@@ -20,7 +20,7 @@ from daemon.core.actions import (
     RolledBack,
 )
 from daemon.core.incidents import PageState, Phase, Trigger
-from daemon.core.model import AlertStatus, Workload
+from daemon.core.model import AlertStatus, OnsetSource, Rung, Workload
 from daemon.core.state import NotedAlert, Pause, RollbackDone, State, Tracked
 
 ENDED_KEPT_MAX = 300
@@ -57,13 +57,11 @@ def _without(mapping: Mapping[str, Value], key: str) -> dict[str, Value]:
 
 
 def _incident(state: State, incident_id: str, **changes: Any) -> State:
-    incident = state.incidents.get(incident_id)
-    if incident is None:
+    """Change an incident; one that is not in memory any more stays forgotten."""
+    if incident_id not in state.incidents:
         return state
-    return replace(
-        state,
-        incidents=_with(state.incidents, incident_id, replace(incident, **changes)),
-    )
+    incident = replace(state.incidents[incident_id], **changes)
+    return replace(state, incidents=_with(state.incidents, incident_id, incident))
 
 
 def _tracked(state: State, key: str, **changes: Any) -> State:
@@ -120,13 +118,8 @@ def _gone_in_incidents(state: State, fact: f.AlertNoted) -> State:
 
 
 def _alert_placed(state: State, fact: f.AlertPlaced) -> State:
-    noted = state.alerts.get(fact.fingerprint)
-    if noted is None:
-        return state
-    return replace(
-        state,
-        alerts=_with(state.alerts, fact.fingerprint, replace(noted, location=fact.location)),
-    )
+    noted = replace(state.alerts[fact.fingerprint], location=fact.location)
+    return replace(state, alerts=_with(state.alerts, fact.fingerprint, noted))
 
 
 def _opened(state: State, fact: f.IncidentOpened) -> State:
@@ -135,11 +128,27 @@ def _opened(state: State, fact: f.IncidentOpened) -> State:
 
 
 def _joined(state: State, fact: f.AlertJoined) -> State:
-    incident = state.incidents.get(fact.incident)
-    if incident is None:
-        return state
+    incident = state.incidents[fact.incident]
     others = tuple(a for a in incident.alerts if a.alert.fingerprint != fact.alert.alert.fingerprint)
-    return _incident(state, fact.incident, alerts=(*others, fact.alert), severity=fact.severity)
+    state = _incident(state, fact.incident, alerts=(*others, fact.alert), severity=fact.severity)
+    return _placed_anew(state, fact.incident) if incident.phase is Phase.OPEN and incident.alerts else state
+
+
+def _placed_anew(state: State, incident_id: str) -> State:
+    """Place and onset of an undecided incident follow from all of its alerts, whichever came first.
+
+    The earliest onset counts, a known one before an assumed one; the rung is the most exact one.
+    """
+    places = [located.location for located in state.incidents[incident_id].alerts]
+    first = min(places, key=lambda place: (place.onset_source is OnsetSource.ASSUMED, place.onset))
+    return _incident(
+        state,
+        incident_id,
+        onset=first.onset,
+        onset_source=first.onset_source,
+        rung=min((place.rung for place in places), key=list(Rung).index),
+        scope=tuple(dict.fromkeys(workload for place in places for workload in place.workloads)),
+    )
 
 
 def _measure_began(state: State, fact: f.MeasureBegan) -> State:

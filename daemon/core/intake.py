@@ -64,9 +64,11 @@ def _locate(draft: Draft, alert: Alert) -> None:
 
 def located(draft: Draft, alert: Alert, location: Location) -> None:
     """An alert's place is known: it joins the incident there, or opens one."""
-    draft.add(AlertPlaced(at=draft.now, fingerprint=alert.fingerprint, location=location))
     noted = draft.state.alerts.get(alert.fingerprint)
-    if noted is None or not location.workloads:
+    if noted is None or noted.alert.starts_at != alert.starts_at:
+        return  # forgotten, or it began anew meanwhile and is being located again
+    draft.add(AlertPlaced(at=draft.now, fingerprint=alert.fingerprint, location=location))
+    if not location.workloads or noted.alert.status is AlertStatus.SUPPRESSED:
         return
     found = LocatedAlert(alert=noted.alert, location=location, gone_since=noted.gone_since)
     incident = _open_incident_for(draft, location)
@@ -81,11 +83,30 @@ def _open_incident_for(draft: Draft, location: Location) -> Incident | None:
     places = {workload.key for workload in location.workloads}
     symptom = symptom_of(location)
     for incident in draft.state.open_incidents:
-        if incident.symptom == symptom:
-            return incident
-        if incident.blamed is not None and incident.suspect is not None and incident.suspect.key in places:
+        blames = incident.blamed is not None and incident.suspect is not None and incident.suspect.key in places
+        if (blames or incident.symptom == symptom) and _belongs(draft, incident, location):
             return incident
     return None
+
+
+def _belongs(draft: Draft, incident: Incident, location: Location) -> bool:
+    """The alert is part of this anomaly: it began with the incident's rollout, neither before it nor with a newer one.
+
+    An alert that has been firing since before the rollout must neither make the anomaly look older than it is nor keep it
+    from ever being over; one that began after a newer rollout asks for a judgement of that one. Both are their own incident.
+    """
+    if incident.blamed is None and incident.phase is Phase.OPEN:
+        alone = replace(incident, onset=location.onset, onset_source=location.onset_source)
+        return bool(verdicts.candidates(alone, draft.state, draft.policy))
+    tracked = draft.state.workloads.get((incident.suspect or incident.symptom).key)
+    rollout = tracked.rollout if tracked is not None else None
+    if incident.phase is Phase.ESCALATED and rollout is not None and rollout.seen_at > incident.opened_at:
+        ours = incident.roll_back is not None and rollout.ours == incident.roll_back
+        if not ours and location.onset >= rollout.started_at:
+            return False
+    began = incident.rollout_started_at
+    known = location.onset_source is not OnsetSource.ASSUMED
+    return not (known and began is not None and location.onset < began - draft.policy.sample_interval)
 
 
 def join(draft: Draft, incident: Incident, found: LocatedAlert) -> None:

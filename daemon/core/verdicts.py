@@ -13,7 +13,7 @@ from daemon.core import blame, guards
 from daemon.core.incidents import Incident, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import OnsetSource, Rollout, WorkloadView
+from daemon.core.model import OnsetSource, Rollout
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
@@ -106,19 +106,16 @@ def judge(
         (_suspicion(rollout, incident, measurement, state, policy) for rollout in rollouts),
         key=lambda suspicion: (-suspicion.score, suspicion.workload.key),
     )
-    leader = suspicions[0]
-    case = _case(
-        incident,
-        measurement,
-        state,
-        policy,
-        now,
-        leader,
-        suspicions[1] if len(suspicions) > 1 else None,
-    )
-    found = guards.refusals(case)
-    verdict = _verdict(leader, found, case, policy)
-    return Judgement(verdict=verdict, suspicions=(replace(leader, vetoes=found), *suspicions[1:]))
+    seconds = (*suspicions[1:], None)
+    cases = [
+        _case(incident, measurement, state, policy, now, suspicion, second)
+        for suspicion, second in zip(suspicions, seconds, strict=True)
+    ]
+    found = [guards.refusals(case) for case in cases]
+    hopeless = all(any(r.consequence is Consequence.ESCALATE for r in refusals) for refusals in found)
+    verdict = _verdict(found[0], cases[0], policy, hopeless=hopeless)
+    vetoed = (replace(suspicion, vetoes=vetoes) for suspicion, vetoes in zip(suspicions, found, strict=True))
+    return Judgement(verdict=verdict, suspicions=tuple(vetoed))
 
 
 def _suspicion(
@@ -130,9 +127,8 @@ def _suspicion(
 ) -> Suspicion:
     tracked = state.workloads[rollout.workload.key]
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
-    old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
-    here = rollout.workload == (incident.suspect or incident.scope[0])
-    measured = measurement if here else _elsewhere(measurement, tracked.view)
+    measured = _seen_of(tracked, incident, measurement)
+    old_ran = measured.old_ready > 0 or (entry is not None and entry.serving_since is not None)
     return blame.suspect(
         rollout,
         measured,
@@ -144,8 +140,11 @@ def _suspicion(
     )
 
 
-def _elsewhere(measurement: Measurement, view: WorkloadView) -> Measurement:
-    """What is known of a candidate when another was measured: the common parts, and how the cluster shows its pods."""
+def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> Measurement:
+    """The measurement, if it is of this workload; else what is common to all, and how the cluster shows its pods."""
+    view = tracked.view
+    if view.workload == (incident.suspect or incident.scope[0]):
+        return measurement
     return Measurement(
         at=measurement.at,
         peers=measurement.peers,
@@ -168,6 +167,7 @@ def _case(
     rollout = tracked.rollout
     if rollout is None:
         raise AssertionError("a suspicion always has a rollout")
+    measured = _seen_of(tracked, incident, measurement)
     close = second is not None and leader.score - second.score < policy.blame_margin
     return guards.Case(
         incident=incident,
@@ -177,8 +177,8 @@ def _case(
         tracked=tracked,
         rollout=rollout,
         suspicion=leader,
-        measurement=measurement,
-        contrast=blame.contrast_of(measurement, rollout, policy),
+        measurement=measured,
+        contrast=blame.contrast_of(measured, rollout, policy),
         choice=target_of(tracked, rollout, policy),
         ambiguous=second if close else None,
         contrast_due=_contrast_due(rollout, measurement, policy, now),
@@ -202,10 +202,12 @@ def _blamed(leader: Suspicion, case: guards.Case, policy: Policy) -> bool:
     return strong or not case.contrast_due or (policy.act_without_control and leader.tier is Tier.BEFORE_AFTER)
 
 
-def _verdict(leader: Suspicion, found: tuple[Refusal, ...], case: guards.Case, policy: Policy) -> Verdict:
+def _verdict(found: tuple[Refusal, ...], case: guards.Case, policy: Policy, *, hopeless: bool) -> Verdict:
+    """The leader's case; `hopeless` where every candidate is refused for good, so that no blame needs to be waited for."""
+    leader = case.suspicion
     by = {consequence: [r for r in found if r.consequence is consequence] for consequence in Consequence}
     blamed = _blamed(leader, case, policy)
-    if by[Consequence.ESCALATE] and (blamed or not by[Consequence.HOLD]):
+    if by[Consequence.ESCALATE] and (blamed or (hopeless and not by[Consequence.HOLD])):
         kind, reason = VerdictKind.ESCALATE, by[Consequence.ESCALATE][0].reason
     elif not blamed:
         kind, reason = VerdictKind.HOLD, Reason.NO_DATA if case.measurement.missing else Reason.NOTHING_BLAMED
