@@ -107,12 +107,16 @@ def incident_row(incident: Incident) -> Document:
     }
 
 
-def incidents(state: State, *, ended: bool, limit: int) -> Document:
+def incidents(state: State, now: datetime, *, ended: bool, limit: int) -> Document:
     """The newest `limit` incidents, open ones first; with `ended` also those that have ended."""
     found = [incident for incident in state.incidents.values() if ended or not incident.phase.ended]
     found.sort(key=lambda incident: incident.opened_at, reverse=True)
     found.sort(key=lambda incident: incident.phase.ended)
-    return {"incidents": [incident_row(incident) for incident in found[:limit]], "left_out": max(0, len(found) - limit)}
+    return {
+        "now": moment(now),
+        "incidents": [incident_row(incident) for incident in found[:limit]],
+        "left_out": max(0, len(found) - limit),
+    }
 
 
 def status(state: State, policy: Policy, now: datetime, ready: str | None) -> Document:
@@ -233,6 +237,7 @@ def ledger(tracked: Tracked, state: State, policy: Policy, now: datetime) -> Doc
     found.update({entry.revision.id: entry.revision for entry in known.values()})
     order = sorted(found.values(), key=lambda each: each.number or 0, reverse=True)
     return {
+        "now": moment(now),
         **workload_row(tracked, state, policy, now),
         "revisions": [
             ledger_row(each, known.get(each.id), policy, now, current=each.id == tracked.view.current.id)

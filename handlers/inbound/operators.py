@@ -157,7 +157,7 @@ class _Operators:
     async def _incidents(self, request: web.Request) -> Document:
         query = command_input.query(request, "all", "limit")
         ended, limit = command_input.flag(query, "all"), command_input.limit(query.get("limit"))
-        return overview.incidents(self._reader.state, ended=ended, limit=limit)
+        return overview.incidents(self._reader.state, self._clock.now(), ended=ended, limit=limit)
 
     async def _explain(self, request: web.Request) -> Document:
         about = command_input.text(command_input.query(request, "about"), "about", command_input.ABOUT_MAX)

@@ -1,0 +1,159 @@
+"""What may be typed. Global options may stand before or after the command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from daemon.cli.exits import MEANINGS, Exit
+
+OWN_VARIABLES = ("LASTGOOD_SERVER", "LASTGOOD_SOCKET", "LASTGOOD_TOKEN_FILE", "LASTGOOD_CONFIG", "LASTGOOD_DEBUG")
+"""Environment variables of the command line; not settings of the daemon."""
+
+_EPILOG = f"""environment:
+  LASTGOOD_CONFIG      the configuration file, for --config
+  LASTGOOD_SOCKET      the daemon's socket, for --socket
+  LASTGOOD_SERVER      the daemon's address (https://…), for --server
+  LASTGOOD_TOKEN_FILE  the file with the operator's token, for --token-file
+  LASTGOOD_DEBUG       not empty: a traceback with every internal error
+  NO_COLOR             not empty: no colours
+
+{MEANINGS}"""
+
+
+class Add(Protocol):
+    """Adds a command; with `claims` it takes `--as`."""
+
+    def __call__(self, name: str, text: str, *, claims: bool = False) -> argparse.ArgumentParser:
+        """The parser of the command."""
+        ...
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line and where to read on."""
+        shown = " ".join(message.split())
+        self.exit(Exit.USAGE, f"lastgood: {ascii_only(shown)}; see `{self.prog} --help`\n")
+
+
+def ascii_only(text: str) -> str:
+    """Text that was typed, fit to be repeated: what cannot be printed is shown as an escape."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def version() -> str:
+    """The installed version."""
+    try:
+        return metadata.version("lastgood")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment as the daemon's settings may see it: without the command line's variables.
+
+    LASTGOOD_SERVER is also the name of the section `server`; only an address is ours.
+    """
+    return {name: value for name, value in environ.items() if not _is_ours(name, value)}
+
+
+def _is_ours(name: str, value: str) -> bool:
+    return name in OWN_VARIABLES and (name != "LASTGOOD_SERVER" or "://" in value)
+
+
+def _global_options(*, defaults: bool) -> Parser:
+    """The options of every command; without `defaults` one that is not given leaves what the other place said."""
+    parser = Parser(add_help=False, argument_default=None if defaults else argparse.SUPPRESS)
+    group = parser.add_argument_group("how to reach the daemon")
+    group.add_argument("--config", type=Path, metavar="FILE", help="configuration: tells where the socket is")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--socket", type=Path, metavar="PATH", help="the daemon's Unix socket")
+    where.add_argument("--server", metavar="URL", help="the daemon's address; needs --token-file")
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="file with an operator's token")
+    output = parser.add_argument_group("output")
+    unset = False if defaults else argparse.SUPPRESS
+    output.add_argument("--json", action="store_true", default=unset, help="print the answer as JSON")
+    output.add_argument("--debug", action="store_true", default=unset, help="a traceback with internal errors")
+    return parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar."""
+    main = Parser(
+        prog="lastgood",
+        description="Rolls a bad Kubernetes rollout back to the last revision it can prove was good.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_global_options(defaults=True)],
+        allow_abbrev=False,
+    )
+    main.add_argument("--version", action="version", version=f"lastgood {version()}")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    shared = _global_options(defaults=False)
+
+    def command(name: str, text: str, *, claims: bool = False) -> argparse.ArgumentParser:
+        found: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=text,
+            description=text[:1].upper() + text[1:] + ".",
+            epilog=MEANINGS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[shared],
+            allow_abbrev=False,
+        )
+        if claims:
+            found.add_argument(
+                "--as", dest="name", metavar="NAME", help="who you are: journalled as a claim beside the credential"
+            )
+        return found
+
+    _daemon_commands(command)
+    _questions(command)
+    _orders(command)
+    return main
+
+
+def _daemon_commands(add: Add) -> None:
+    add("run", "run the daemon")
+    add("check-config", "check a configuration file without running anything").add_argument(
+        "file", type=Path, metavar="FILE"
+    )
+
+
+def _questions(add: Add) -> None:
+    add("status", "show readiness, open incidents, pauses and workloads")
+    listed = add("incidents", "list incidents, open ones first")
+    listed.add_argument("--all", action="store_true", help="also those that have ended")
+    listed.add_argument("--limit", type=int, metavar="N", help="at most N (default 50)")
+    add("explain", "tell what happened and why, term by term, with every refusal").add_argument(
+        "about", metavar="INCIDENT|FINGERPRINT|NAMESPACE/NAME"
+    )
+    add("verified", "show a workload's revisions and their proof").add_argument("workload", metavar="NAMESPACE/NAME")
+
+
+def _orders(add: Add) -> None:
+    for name, text in (("approve", "approve a proposed rollback"), ("decline", "decline a proposed rollback")):
+        add(name, text, claims=True).add_argument("incident", metavar="INCIDENT")
+    close = add("close", "close an escalated incident", claims=True)
+    close.add_argument("incident", metavar="INCIDENT")
+    close.add_argument("--note", metavar="TEXT", help="why, for the journal")
+    pause = add("pause", "stop all action, in a namespace or of a workload where named", claims=True)
+    pause.add_argument("scope", nargs="?", default="", metavar="NAMESPACE[/NAME]")
+    pause.add_argument("--for", dest="lasts", metavar="DURATION", help="such as 30m or 2h; else until resumed")
+    resume = add("resume", "end the pause of exactly this scope", claims=True)
+    resume.add_argument("scope", nargs="?", default="", metavar="NAMESPACE[/NAME]")
+    release = add("release", "lift the quarantine of a workload's revisions", claims=True)
+    release.add_argument("workload", metavar="NAMESPACE/NAME")
+    release.add_argument("--revision", metavar="HASH", help="only the one whose hash begins so")
+
+
+def chosen_config(options: argparse.Namespace) -> Path | None:
+    """The configuration file: the option, else LASTGOOD_CONFIG, else none."""
+    found: Path | None = options.config
+    return found or (Path(named) if (named := os.environ.get("LASTGOOD_CONFIG")) else None)

@@ -1,0 +1,138 @@
+"""From what was typed to an exit code: asks the daemon, prints the answer, and makes one line of every failure."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from daemon.cli.arguments import chosen_config, parser
+from daemon.cli.exits import CliError, Exit
+
+Document = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Follow one command line; the exit code (see `daemon.cli.exits.MEANINGS`). Errors are one line on stderr."""
+    _lenient_output()
+    options = parser().parse_args(arguments)
+    try:
+        return int(_follow(options))
+    except CliError as error:
+        from daemon.cli.terminal import safe
+
+        print(f"lastgood: {safe(error)}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us (head, less) has seen enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except Exception as error:  # noqa: BLE001 - the last net: a person at night needs a line, not a traceback
+        return _bug(error, debug=options.debug)
+
+
+def _lenient_output() -> None:
+    """A terminal that cannot show a character gets a question mark, not an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _bug(error: Exception, *, debug: bool) -> int:
+    if debug or os.environ.get("LASTGOOD_DEBUG"):
+        traceback.print_exception(error)
+    said = ascii(str(error))[1:200]
+    remedy = "this is a bug: run it again with --debug and report it"
+    print(f"lastgood: internal error: {type(error).__name__}: {said}; {remedy}", file=sys.stderr)
+    return Exit.BUG
+
+
+def _follow(options: argparse.Namespace) -> int:
+    if options.command in ("run", "check-config"):
+        from daemon.cli import run
+
+        if options.command == "run":
+            return run.run(chosen_config(options))
+        return run.check(options.file, as_json=options.json)
+    from daemon.cli import client
+
+    where = client.address(options)
+    if options.command in ("status", "incidents", "explain", "verified"):
+        document = asyncio.run(client.ask(where, options.command, _query(options)))
+    else:
+        document = asyncio.run(client.order(where, options.command, _body(options)))
+    _show(options, document)
+    sys.stdout.flush()
+    return _code(options.command, document)
+
+
+def _query(options: argparse.Namespace) -> dict[str, str]:
+    match options.command:
+        case "incidents":
+            limit = {} if options.limit is None else {"limit": str(options.limit)}
+            return {"all": "true" if options.all else "false", **limit}
+        case "explain":
+            return {"about": options.about}
+        case "verified":
+            return {"workload": options.workload}
+        case _:
+            return {}
+
+
+def _body(options: argparse.Namespace) -> Document:
+    match options.command:
+        case "close":
+            found = {"incident": options.incident, "note": options.note}
+        case "pause":
+            found = {"scope": options.scope, "for": options.lasts}
+        case "resume":
+            found = {"scope": options.scope}
+        case "release":
+            found = {"workload": options.workload, "revision": options.revision}
+        case _:
+            found = {"incident": options.incident}
+    return {name: value for name, value in {**found, "name": options.name}.items() if value is not None}
+
+
+def _show(options: argparse.Namespace, document: Document) -> None:
+    if options.json:
+        # ASCII only: escape sequences and direction marks in a label stay letters.
+        print(json.dumps(document, indent=2))
+        return
+    from daemon.cli import story, tables
+    from daemon.cli.terminal import Screen
+
+    screen = Screen(sys.stdout)
+    try:
+        match options.command:
+            case "status":
+                tables.status(document, screen)
+            case "incidents":
+                tables.incidents(document, screen)
+            case "explain":
+                story.tell(document, screen)
+            case "verified":
+                tables.verified(document, screen)
+            case _:
+                tables.led_to(document, screen)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if os.environ.get("LASTGOOD_DEBUG") or options.debug:
+            raise
+        what = f"the daemon's answer is not understood ({type(error).__name__})"
+        raise CliError(Exit.UNREACHABLE, what, "use the lastgood of the daemon's version, or --json") from error
+
+
+def _code(command: str, document: Document) -> int:
+    if command == "status" and not document.get("ready"):
+        return Exit.REFUSED
+    if command == "verified" and not document.get("verified"):
+        return Exit.REFUSED
+    return Exit.OK

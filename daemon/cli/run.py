@@ -1,0 +1,62 @@
+"""`lastgood run` and `lastgood check-config`: the two commands that ask no daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from config import ConfigError, Settings, load
+from daemon.cli.arguments import OWN_VARIABLES, ascii_only, own_environment
+from daemon.cli.exits import Exit
+
+
+def run(config: Path | None) -> int:
+    """Run the daemon until it is told to stop; its exit code. A bad configuration is told before anything starts."""
+    for name in OWN_VARIABLES:
+        # The daemon refuses unknown LASTGOOD_ names, and these are no settings of its own.
+        if name not in own_environment(os.environ):
+            os.environ.pop(name, None)
+    if _checked(config) is None:
+        return Exit.CONFIGURATION
+    from daemon.app import run as run_daemon
+
+    return asyncio.run(run_daemon(config))
+
+
+def check(config: Path, *, as_json: bool) -> int:
+    """Say whether the configuration is good, with every problem and warning."""
+    if as_json:
+        return _check_for_programs(config)
+    settings = _checked(config)
+    if settings is None:
+        return Exit.CONFIGURATION
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{ascii_only(str(config))}: good (fingerprint {settings.fingerprint})")
+    return Exit.OK
+
+
+def _checked(config: Path | None) -> Settings | None:
+    """The settings; None, and every problem on stderr, where they are bad."""
+    try:
+        return load(config, own_environment(os.environ))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{ascii_only(str(config or 'environment'))}: {ascii_only(problem)}", file=sys.stderr)
+        return None
+
+
+def _check_for_programs(config: Path) -> int:
+    try:
+        settings = load(config, own_environment(os.environ))
+    except ConfigError as error:
+        print(
+            json.dumps({"ok": False, "problems": list(error.problems), "warnings": [], "fingerprint": None}, indent=2)
+        )
+        return Exit.CONFIGURATION
+    found = {"ok": True, "problems": [], "warnings": list(settings.warnings), "fingerprint": settings.fingerprint}
+    print(json.dumps(found, indent=2))
+    return Exit.OK
