@@ -119,7 +119,7 @@ class PagerDutyPager:
         paged = Paged(key=dedup_key(action.key))
         return Outcome(kind=OutcomeKind.DONE, result=paged, message=f"PagerDuty accepted the {action.page.value}")
 
-    async def probe(self, action: Page) -> Outcome | None:  # noqa: ARG002 - the port's signature
+    async def probe(self, action: Page) -> Outcome | None:
         """None: repeating is harmless for every kind of page (see the module's explanation)."""
         return None
 

@@ -182,7 +182,7 @@ async def test_many_large_bodies_together_are_limited() -> None:
 
 async def until_refused(session: aiohttp.ClientSession) -> None:
     async with asyncio.timeout(5):
-        while (await session.post("/take", data=b"y" * 1000)).status != 503:  # noqa: ASYNC110 - only asking tells
+        while (await session.post("/take", data=b"y" * 1000)).status != 503:
             await asyncio.sleep(0)
 
 

@@ -43,7 +43,7 @@ class SlackWebhook:
         announced = Announced(channel=None, thread=None)
         return Outcome(kind=OutcomeKind.DONE, result=announced, message="announced in Slack by its webhook")
 
-    async def probe(self, action: Announce) -> Outcome | None:  # noqa: ARG002 - the port's signature
+    async def probe(self, action: Announce) -> Outcome | None:
         """None, always: nobody can look, and told twice is better than not told."""
         return None
 
