@@ -46,7 +46,8 @@ class Measure:
     """Measure a workload's revisions since `since`, its peers, and the states of the incident's alerts.
 
     For BLAME `new` is the revision under suspicion and `old` the one it replaced; for RECOVERY `new` is what serves now and
-    `old` only gives the baseline of the time before `rollout_started_at` (Measurement.before). Pod names known from the journal are given; the handler adds those it sees now.
+    `old` only gives the baseline of the time before `rollout_started_at` (Measurement.before). Pod names known from the
+    journal are given; the handler adds those it sees now. `peers` had no rollout of late: they show a common cause.
     """
 
     id: ActionId

@@ -381,7 +381,7 @@ def _successor(state: State, fact: f.SuccessorDue) -> State:
     return _tracked(state, fact.workload, successor_due=fact.due, predecessor=fact.predecessor)
 
 
-def _nothing(state: State, fact: f.CommandRefused) -> State:
+def _nothing(state: State, _fact: f.CommandRefused) -> State:
     return state
 
 

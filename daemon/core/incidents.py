@@ -192,9 +192,9 @@ class Incident:
     """Anomalies of one symptom workload under one investigation; the unit of paging.
 
     `symptom` is where it hurts, `scope` the workloads whose rollouts may be the cause, `suspect`/`blamed` the leading
-    candidate, `rollout_started_at` when its rollout began. `attempt` numbers measurements; `measurement` and `check` are those of the present attempt. `final` marks
-    the fresh look that precedes an action. `shown` are the refusals a person was asked about. The moments after `onset`
-    feed the histograms (alert to verdict to patch to converged to recovered).
+    candidate, `rollout_started_at` when its rollout began. `attempt` numbers measurements; `measurement` and `check` are
+    the latest ones. `final` marks the fresh look that precedes an action. `shown` are the refusals a person was asked
+    about. The moments after `onset` feed the histograms (alert to verdict to patch to converged to recovered).
     """
 
     id: IncidentId
