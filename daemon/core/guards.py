@@ -6,38 +6,19 @@ Each refusal says what was seen and what would have been needed, because the per
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from fnmatch import fnmatchcase
 
-from daemon.core.blame import Contrast, number, shared_by_peers
-from daemon.core.incidents import Incident, Suspicion, Tier
-from daemon.core.ledger import ProofKind, TargetChoice
-from daemon.core.measurement import Measurement
+from daemon.core import target_guards
+from daemon.core.blame import number, shared_by_peers
+from daemon.core.case import Case, refuse
+from daemon.core.incidents import Tier
 from daemon.core.model import Mode, OnsetSource, OwnerKind, Rollout, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
-from daemon.core.state import State, Tracked
+from daemon.core.state import Tracked
 
 HOUR = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """All that a guard may look at: values only. `ambiguous` names the runner-up where the lead is too small."""
-
-    incident: Incident
-    state: State
-    policy: Policy
-    now: datetime
-    tracked: Tracked
-    rollout: Rollout
-    suspicion: Suspicion
-    measurement: Measurement
-    contrast: Contrast
-    choice: TargetChoice
-    ambiguous: Suspicion | None
-    contrast_due: bool
 
 
 Guard = Callable[[Case], Refusal | None]
@@ -59,30 +40,13 @@ def mode_of(policy: Policy, tracked: Tracked) -> Mode:
     return policy.default_mode.capped_by(view.mode)
 
 
-def _refusal(
-    reason: Reason,
-    consequence: Consequence,
-    seen: str,
-    needed: str,
-    *,
-    overridable: bool = True,
-) -> Refusal:
-    return Refusal(
-        reason=reason,
-        consequence=consequence,
-        seen=seen,
-        needed=needed,
-        overridable=overridable,
-    )
-
-
 def mode(case: Case) -> Refusal | None:
     """`observe` never acts, `approve` asks."""
     found = mode_of(case.policy, case.tracked)
     if found is Mode.OBSERVE:
         seen = f"mode observe (annotation {case.tracked.view.mode_invalid!r} is not a mode)"
         seen = seen if case.tracked.view.mode_invalid else "mode observe"
-        return _refusal(
+        return refuse(
             Reason.MODE_OBSERVE,
             Consequence.ESCALATE,
             seen,
@@ -90,7 +54,7 @@ def mode(case: Case) -> Refusal | None:
             overridable=False,
         )
     if found is Mode.APPROVE:
-        return _refusal(
+        return refuse(
             Reason.MODE_APPROVE,
             Consequence.PROPOSE,
             "mode approve",
@@ -104,14 +68,14 @@ def paused(case: Case) -> Refusal | None:
     by = case.state.paused_by(case.suspicion.workload, case.now)
     if by is None:
         return None
-    return _refusal(Reason.PAUSED, Consequence.ESCALATE, by, "no pause", overridable=False)
+    return refuse(Reason.PAUSED, Consequence.ESCALATE, by, "no pause", overridable=False)
 
 
 def protected(case: Case) -> Refusal | None:
     """Never its own workload, never kube-system unless the policy names it."""
     workload = case.suspicion.workload
     if workload.short == case.policy.own_workload:
-        return _refusal(
+        return refuse(
             Reason.PROTECTED,
             Consequence.ESCALATE,
             "Lastgood's own workload",
@@ -121,7 +85,7 @@ def protected(case: Case) -> Refusal | None:
     named = any("kube-system" in rule.namespaces for rule in case.policy.modes)
     if workload.namespace == "kube-system" and not named:
         seen, needed = "namespace kube-system", "a mode rule that names kube-system"
-        return _refusal(Reason.PROTECTED, Consequence.ESCALATE, seen, needed, overridable=False)
+        return refuse(Reason.PROTECTED, Consequence.ESCALATE, seen, needed, overridable=False)
     return None
 
 
@@ -130,7 +94,7 @@ def low_traffic(case: Case) -> Refusal | None:
     if case.suspicion.tier is Tier.START_FAILURE or case.contrast.pairs == 0 or case.contrast.enough:
         return None
     needed = f"{case.policy.min_traffic_rate:g} req/s and {case.policy.min_requests} requests on both sides"
-    return _refusal(
+    return refuse(
         Reason.LOW_TRAFFIC,
         Consequence.HOLD,
         f"{case.contrast.pairs} sample(s) with less",
@@ -147,7 +111,7 @@ def no_contrast(case: Case) -> Refusal | None:
     seen = f"{case.contrast.convicting} convicting of {case.contrast.pairs} common sample(s)"
     needed = f"{case.policy.persistence_bad} of the last {case.policy.persistence_of}"
     consequence = Consequence.HOLD if case.contrast_due else Consequence.PROPOSE
-    return _refusal(Reason.NO_CONTRAST, consequence, seen, needed)
+    return refuse(Reason.NO_CONTRAST, consequence, seen, needed)
 
 
 def onset_assumed(case: Case) -> Refusal | None:
@@ -159,7 +123,7 @@ def onset_assumed(case: Case) -> Refusal | None:
         return None
     before = (case.rollout.started_at - incident.onset).total_seconds()
     seen = f"assumed {before:.0f} s before the rollout"
-    return _refusal(
+    return refuse(
         Reason.ONSET_ASSUMED,
         Consequence.HOLD,
         seen,
@@ -167,110 +131,11 @@ def onset_assumed(case: Case) -> Refusal | None:
     )
 
 
-def target_not_verified(case: Case) -> Refusal | None:
-    """No recorded proof, no rollback."""
-    if case.choice.target is not None:
-        return None
-    seen = "; ".join(case.choice.rejected) or "no other revision in the history"
-    return _refusal(
-        Reason.TARGET_NOT_VERIFIED,
-        Consequence.ESCALATE,
-        seen,
-        "a verified revision in the history",
-        overridable=False,
-    )
-
-
-def target_gone(case: Case) -> Refusal | None:
-    """The target must still be deployable: history object, references, dry run; not yet checked means wait."""
-    target, check = case.choice.target, case.incident.check
-    if target is None:
-        return None
-    if check is None or check.revision != target.revision.id:
-        return _refusal(
-            Reason.TARGET_UNCHECKED,
-            Consequence.HOLD,
-            "not checked yet",
-            "a successful dry run",
-        )
-    if check.exists and not check.missing and check.dry_run_error is None:
-        return None
-    seen = "no history object" if not check.exists else ""
-    seen = seen or (f"missing: {', '.join(check.missing)}" if check.missing else f"dry run: {check.dry_run_error}")
-    return _refusal(
-        Reason.TARGET_GONE,
-        Consequence.ESCALATE,
-        seen,
-        "everything the target refers to",
-        overridable=False,
-    )
-
-
-def target_skips(case: Case) -> Refusal | None:
-    """Further back than the replaced revision only with a person's word."""
-    if case.choice.target is None or not case.choice.skipped:
-        return None
-    seen = "skips " + ", ".join(revision.label for revision in case.choice.skipped)
-    return _refusal(
-        Reason.TARGET_SKIPS,
-        Consequence.PROPOSE,
-        seen,
-        "the replaced revision to be verified",
-    )
-
-
-def proof_old(case: Case) -> Refusal | None:
-    """Proof ages: the world around the revision has moved on."""
-    target = case.choice.target
-    if target is None or target.proof is None:
-        return None
-    age = case.now - (target.healthy_at or target.proof.verified_at)
-    if age <= case.policy.proof_age_max:
-        return None
-    return _refusal(
-        Reason.PROOF_OLD,
-        Consequence.PROPOSE,
-        f"{age.days} days",
-        f"at most {case.policy.proof_age_max.days} days",
-    )
-
-
-def proof_health_only(case: Case) -> Refusal | None:
-    """Healthy without traffic is a weaker proof."""
-    target = case.choice.target
-    if target is None or target.proof is None or target.proof.kind is ProofKind.TRAFFIC:
-        return None
-    return _refusal(
-        Reason.PROOF_HEALTH_ONLY,
-        Consequence.PROPOSE,
-        target.proof.sentence,
-        "proof under traffic",
-    )
-
-
-def config_changed(case: Case) -> Refusal | None:
-    """A template does not restore a ConfigMap; the change may even be the cause."""
-    target, check = case.choice.target, case.incident.check
-    if target is None or target.proof is None or check is None:
-        return None
-    healthy_at = target.healthy_at or target.proof.verified_at
-    changed = [c for c in check.configs if c.changed_at > healthy_at]
-    if not changed:
-        return None
-    seen = ", ".join(f"{c.name} changed {c.changed_at:%H:%M:%S}Z" for c in changed)
-    return _refusal(
-        Reason.CONFIG_CHANGED,
-        Consequence.PROPOSE,
-        seen,
-        f"no change since {healthy_at:%H:%M:%S}Z",
-    )
-
-
 def rollout_paused(case: Case) -> Refusal | None:
     """`spec.paused`: kubectl refuses an undo too (protocols §2.1)."""
     if not case.tracked.view.paused:
         return None
-    return _refusal(
+    return refuse(
         Reason.ROLLOUT_PAUSED,
         Consequence.ESCALATE,
         "spec.paused is true",
@@ -282,7 +147,7 @@ def restart_only(case: Case) -> Refusal | None:
     """Going back from a restart changes nothing but a timestamp."""
     if not case.rollout.restart_only:
         return None
-    return _refusal(
+    return refuse(
         Reason.RESTART_ONLY,
         Consequence.ESCALATE,
         "same template and digests",
@@ -296,7 +161,7 @@ def owned(case: Case) -> Refusal | None:
     if owner is None or owner.kind is OwnerKind.HELM:
         return None
     reason = Reason.OWNED_BY_OPERATOR if owner.kind is OwnerKind.OPERATOR else Reason.OWNED_BY_GITOPS
-    return _refusal(
+    return refuse(
         reason,
         Consequence.ESCALATE,
         f"{owner.kind} {owner.name}",
@@ -308,7 +173,7 @@ def irreversible(case: Case) -> Refusal | None:
     """A declared migration cannot be undone by an old template."""
     if not case.rollout.irreversible:
         return None
-    return _refusal(
+    return refuse(
         Reason.IRREVERSIBLE,
         Consequence.ESCALATE,
         "declared irreversible",
@@ -324,7 +189,7 @@ def rollback_of_rollback(case: Case) -> Refusal | None:
         seen = f"went back to an older revision, by {case.rollout.changed_by or 'somebody'}"
     else:
         return None
-    return _refusal(
+    return refuse(
         Reason.ROLLBACK_OF_ROLLBACK,
         Consequence.ESCALATE,
         seen,
@@ -346,7 +211,7 @@ def too_old(case: Case) -> Refusal | None:
     age = case.now - case.rollout.started_at
     if age <= case.policy.too_old:
         return None
-    return _refusal(
+    return refuse(
         Reason.TOO_OLD,
         Consequence.ESCALATE,
         f"{age.total_seconds() / 60:.0f} min",
@@ -364,11 +229,11 @@ def common_cause(case: Case) -> Refusal | None:
     if contrast.alike >= case.policy.persistence_bad and contrast.alike >= contrast.convicting:
         name = contrast.worst.name if contrast.worst else "signals"
         seen = f"{name} new {number(contrast.new_value)}, old {number(contrast.old_value)} at the same time"
-        return _refusal(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "old pods that are good")
+        return refuse(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "old pods that are good")
     peers = shared_by_peers(case.measurement, case.policy)
     if peers and case.suspicion.tier is not Tier.CONTRAST:
         seen = f"also failing: {', '.join(peers[:5])}"
-        return _refusal(
+        return refuse(
             Reason.COMMON_CAUSE,
             Consequence.ESCALATE,
             seen,
@@ -376,7 +241,7 @@ def common_cause(case: Case) -> Refusal | None:
         )
     if case.measurement.failed_nodes:
         seen = f"nodes with failing pods of others: {', '.join(case.measurement.failed_nodes[:5])}"
-        return _refusal(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "healthy nodes")
+        return refuse(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "healthy nodes")
     return None
 
 
@@ -389,7 +254,7 @@ def blast_radius(case: Case) -> Refusal | None:
         return None
     needed = f"fewer than {policy.rollbacks_per_namespace_hour} and {policy.rollbacks_per_cluster_hour}"
     seen = f"{here} in the namespace, {len(recent)} in the cluster within an hour"
-    return _refusal(Reason.BLAST_RADIUS, Consequence.PROPOSE, seen, needed)
+    return refuse(Reason.BLAST_RADIUS, Consequence.PROPOSE, seen, needed)
 
 
 def cooling_down(case: Case) -> Refusal | None:
@@ -397,7 +262,7 @@ def cooling_down(case: Case) -> Refusal | None:
     if case.tracked.rolled_back_at is None:
         return None
     seen = f"rolled back at {case.tracked.rolled_back_at:%Y-%m-%d %H:%M}Z"
-    return _refusal(
+    return refuse(
         Reason.COOLING_DOWN,
         Consequence.PROPOSE,
         seen,
@@ -409,7 +274,7 @@ def mapped_by_namespace(case: Case) -> Refusal | None:
     """An alert that names only a namespace may propose, not act."""
     if case.incident.rung is not Rung.NAMESPACE:
         return None
-    return _refusal(
+    return refuse(
         Reason.MAPPED_BY_NAMESPACE,
         Consequence.PROPOSE,
         "namespace label only",
@@ -424,7 +289,7 @@ def ambiguous(case: Case) -> Refusal | None:
         return None
     lead = case.suspicion.score - other.score
     seen = f"{lead:.2f} ahead of {other.workload.short}"
-    return _refusal(
+    return refuse(
         Reason.AMBIGUOUS,
         Consequence.PROPOSE,
         seen,
@@ -436,8 +301,8 @@ GUARDS: tuple[Guard, ...] = (
     mode,
     paused,
     protected,
-    target_not_verified,
-    target_gone,
+    target_guards.target_not_verified,
+    target_guards.target_gone,
     rollout_paused,
     restart_only,
     owned,
@@ -448,12 +313,12 @@ GUARDS: tuple[Guard, ...] = (
     low_traffic,
     no_contrast,
     onset_assumed,
-    config_changed,
+    target_guards.config_changed,
     blast_radius,
     cooling_down,
-    target_skips,
-    proof_old,
-    proof_health_only,
+    target_guards.target_skips,
+    target_guards.proof_old,
+    target_guards.proof_health_only,
     mapped_by_namespace,
     ambiguous,
 )

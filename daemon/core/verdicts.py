@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from daemon.core import blame, guards
+from daemon.core.case import Case
 from daemon.core.incidents import Incident, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
@@ -162,14 +163,14 @@ def _case(
     now: datetime,
     leader: Suspicion,
     second: Suspicion | None,
-) -> guards.Case:
+) -> Case:
     tracked = state.workloads[leader.workload.key]
     rollout = tracked.rollout
     if rollout is None:
         raise AssertionError("a suspicion always has a rollout")
     measured = _seen_of(tracked, incident, measurement)
     close = second is not None and leader.score - second.score < policy.blame_margin
-    return guards.Case(
+    return Case(
         incident=incident,
         state=state,
         policy=policy,
@@ -194,7 +195,7 @@ def _contrast_due(rollout: Rollout, measurement: Measurement, policy: Policy, no
     return now < rollout.completed_at + policy.signal_window + 2 * policy.sample_interval
 
 
-def _blamed(leader: Suspicion, case: guards.Case, policy: Policy) -> bool:
+def _blamed(leader: Suspicion, case: Case, policy: Policy) -> bool:
     """It clears the threshold, and no better evidence is still to come: timing is no blame while contrast is due."""
     if leader.score < policy.blame_threshold or leader.tier is Tier.NONE:
         return False
@@ -202,7 +203,7 @@ def _blamed(leader: Suspicion, case: guards.Case, policy: Policy) -> bool:
     return strong or not case.contrast_due or (policy.act_without_control and leader.tier is Tier.BEFORE_AFTER)
 
 
-def _verdict(found: tuple[Refusal, ...], case: guards.Case, policy: Policy, *, hopeless: bool) -> Verdict:
+def _verdict(found: tuple[Refusal, ...], case: Case, policy: Policy, *, hopeless: bool) -> Verdict:
     """The leader's case; `hopeless` where every candidate is refused for good, so that no blame needs to be waited for."""
     leader = case.suspicion
     by = {consequence: [r for r in found if r.consequence is consequence] for consequence in Consequence}
