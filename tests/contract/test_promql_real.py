@@ -79,12 +79,25 @@ def same(ours: float, theirs: str) -> bool:
 
 
 async def copy(session: aiohttp.ClientSession, url: str) -> tuple[SampleStore, list[int]]:
-    """All samples of a Prometheus, and the times of one series."""
+    """All samples of a Prometheus, and the times of one series.
+
+    No answer holds stale markers. A scrape that failed (`up` 0, on a busy machine) ended all series of its target: they
+    are put in again here.
+    """
     store = SampleStore()
-    everything = await ask(session, f"{url}/api/v1/query", query='{__name__=~".+"}[10m]')
-    for series in everything["result"]:
-        for time, value in series["values"]:
-            store.append(freeze(series["metric"]), round(time * 1000), float(value))
+    everything = (await ask(session, f"{url}/api/v1/query", query='{__name__=~".+"}[10m]'))["result"]
+    failed: dict[str, list[int]] = {}
+    for series in everything:
+        if series["metric"]["__name__"] == "up":
+            zeros = [round(time * 1000) for time, value in series["values"] if value == "0"]
+            failed[series["metric"]["pod"]] = zeros
+    for series in everything:
+        metric = series["metric"]
+        samples: dict[int, float | None] = {round(time * 1000): float(value) for time, value in series["values"]}
+        if metric["__name__"].startswith("http_"):
+            samples |= {time: None for time in failed[metric["pod"]] if time > min(samples)}
+        for time, value in sorted(samples.items()):
+            store.append(freeze(metric), time, value)
     up = await ask(session, f"{url}/api/v1/query", query='up{pod="web-1"}[10m]')
     return store, [round(time * 1000) for time, _ in up["result"][0]["values"]]
 
