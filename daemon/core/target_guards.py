@@ -93,7 +93,9 @@ def config_changed(case: Case) -> Refusal | None:
     target, check = case.choice.target, case.incident.check
     if target is None or target.proof is None or check is None:
         return None
-    healthy_at = target.healthy_at or target.proof.verified_at
+    # What changed within a signal's window before the last look has hardly been seen by it, and a ConfigMap is applied
+    # just before the Deployment that brings it.
+    healthy_at = (target.healthy_at or target.proof.verified_at) - case.policy.signal_window
     changed = [c for c in check.configs if c.changed_at > healthy_at]
     if not changed:
         return None
