@@ -109,7 +109,7 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "alerts_left_out": max(0, len(incident.alerts) - ALERTS_MAX),
         "verdict": _verdict(incident, policy),
         "candidates": [_candidate(each) for each in incident.suspicions],
-        "target": _target(incident, tracked, policy, now),
+        "target": _target(incident, tracked, history, policy, now),
         "measured": _measured(incident.measurement),
         "told": list(_told(history)),
         "commands": list(commands(incident, state)),
@@ -211,20 +211,23 @@ def _candidate(suspicion: Suspicion) -> Document:
     }
 
 
-def _target(incident: Incident, tracked: Tracked | None, policy: Policy, now: datetime) -> Document | None:
-    """The revision to go back to, with its proof and whether it could be deployed at the last look."""
+def _target(
+    incident: Incident, tracked: Tracked | None, history: History, policy: Policy, now: datetime
+) -> Document | None:
+    """The revision to go back to, with its proof and whether it could be deployed when that was last looked at."""
     found = incident.target or (incident.verdict.target if incident.verdict else None)
     if found is None:
         return None
     row = overview.ledger_row(found, tracked.entry(found.id) if tracked else None, policy, now, current=False)
     row["current"] = tracked is not None and tracked.view.current.id == found.id
-    return {**row, "check": _check(incident.check)}
+    checks = [fact for _, fact in history if isinstance(fact, f.TargetChecked) and fact.check.revision == found.id]
+    return {**row, "check": _check(checks[-1]) if checks else None}
 
 
-def _check(check: TargetCheck | None) -> Document | None:
-    if check is None:
-        return None
+def _check(fact: f.TargetChecked) -> Document:
+    check = fact.check
     return {
+        "at": moment(fact.at),
         "exists": check.exists,
         "missing": [cut(each) for each in check.missing],
         "unchecked": [cut(each) for each in check.unchecked],
@@ -258,6 +261,10 @@ def _step(at: datetime, what: str, text: str, **more: Any) -> Document:
     return {"at": moment(at), "what": what, "text": cut(text), **more}
 
 
+def _short(at: datetime) -> str:
+    return f"{at:%H:%M:%S}Z"
+
+
 def _steps(history: History) -> Iterator[Document]:
     """The facts that moved the incident, each as one line; what only repeats the last one is left out."""
     last: tuple[Any, ...] = ()
@@ -284,7 +291,7 @@ def _step_of(fact: f.Fact) -> Document | None:
         case f.Judged():
             return _judged(fact)
         case f.RecoveryMeasured():
-            since = f"good since {moment(fact.good_since)}" if fact.good_since else "not good, or cannot tell"
+            since = f"good since {_short(fact.good_since)}" if fact.good_since else "not good, or cannot tell"
             return _step(fact.at, "watched", f"the symptom: {since}")
         case f.Proposed():
             return _proposed(fact)
@@ -324,7 +331,7 @@ def _judged(fact: f.Judged) -> Document:
 
 
 def _proposed(fact: f.Proposed) -> Document:
-    when = f"runs by itself at {moment(fact.countdown_until)}" if fact.countdown_until else "a person must confirm"
+    when = f"runs by itself at {_short(fact.countdown_until)}" if fact.countdown_until else "a person must confirm"
     return _step(fact.at, "proposed", f"rollback of {fact.workload.short} to {fact.target.label}: {when}")
 
 

@@ -174,7 +174,8 @@ def _check(check: Document | None, now: datetime) -> str:
         return "not checked yet whether it can be deployed"
     if not check["exists"]:
         return "its history object is gone"
-    found = [f"refused by a dry run: {safe(check['dry_run_error'])}" if check["dry_run_error"] else "dry run accepted"]
+    found = [f"looked at {clock(check['at'], now)}"]
+    found += [f"refused by a dry run: {safe(check['dry_run_error'])}" if check["dry_run_error"] else "dry run accepted"]
     if check["missing"]:
         found.append(f"missing: {', '.join(safe(each) for each in check['missing'])}")
     if check["unchecked"]:

@@ -83,7 +83,7 @@ def incidents(document: Document, screen: Screen) -> None:
 
 def _workloads(found: Document, screen: Screen) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in found["revisions"].items())
-    screen.prose(f"{found['total']} workloads; revisions: {counts}")
+    screen.prose(f"workloads: {found['total']}; revisions: {counts}")
     if found["rows"]:
         screen.table(
             ("WORKLOAD", "MODE", "RUNS", "STANDING", "ROLLBACK POSSIBLE"),
@@ -113,7 +113,8 @@ def _possible(row: Document) -> str:
     held = f"; {len(row['quarantined'])} quarantined" if row["quarantined"] else ""
     if row["unprotected"]:
         return f"no: {safe(row['because'])}{held}"
-    return ("never in observe" if row["mode"] == "observe" else "yes") + held
+    answer = {"observe": "never in observe", "approve": "yes, once approved"}.get(row["mode"], "yes")
+    return answer + held
 
 
 def _owed(owed: Document, screen: Screen, now: datetime) -> None:

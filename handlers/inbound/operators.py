@@ -79,10 +79,17 @@ def unix_actor(request: web.Request) -> str | None:
 
 
 def operator_routes(
-    reader: Reader, commands: Commands, journal: Journal, policy: Callable[[], Policy], clock: Clock, actor: Actor
+    reader: Reader,
+    commands: Commands,
+    journal: Journal,
+    policy: Callable[[], Policy],
+    clock: Clock,
+    actor: Actor,
+    *,
+    answer_seconds: float = ANSWER_SECONDS,
 ) -> Sequence[web.AbstractRouteDef]:
     """The routes for people; `actor` is `unix_actor` or a `token_actor`."""
-    return _Operators(reader, commands, journal, policy, clock, actor).routes()
+    return _Operators(reader, commands, journal, policy, clock, actor, answer_seconds).routes()
 
 
 class _Operators:
@@ -94,6 +101,7 @@ class _Operators:
         policy: Callable[[], Policy],
         clock: Clock,
         actor: Actor,
+        answer_seconds: float,
     ) -> None:
         self._reader = reader
         self._commands = commands
@@ -101,6 +109,7 @@ class _Operators:
         self._policy = policy
         self._clock = clock
         self._actor = actor
+        self._answer_seconds = answer_seconds
 
     def routes(self) -> list[web.AbstractRouteDef]:
         asks = {
@@ -231,7 +240,7 @@ class _Operators:
         before = self._reader.state
         try:
             # Shielded: what the journal already holds must come to its end even when nobody waits any more.
-            facts = await asyncio.wait_for(asyncio.shield(self._commands.command(command)), ANSWER_SECONDS)
+            facts = await asyncio.wait_for(asyncio.shield(self._commands.command(command)), self._answer_seconds)
         except JournalUnavailableError as error:
             why = f"the journal cannot write now ({error}): nothing was done"
             raise _Refused(503, why, "free the disk of the state folder, then try again") from None
