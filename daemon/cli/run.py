@@ -21,9 +21,16 @@ def run(config: Path | None) -> int:
             os.environ.pop(name, None)
     if _checked(config) is None:
         return Exit.CONFIGURATION
+    import structlog
+
     from daemon.app import run as run_daemon
 
-    return asyncio.run(run_daemon(config))
+    try:
+        return asyncio.run(run_daemon(config))
+    except Exception:
+        # Whoever reads the log later needs to know where; the line on stderr alone would not tell.
+        structlog.get_logger(__name__).critical("crashed", exc_info=True)
+        raise
 
 
 def check(config: Path, *, as_json: bool) -> int:
