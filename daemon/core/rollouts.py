@@ -65,7 +65,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         soaking.last_check(draft, known, rollout)
     progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
-        _look_for_successor(draft, view.workload)
+        _look_for_successor(draft, view)
 
 
 def _predecessor(view: WorkloadView) -> Revision | None:
@@ -97,7 +97,7 @@ def _learned(draft: Draft, rollout: Rollout, view: WorkloadView) -> None:
     if after != rollout:
         draft.add(RolloutRecorded(at=draft.now, rollout=after))
     if completed is not None and rollout.completed_at is None:
-        _look_for_successor(draft, view.workload)
+        _look_for_successor(draft, view)
 
 
 def _merged(known: tuple[RevisionPods, ...], seen: tuple[RevisionPods, ...]) -> tuple[RevisionPods, ...]:
@@ -125,9 +125,15 @@ def _stuck(draft: Draft, view: WorkloadView) -> None:
     intake.open_for_stuck_rollout(draft, view.workload)
 
 
-def _look_for_successor(draft: Draft, workload: Workload) -> None:
-    """A rollout completed: if an earlier incident's symptom still fires after `hold`, a successor is to judge it."""
+def _look_for_successor(draft: Draft, view: WorkloadView) -> None:
+    """A rollout completed: if an earlier incident's symptom still fires after `hold`, a successor is to judge it.
+
+    Our own rollback needs none: the incident that asked for it goes on watching.
+    """
+    workload = view.workload
     before = predecessor_of(draft, workload)
+    if before is not None and before.roll_back is not None and before.roll_back == view.action_id:
+        return
     if before is not None and firing(draft, before):
         due = draft.now + draft.policy.hold
         draft.add(SuccessorDue(at=draft.now, workload=workload.key, due=due, predecessor=before.id))

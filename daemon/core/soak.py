@@ -1,6 +1,7 @@
 """From samples to a soak measurement: how much of a span was proven healthy, quiet, inconclusive; and what broke it.
 
-Pure arithmetic on what the handler read; the clocks themselves are in `ledger`.
+Pure arithmetic on what the handler read; the clocks themselves are in `ledger`. Always healthy + quiet + inconclusive is at
+most the span (what came before an unhealthy moment is in none of them), and no bad sample ever adds to healthy or quiet.
 """
 
 from __future__ import annotations
@@ -31,50 +32,82 @@ class Span:
     broken_by: str = ""
 
 
-def measured(samples: Sequence[Sample], span: Span, baseline: Sample | None, policy: Policy) -> SoakMeasurement:
-    """Count the span. Time before `proven_from` is inconclusive: it pauses the clock (DESIGN, "Verified, exactly")."""
-    if span.broken_at is not None:
-        return _nothing(span, unhealthy_at=span.broken_at, because=span.broken_by)
-    if span.proven_from is None or span.proven_from >= span.until:
-        return _nothing(span, because="not enough pods are available")
-    start = max(span.since, span.proven_from)
-    inside = [sample for sample in samples if start < sample.at <= span.until]
-    if not any(sample.values for sample in inside):
-        quiet = span.until - start
-        return _counted(span, ZERO, quiet, start - span.since, because="no signals to judge", baseline=())
-    return _judged(inside, span, start, baseline, policy)
+@dataclass(slots=True)
+class _Sum:
+    """The clocks of one span while its samples are counted."""
 
-
-def _judged(
-    inside: Sequence[Sample], span: Span, start: datetime, baseline: Sample | None, policy: Policy
-) -> SoakMeasurement:
-    healthy = quiet = ZERO
+    healthy: timedelta = ZERO
+    quiet: timedelta = ZERO
     unhealthy_at: datetime | None = None
-    because, good = "", list[Sample]()
+    because: str = ""
+
+
+def measured(samples: Sequence[Sample], span: Span, baseline: Sample | None, policy: Policy) -> SoakMeasurement:
+    """Count the span. Time before `proven_from` is inconclusive: it pauses the clock (DESIGN, "Verified, exactly").
+
+    Samples before the span only tell whether the revision has signals at all: without any, and without a `baseline` of
+    another revision, it is judged by its pods alone (quiet); with them, a time without signals is a gap.
+    """
+    total = _Sum(unhealthy_at=span.broken_at, because=span.broken_by if span.broken_at else "")
+    start = max(span.since, span.broken_at or span.since)
+    if span.proven_from is None or span.proven_from >= span.until:
+        total.because = total.because or "not enough pods are available"
+        return _result(total, span, ())
+    start = max(start, span.proven_from)
+    if baseline is None and not any(sample.values for sample in samples):
+        total.quiet = max(span.until - start, ZERO)
+        total.because = total.because or "no signals to judge"
+        return _result(total, span, ())
+    good = _count(
+        total, [sample for sample in samples if start < sample.at <= span.until], span, start, baseline, policy
+    )
+    if not (total.because or total.healthy or total.quiet or start >= span.until):
+        total.because = "its signals are silent"
+    return _result(total, span, good)
+
+
+def _count(
+    total: _Sum, inside: Sequence[Sample], span: Span, start: datetime, baseline: Sample | None, policy: Policy
+) -> list[Sample]:
+    """Add up the samples, each standing for the time since the one before it but for one step at most.
+
+    Returns the healthy ones under traffic after the latest unhealthy one.
+    """
+    good: list[Sample] = []
     previous = start
     for sample in inside:
         step, previous = min(sample.at - previous, span.step), sample.at
         health, busy = judge_sample(policy, sample, baseline), _busy(policy, sample)
         if health is Health.UNHEALTHY and busy:
-            healthy = quiet = ZERO
-            unhealthy_at, because, good = sample.at, _what(policy, sample), []
+            total.healthy = total.quiet = ZERO
+            total.unhealthy_at, total.because = sample.at, _what(sample)
+            good.clear()
         elif health is Health.HEALTHY and busy:
-            healthy += step
+            total.healthy += step
             good.append(sample)
-        elif health is Health.HEALTHY:
-            quiet += step
-        elif health is Health.INCONCLUSIVE and not because:
-            because = _what(policy, sample)
-    inconclusive = max(span.until - (unhealthy_at or span.since) - healthy - quiet, ZERO)
+        elif health is Health.HEALTHY or (
+            health is Health.NO_DATA and not busy and traffic(policy, sample) is not None
+        ):
+            # Idle pods have no error ratio and no latency; that there is no traffic is known all the same.
+            total.quiet += step
+        elif not total.because:
+            total.because = _what(sample)
+    return good
+
+
+def _result(total: _Sum, span: Span, good: Sequence[Sample]) -> SoakMeasurement:
+    counted = total.healthy + total.quiet
+    inconclusive = max(span.until - max(total.unhealthy_at or span.since, span.since) - counted, ZERO)
     middle = typical(good)
     return SoakMeasurement(
         since=span.since,
         until=span.until,
-        healthy=healthy,
-        quiet=quiet,
+        healthy=total.healthy,
+        quiet=total.quiet,
+        # One step less is the lot of one late scrape: no reason to doubt the rest.
         inconclusive=inconclusive if inconclusive > span.step else ZERO,
-        unhealthy_at=unhealthy_at,
-        because=because,
+        unhealthy_at=total.unhealthy_at,
+        because=total.because,
         baseline=middle.values if middle else (),
     )
 
@@ -85,38 +118,6 @@ def _busy(policy: Policy, sample: Sample) -> bool:
     return rate is not None and rate >= policy.min_traffic_rate
 
 
-def _what(policy: Policy, sample: Sample) -> str:
+def _what(sample: Sample) -> str:
     values = ", ".join(f"{name} {value:.3g}" for name, value in sample.values)
     return f"{values} at {sample.at:%H:%M:%S}Z"
-
-
-def _counted(
-    span: Span,
-    healthy: timedelta,
-    quiet: timedelta,
-    inconclusive: timedelta,
-    *,
-    because: str,
-    baseline: tuple[tuple[str, float], ...],
-) -> SoakMeasurement:
-    return SoakMeasurement(
-        since=span.since,
-        until=span.until,
-        healthy=healthy,
-        quiet=quiet,
-        inconclusive=max(inconclusive, ZERO),
-        because=because,
-        baseline=baseline,
-    )
-
-
-def _nothing(span: Span, *, because: str, unhealthy_at: datetime | None = None) -> SoakMeasurement:
-    return SoakMeasurement(
-        since=span.since,
-        until=span.until,
-        healthy=ZERO,
-        quiet=ZERO,
-        inconclusive=span.until - span.since,
-        unhealthy_at=unhealthy_at,
-        because=because,
-    )

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from daemon.core import blame, guards
 from daemon.core.case import Case
-from daemon.core.incidents import Incident, Suspicion, Tier, Verdict, VerdictKind
+from daemon.core.incidents import Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
 from daemon.core.model import OnsetSource, Rollout
@@ -208,7 +208,8 @@ def _verdict(found: tuple[Refusal, ...], case: Case, policy: Policy, *, hopeless
     leader = case.suspicion
     by = {consequence: [r for r in found if r.consequence is consequence] for consequence in Consequence}
     blamed = _blamed(leader, case, policy)
-    if by[Consequence.ESCALATE] and (blamed or (hopeless and not by[Consequence.HOLD])):
+    accused = blamed or case.incident.phase is Phase.PROPOSED  # a proposal waits for data, not for blame
+    if by[Consequence.ESCALATE] and (accused or (hopeless and not by[Consequence.HOLD])):
         kind, reason = VerdictKind.ESCALATE, by[Consequence.ESCALATE][0].reason
     elif not blamed:
         kind, reason = VerdictKind.HOLD, Reason.NO_DATA if case.measurement.missing else Reason.NOTHING_BLAMED
