@@ -105,7 +105,7 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "mode": mode_of(policy, tracked).value if tracked else policy.default_mode.value,
         "road": _middle_out(steps),
         "road_left_out": max(0, len(steps) - STEPS_MAX),
-        "alerts": [_alert(located) for located in incident.alerts[:ALERTS_MAX]],
+        "alerts": [_alert(located, incident.measurement) for located in incident.alerts[:ALERTS_MAX]],
         "alerts_left_out": max(0, len(incident.alerts) - ALERTS_MAX),
         "verdict": _verdict(incident, policy),
         "candidates": [_candidate(each) for each in incident.suspicions],
@@ -153,14 +153,18 @@ def _page(incident: Incident) -> Document | None:
     return {"key": page.key, "urgent": page.urgent, "open": page.open, "sent": page.count, "last": page.last.value}
 
 
-def _alert(located: LocatedAlert) -> Document:
+def _alert(located: LocatedAlert, measured: Measurement | None) -> Document:
+    """An alert of the incident: as reported, and (`looked`) as Alertmanager's API told at the last measurement."""
     alert, location = located.alert, located.location
+    looked = {state.fingerprint: state.status.value for state in measured.alerts} if measured else {}
     return {
         "fingerprint": alert.fingerprint,
         "name": cut(alert.name),
         "status": alert.status.value,
         "starts_at": moment(alert.starts_at),
         "gone_since": moment(located.gone_since),
+        "looked": looked.get(alert.fingerprint),
+        "looked_at": moment(measured.at) if measured and alert.fingerprint in looked else None,
         "labels": {cut(name): cut(value) for name, value in alert.labels},
         "annotations": {cut(name): cut(value) for name, value in alert.annotations},
         "rung": location.rung.value,

@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Follow one command line; the exit code (see `daemon.cli.exits.MEANINGS`). Errors are one line on stderr."""
     _lenient_output()
     options = parser().parse_args(arguments)
+    options.debug = options.debug or bool(os.environ.get("LASTGOOD_DEBUG"))
     try:
         return int(_follow(options))
     except CliError as error:
@@ -47,7 +48,7 @@ def _lenient_output() -> None:
 
 
 def _bug(error: Exception, *, debug: bool) -> int:
-    if debug or os.environ.get("LASTGOOD_DEBUG"):
+    if debug:
         traceback.print_exception(error)
     said = ascii(str(error))[1:200]
     remedy = "this is a bug: run it again with --debug and report it"
@@ -124,7 +125,7 @@ def _show(options: argparse.Namespace, document: Document) -> None:
             case _:
                 tables.led_to(document, screen)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if os.environ.get("LASTGOOD_DEBUG") or options.debug:
+        if options.debug:
             raise
         what = f"the daemon's answer is not understood ({type(error).__name__})"
         raise CliError(Exit.UNREACHABLE, what, "use the lastgood of the daemon's version, or --json") from error

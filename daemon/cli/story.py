@@ -102,9 +102,12 @@ def _began(incident: Document, now: datetime) -> str:
 
 
 def _alert(alert: Document, now: datetime) -> str:
-    gone = f", gone since {clock(alert['gone_since'], now)}" if alert["gone_since"] else ""
-    fires = "fires" if alert["status"] == "firing" and not gone else alert["status"]
-    return f"{safe(alert['name'])} {fires} since {clock(alert['starts_at'], now)}{gone} [{safe(alert['fingerprint'])}]"
+    began = f"{safe(alert['name'])} [{safe(alert['fingerprint'])}] began to fire at {clock(alert['starts_at'], now)}"
+    if alert["gone_since"]:
+        return f"{began}, gone since {clock(alert['gone_since'], now)}"
+    if alert.get("looked") is not None:
+        return f"{began}, {safe(alert['looked'])} at {clock(alert['looked_at'], now)}"
+    return f"{began}, {safe(alert['status'])}"
 
 
 def _mapped(alert: Document) -> str:

@@ -160,7 +160,7 @@ def _revision(row: Document, screen: Screen, now: datetime) -> None:
         )
     if row["why_not"]:
         screen.prose(f"no target: {safe(row['why_not'])}", "    ")
-    if row["standing"] == "soaking":
+    if row["standing"] == "soaking" and row["next_check"]:
         screen.prose(f"next measured {ago(row['next_check'], now)}", "    ")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import socket as sockets
 from collections.abc import AsyncIterator, Callable
@@ -258,11 +259,15 @@ async def test_a_strange_answer_is_one_line(
     """Whatever answers in the daemon's place: one harmless line and an exit code, never a traceback."""
 
     async def strange(_request: web.Request) -> web.Response:
-        headers = {"Location": "http://127.0.0.1:1/"} if status == 302 else {}
+        headers = {"Location": "/elsewhere"} if status == 302 else {}
         return web.Response(status=status, text=body, headers=headers)
+
+    async def elsewhere(_request: web.Request) -> web.Response:
+        return web.json_response({"error": "a redirect was followed", "remedy": "r"}, status=409)
 
     app = web.Application()
     app.router.add_get("/api/v1/status", strange)
+    app.router.add_get("/elsewhere", elsewhere)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "s")).start()
@@ -350,8 +355,12 @@ def test_the_command_lines_own_variables_are_no_settings(
     assert "LASTGOOD_SEVRER" in capsys.readouterr().err
 
 
-def test_a_bad_configuration_stops_run_with_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_configuration_stops_run_with_plain_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`run` tells a bad or missing file on stderr, one line per problem, and exits with 5."""
+    monkeypatch.setenv("LASTGOOD_DEBUG", "1")
     assert commands.main(["run", "--config", str(tmp_path / "none.yaml")]) == Exit.CONFIGURATION
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
+    assert "LASTGOOD_DEBUG" not in os.environ, "the daemon would refuse it as an unknown setting"
