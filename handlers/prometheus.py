@@ -296,14 +296,18 @@ def pods_regex(names: Sequence[str]) -> str:
 _PLACEHOLDER = re.compile(r"\$(namespace|pods|window)\b")
 
 
-def render(template: str, *, namespace: str, pods: Sequence[str], window: timedelta) -> str:
+def render(
+    template: str, *, namespace: str, pods: Sequence[str], window: timedelta, patterns: Sequence[str] = ()
+) -> str:
     """The template with `$namespace` and `$pods` (to stand between double quotes) and `$window` filled in.
 
+    `patterns` are RE2 expressions of ours that match further pods; names from outside are only ever `pods`.
     One pass: a value that looks like a placeholder is not filled in again. Any other `$` stays as it is.
     """
+    named = [pods_regex(pods)] if pods or not patterns else []
     values = {
         "namespace": escape_label(namespace),
-        "pods": escape_label(pods_regex(pods)),
+        "pods": escape_label("|".join([*named, *patterns])),
         "window": seconds(window),
     }
     return _PLACEHOLDER.sub(lambda found: values[found[1]], template)

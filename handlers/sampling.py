@@ -1,29 +1,41 @@
-"""Samples of a group of pods: the policy's signals over a range, joined by moment."""
+"""Samples of groups of pods: the policy's signals over a range, joined by moment."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from daemon.core.measurement import Sample
 from daemon.core.policy import Policy, SignalRule
 from handlers.faults import Fault, FaultKind, Permanent
-from handlers.prometheus import PrometheusClient, render
+from handlers.pod_groups import PodGroup
+from handlers.prometheus import PEER, PrometheusClient, render
 
 SAMPLES_MAX = 240
 """Samples per signal of one measurement: two hours at the default interval. They are journalled with the verdict."""
 
 SOAK_SAMPLES_MAX = 2_000
-"""Samples per signal of one soak: a day at 43 s. Only their sums are kept."""
+"""Samples per signal of one soak: a day at 44 s. Only their sums are kept."""
 
 QUERIES_AT_ONCE = 8
 """Queries of all measurements together that are out at the same time: Prometheus is shared with dashboards and rules."""
 
+Points = Sequence[tuple[datetime, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aligned:
+    """Samples of several groups at the same moments, in the order of the groups, and why signals are missing."""
+
+    groups: tuple[tuple[Sample, ...], ...]
+    faults: tuple[Fault, ...] = ()
+
 
 class Sampler:
-    """Reads the signals that the present policy names."""
+    """Reads the signals that the present policy names: one query per signal and group."""
 
     def __init__(self, prometheus: PrometheusClient, policy: Callable[[], Policy]) -> None:
         self._prometheus = prometheus
@@ -40,36 +52,87 @@ class Sampler:
         wanted = max(self.policy.sample_interval.total_seconds(), span.total_seconds() / samples_max)
         return timedelta(seconds=max(1, math.ceil(wanted)))
 
+    def settled(self, now: datetime) -> datetime:
+        """Up to when Prometheus can be expected to know everything.
+
+        The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is
+        two scrapes where the window holds four, as it should; never more than one sample interval, or a recovery would
+        always look stale.
+        """
+        return now - min(self.policy.signal_window / 2, self.policy.sample_interval)
+
     async def samples(
         self,
-        namespace: str,
-        pods: Sequence[str],
+        group: PodGroup,
         start: datetime,
         end: datetime,
         step: timedelta,
         rules: Iterable[SignalRule] | None = None,
     ) -> tuple[Sample, ...]:
-        """One Sample per moment at which any signal had data, oldest first. Raises Transient or Permanent."""
-        wanted = tuple(self.policy.signals if rules is None else rules)
-        if not pods or end < start:
-            return ()
-        series = await asyncio.gather(*(self._series(rule, namespace, pods, start, end, step) for rule in wanted))
-        found: dict[datetime, list[tuple[str, float]]] = {}
-        for rule, points in zip(wanted, series, strict=True):
-            for at, value in points:
-                found.setdefault(at, []).append((rule.name, value))
-        return tuple(Sample(at=at, values=tuple(values)) for at, values in sorted(found.items()))
+        """One Sample per moment at which any signal had data, oldest first.
 
-    async def _series(
+        Raises Transient or Permanent where any signal cannot be read: the others must not pass for the whole.
+        """
+        aligned = await self.aligned((group,), start, end, step, rules)
+        if aligned.faults:
+            raise aligned.faults[0]
+        return aligned.groups[0]
+
+    async def aligned(
         self,
-        rule: SignalRule,
-        namespace: str,
-        pods: Sequence[str],
+        groups: Sequence[PodGroup],
         start: datetime,
         end: datetime,
         step: timedelta,
-    ) -> Sequence[tuple[datetime, float]]:
-        query = render(rule.query, namespace=namespace, pods=pods, window=self.policy.signal_window)
+        rules: Iterable[SignalRule] | None = None,
+    ) -> Aligned:
+        """Samples of each group at the same moments. A signal that cannot be read of one group is left out of all:
+        a comparison must never rest on one side alone.
+        """
+        wanted = tuple(self.policy.signals if rules is None else rules)
+        read = await asyncio.gather(*(self._signal(rule, groups, start, end, step) for rule in wanted))
+        found: list[dict[datetime, list[tuple[str, float]]]] = [{} for _ in groups]
+        for rule, answer in zip(wanted, read, strict=True):
+            if isinstance(answer, Fault):
+                continue
+            for moments, points in zip(found, answer, strict=True):
+                for at, value in points:
+                    moments.setdefault(at, []).append((rule.name, value))
+        return Aligned(
+            groups=tuple(
+                tuple(Sample(at=at, values=tuple(values)) for at, values in sorted(moments.items()))
+                for moments in found
+            ),
+            faults=tuple(answer for answer in read if isinstance(answer, Fault)),
+        )
+
+    async def _signal(
+        self, rule: SignalRule, groups: Sequence[PodGroup], start: datetime, end: datetime, step: timedelta
+    ) -> list[Points] | Fault:
+        answers = await asyncio.gather(
+            *(self._series(rule, group, start, end, step) for group in groups), return_exceptions=True
+        )
+        series: list[Points] = []
+        for answer in answers:
+            if isinstance(answer, Fault):
+                return answer
+            if isinstance(answer, BaseException):
+                raise answer
+            series.append(answer)
+        return series
+
+    async def _series(
+        self, rule: SignalRule, group: PodGroup, start: datetime, end: datetime, step: timedelta
+    ) -> Points:
+        if group.empty or end < start:
+            return ()
+        query = render(
+            rule.query,
+            namespace=group.namespace,
+            pods=group.names,
+            patterns=group.patterns,
+            window=self.policy.signal_window,
+        )
         async with self._slots:
             matrix = await self._prometheus.query_range(query, start, end, step)
         if len(matrix) > 1:
@@ -78,6 +141,12 @@ class Sampler:
         return matrix[0][1] if matrix else ()
 
 
+def floor(at: datetime, step: timedelta) -> datetime:
+    """The last multiple of `step` (whole seconds) since the epoch that is not after `at`: where samples are taken."""
+    whole = int(step.total_seconds())
+    return datetime.fromtimestamp(math.floor(at.timestamp() / whole) * whole, UTC)
+
+
 def reason_of(fault: Fault) -> str:
     """How a source that could not be read is named in a measurement."""
-    return f"prometheus: {fault.reason}"
+    return fault.reason if fault.reason.startswith(PEER) else f"{PEER}: {fault.reason}"

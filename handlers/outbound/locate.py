@@ -1,31 +1,28 @@
-"""Carries out Locate: DESIGN's ladder from an alert's labels to workloads, and the onset of its anomaly.
+"""Carries out Locate: from an alert to the workloads it belongs to, and the onset of its anomaly.
 
-First hit wins: explicit, pod, controller, Service, label, namespace. Labels come from outside: they are only ever compared
-with names in the cache, never put into a query unescaped.
+The ladder is `handlers.ladder`; here is when it began. Labels come from outside: they are only ever compared with names in
+the cache, or put into a query escaped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
 
 from daemon.core.actions import Locate, Located, Outcome, OutcomeKind
-from daemon.core.model import Alert, Location, OnsetSource, Rung, Workload
+from daemon.core.model import Alert, Location, OnsetSource
 from daemon.ports import Clock
 from handlers.cache import ClusterCache
 from handlers.faults import Fault
-from handlers.prometheus import PrometheusClient, escape_label
+from handlers.ladder import place
+from handlers.prometheus import AlertingRule, Labels, PrometheusClient, escape_label
 from handlers.sampling import Sampler
 
-EXPLICIT_LABEL = "lastgood_workload"
-POD_LABELS = ("pod", "pod_name", "kubernetes_pod_name")
-CONTROLLER_LABELS = (("deployment", "Deployment"), ("kubernetes_deployment_name", "Deployment"))
-SERVICE_LABELS = ("service", "kubernetes_service_name")
-NAME_LABELS = (("app", "app"), ("app_kubernetes_io_name", "app.kubernetes.io/name"), ("job", "job"))
-"""Alert labels that name an application, and the object label each stands for."""
+NAME = "__name__"
 
-WORKLOADS_MAX = 50
-"""Workloads one alert may be mapped to; a namespace with more is no place to search for one culprit."""
+_log = structlog.get_logger(__name__)
 
 
 class LocateRunner:
@@ -45,96 +42,72 @@ class LocateRunner:
 
     async def run(self, action: Locate) -> Outcome:
         """Where the alert belongs, and since when."""
-        workloads, rung, tried = self._place(action.alert)
+        found = place(action.alert, self._cache, self._sampler.policy.mappings)
         onset, source = await self._onset(action.alert)
-        location = Location(workloads=workloads, rung=rung, tried=tried, onset=onset, onset_source=source)
+        location = Location(
+            workloads=found.workloads, rung=found.rung, tried=found.tried, onset=onset, onset_source=source
+        )
         return Outcome(kind=OutcomeKind.DONE, result=Located(location=location))
 
-    def _place(self, alert: Alert) -> tuple[tuple[Workload, ...], Rung, tuple[str, ...]]:
-        tried: list[str] = []
-        for rung, label, found in self._rungs(alert):
-            tried.append(label)
-            if found:
-                unique = tuple(dict.fromkeys(found))[:WORKLOADS_MAX]
-                return tuple(sorted(unique, key=lambda workload: workload.key)), rung, tuple(tried)
-        return (), Rung.NONE, tuple(tried)
-
-    def _rungs(self, alert: Alert) -> Iterator[tuple[Rung, str, Sequence[Workload]]]:
-        """Each rung that the alert's labels allow, with what it finds; lower ones are not even looked up after a hit."""
-        cache, namespace = self._cache, alert.label("namespace")
-        yield from self._explicit(alert)
-        if namespace is None:
-            for name, label in NAME_LABELS:
-                if value := alert.label(name):
-                    yield Rung.LABEL, f"{name}={value}", cache.workloads_by_label(None, label, value)
-            return
-        for name in POD_LABELS:
-            if value := alert.label(name):
-                yield Rung.POD, f"{name}={value}", _one(cache.workload_of_pod(namespace, value))
-        for name, kind in CONTROLLER_LABELS:
-            if value := alert.label(name):
-                yield Rung.CONTROLLER, f"{name}={value}", _one(cache.workload(namespace, kind, value))
-        for name in SERVICE_LABELS:
-            if value := alert.label(name):
-                yield Rung.SERVICE, f"{name}={value}", cache.workloads_of_service(namespace, value)
-        for name, label in NAME_LABELS:
-            if value := alert.label(name):
-                yield Rung.LABEL, f"{name}={value}", self._by_name(namespace, label, value)
-        yield Rung.NAMESPACE, f"namespace={namespace}", cache.workloads_in(namespace)
-
-    def _by_name(self, namespace: str, label: str, value: str) -> Sequence[Workload]:
-        labelled = self._cache.workloads_by_label(namespace, label, value)
-        return labelled or _one(self._cache.workload(namespace, "Deployment", value))
-
-    def _explicit(self, alert: Alert) -> Iterator[tuple[Rung, str, Sequence[Workload]]]:
-        labels = set(alert.labels)
-        for mapping in self._sampler.policy.mappings:
-            if set(mapping.labels) <= labels:
-                named = mapping.workload
-                found = self._cache.workload(named.namespace, named.kind, named.name)
-                yield Rung.EXPLICIT, f"policy mapping to {named.key}", _one(found)
-        if value := alert.label(EXPLICIT_LABEL):
-            yield Rung.EXPLICIT, f"{EXPLICIT_LABEL}={value}", _one(self._named(value))
-
-    def _named(self, value: str) -> Workload | None:
-        parts = value.split("/")
-        if len(parts) == 2:
-            return self._cache.workload(parts[0], "Deployment", parts[1])
-        return self._cache.workload(*parts) if len(parts) == 3 else None
-
     async def _onset(self, alert: Alert) -> tuple[datetime, OnsetSource]:
-        """`ALERTS_FOR_STATE`; else `startsAt` minus the rule's `for`; else minus `assumed_for` (DESIGN, "Blame")."""
+        """`ALERTS_FOR_STATE`; else `startsAt` minus the rule's `for`; else minus `assumed_for` (DESIGN, "Blame").
+
+        An unreadable Prometheus must not lose the alert: an assumed onset holds rather than decides.
+        """
         if self._prometheus is not None:
             try:
                 if (began := await self._for_state(self._prometheus, alert)) is not None:
                     return began, OnsetSource.FOR_STATE
-                rules = [rule for rule in await self._prometheus.rules() if rule.name == alert.name]
-                if rules:
-                    return alert.starts_at - max(rule.duration for rule in rules), OnsetSource.RULE
-            except Fault:
-                pass  # an unreadable Prometheus must not lose the alert: the assumed onset holds rather than decides
+            except Fault as fault:
+                _log.warning("onset_unreadable", source="ALERTS_FOR_STATE", reason=fault.reason)
+            try:
+                if (duration := _duration(await self._prometheus.rules(), alert)) is not None:
+                    return alert.starts_at - duration, OnsetSource.RULE
+            except Fault as fault:
+                _log.warning("onset_unreadable", source="rules", reason=fault.reason)
         return alert.starts_at - self._sampler.policy.assumed_for, OnsetSource.ASSUMED
 
     async def _for_state(self, prometheus: PrometheusClient, alert: Alert) -> datetime | None:
         """The value is the moment the condition became true, in Unix seconds.
 
-        The alert may hold labels that its series has not (external labels), so the series' labels must be among the
-        alert's, not equal to them. Asked now, and at the start for an alert that is over.
+        Asked now, and at the start for an alert that is over or began anew. A value after the start is of a later turn.
         """
         query = f'ALERTS_FOR_STATE{{alertname="{escape_label(alert.name)}"}}'
-        labels = set(alert.labels)
         for at in (self._clock.now(), alert.starts_at):
-            vector = await prometheus.query(query, at)
-            mine = [value for series, value in vector if set(series.items()) - {_metric(series)} <= labels]
-            if mine:
-                began = datetime.fromtimestamp(max(mine), UTC)
-                return began if began <= alert.starts_at else None
+            found = _of_alert(await prometheus.query(query, at), alert)
+            began = [moment for value in found if (moment := _moment(value)) is not None and moment <= alert.starts_at]
+            if began:
+                return max(began)
         return None
 
 
-def _metric(series: dict[str, str]) -> tuple[str, str]:
-    return "__name__", series.get("__name__", "")
+def _of_alert(vector: Sequence[tuple[Labels, float]], alert: Alert) -> list[float]:
+    """The values of the alert's own series.
+
+    An alert may hold labels that its series has not (external labels), so the series' labels must be among the alert's;
+    of several the ones that share the most, for the same name may stand for a pod's alert and for a namespace's.
+    """
+    labels = set(alert.labels)
+    named = [({pair for pair in series.items() if pair[0] != NAME}, value) for series, value in vector]
+    mine = [(len(series), value) for series, value in named if series <= labels]
+    most = max((count for count, _ in mine), default=0)
+    return [value for count, value in mine if count == most]
 
 
-def _one(workload: Workload | None) -> tuple[Workload, ...]:
-    return () if workload is None else (workload,)
+def _moment(value: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _duration(rules: Sequence[AlertingRule], alert: Alert) -> timedelta | None:
+    """The `for` of the alert's rule, None where there is none of that name.
+
+    Several rules may share a name, with other labels for other severities; labels written as templates tell nothing. Of
+    those that fit the longest counts: an onset too early can only spare a rollout.
+    """
+    named = [rule for rule in rules if rule.name == alert.name]
+    labels = set(alert.labels)
+    fitting = [rule for rule in named if {pair for pair in rule.labels if "{{" not in pair[1]} <= labels]
+    return max((rule.duration for rule in fitting or named), default=None)

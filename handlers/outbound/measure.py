@@ -2,22 +2,30 @@
 
 What cannot be read is named in `missing`, and the rest still counts; it is never taken for good or bad. Nothing here is
 worth a retry by itself: the core asks again at the next sample.
+
+Queries per measurement, with S signals (4 by default) of which E are traffic or error ratio (2), and P peers (6 at most):
+4 S + 2 E P = 40 to blame, 2 S = 8 to see a recovery; one request to each Alertmanager's list and status.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from daemon.core.actions import Measure, Measured, MeasurePurpose, Outcome, OutcomeKind
 from daemon.core.measurement import AlertState, Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Revision, Workload
 from daemon.core.policy import SignalKind
 from daemon.ports import Clock
+from handlers import pod_groups
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.cache import ClusterCache, PodSeen
 from handlers.faults import Fault
+from handlers.pod_groups import PodGroup
+from handlers.prometheus import PEER, PODS_MAX
 from handlers.sampling import Sampler, reason_of
 
 BEFORE_SAMPLES = 10
@@ -29,7 +37,39 @@ LOOK_BACK_MAX = timedelta(hours=2)
 RECENT_SAMPLES = 10
 """Samples of a recovery: only the latest decide."""
 
+PART_SECONDS = 15.0
+"""How long one part may take: less than an attempt of the dispatcher (20 s), so that a slow part loses only itself."""
+
 DAY = timedelta(days=1)
+
+T = TypeVar("T")
+Samples = tuple[Sample, ...]
+
+
+@dataclass(slots=True)
+class _Missing:
+    """What could not be read, by reason: one server that is down is one line, with everything that it concerns."""
+
+    parts: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, part: str) -> None:
+        parts = self.parts.setdefault(reason, [])
+        if part not in parts:
+            parts.append(part)
+
+    async def read(self, part: str, source: str, answer: Awaitable[T], nothing: T) -> T:
+        """The answer; `nothing` where it is a fault or too late."""
+        try:
+            async with asyncio.timeout(PART_SECONDS):
+                return await answer
+        except TimeoutError:
+            self.add(f"{source}: no answer within {PART_SECONDS:.0f} s", part)
+        except Fault as fault:
+            self.add(reason_of(fault) if source == PEER else f"{source}: {fault.reason}", part)
+        return nothing
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(f"{reason} ({', '.join(parts)})" for reason, parts in self.parts.items())
 
 
 class MeasureRunner:
@@ -48,10 +88,15 @@ class MeasureRunner:
     async def run(self, action: Measure) -> Outcome:
         """Measure now."""
         now = self._clock.now()
-        missing: list[str] = []
-        new, old, before, yesterday = await self._signals(action, now, missing)
-        peers = await self._peers(action, now, missing)
-        states = await self._alert_states(action, missing)
+        missing = _Missing()
+        # In the order of their worth: queries wait for their turn in this order.
+        (new, old), before, yesterday, peers, states = await asyncio.gather(
+            self._sides(action, now, missing),
+            self._before(action, missing),
+            self._yesterday(action, now, missing),
+            self._peers(action, now, missing),
+            self._alert_states(action, missing),
+        )
         pods = self._pods(action, action.new)
         others = self._pods(action, action.old)
         measurement = Measurement(
@@ -68,72 +113,82 @@ class MeasureRunner:
             old_ready=sum(pod.ready for pod in others),
             restarts=sum(pod.restarts for pod in pods),
             failed_nodes=self._failed_nodes(action, pods),
-            missing=tuple(missing),
+            missing=missing.lines(),
         )
         return Outcome(kind=OutcomeKind.DONE, result=Measured(measurement=measurement))
 
     def _pods(self, action: Measure, revision: Revision | None) -> Sequence[PodSeen]:
         return self._cache.pods_of(action.workload, revision.id) if revision is not None else ()
 
-    def _names(self, action: Measure, revision: Revision | None, known: Sequence[str]) -> tuple[str, ...]:
-        """The journalled names and those the watch shows now."""
+    def _group(self, action: Measure, revision: Revision | None, known: Sequence[str]) -> PodGroup:
+        """The journalled names, those the watch shows now, and whatever else the revision's ReplicaSet made."""
         seen = [pod.name for pod in self._pods(action, revision)]
-        return tuple(dict.fromkeys([*known, *seen]))
+        return pod_groups.of_revision(action.workload, revision, [*known, *seen])
 
-    async def _signals(
-        self, action: Measure, now: datetime, missing: list[str]
-    ) -> tuple[tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...]]:
-        blame = action.purpose is MeasurePurpose.BLAME
-        interval = self._sampler.step_for(timedelta(0))
-        since = max(action.since, now - (LOOK_BACK_MAX if blame else RECENT_SAMPLES * interval))
-        step = self._sampler.step_for(now - since)
-        namespace = action.workload.namespace
-        new = self._names(action, action.new, action.new_pods)
-        old = self._names(action, action.old, action.old_pods)
-        began = action.rollout_started_at
-        window = BEFORE_SAMPLES * interval
-        try:
-            return await asyncio.gather(
-                self._sampler.samples(namespace, new, since, now, step),
-                self._sampler.samples(namespace, old if blame else (), since, now, step),
-                self._sampler.samples(namespace, old, began - window, began - interval, interval),
-                self._sampler.samples(namespace, old, began - DAY, began - DAY + window, interval),
-            )
-        except Fault as fault:
-            missing.append(reason_of(fault))
-            return (), (), (), ()
+    async def _sides(self, action: Measure, now: datetime, missing: _Missing) -> tuple[Samples, Samples]:
+        """The samples of the new pods, and to blame those of the old ones at the same moments."""
+        sampler, end = self._sampler, self._sampler.settled(now)
+        new = self._group(action, action.new, action.new_pods)
+        if action.purpose is MeasurePurpose.RECOVERY:
+            interval = sampler.step_for(timedelta(0))
+            since = max(action.since, end - RECENT_SAMPLES * interval)
+            return await missing.read("signals", PEER, sampler.samples(new, since, end, interval), ()), ()
+        old = self._group(action, action.old, action.old_pods)
+        since = max(action.since, end - LOOK_BACK_MAX)
+        reading = sampler.aligned((new, old), since, end, sampler.step_for(end - since))
+        aligned = await missing.read("new and old pods", PEER, reading, None)
+        if aligned is None:
+            return (), ()
+        for fault in aligned.faults:
+            missing.add(reason_of(fault), "new and old pods")
+        return aligned.groups[0], aligned.groups[1]
 
-    async def _peers(self, action: Measure, now: datetime, missing: list[str]) -> tuple[Peer, ...]:
-        try:
-            return tuple(await asyncio.gather(*(self._peer(peer, action.onset, now) for peer in action.peers)))
-        except Fault as fault:
-            missing.append(reason_of(fault))
+    async def _before(self, action: Measure, missing: _Missing) -> Samples:
+        """The replaced revision before the rollout. Its pods of that time may be long gone, and after a rollback it has
+        others: the ReplicaSet's name finds both.
+        """
+        old = self._group(action, action.old, action.old_pods)
+        interval, began = self._sampler.step_for(timedelta(0)), action.rollout_started_at
+        reading = self._sampler.samples(old, began - BEFORE_SAMPLES * interval, began - interval, interval)
+        return await missing.read("before the rollout", PEER, reading, ())
+
+    async def _yesterday(self, action: Measure, now: datetime, missing: _Missing) -> Samples:
+        """The workload at this time of the day before, under whatever revision: a daily peak is nobody's fault."""
+        if action.purpose is MeasurePurpose.RECOVERY:
             return ()
+        interval, end = self._sampler.step_for(timedelta(0)), self._sampler.settled(now) - DAY
+        group = pod_groups.of_workload(action.workload)
+        reading = self._sampler.samples(group, end - BEFORE_SAMPLES * interval, end, interval)
+        return await missing.read("yesterday", PEER, reading, ())
 
-    async def _peer(self, workload: Workload, onset: datetime, now: datetime) -> Peer:
+    async def _peers(self, action: Measure, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
+        return tuple(await asyncio.gather(*(self._peer(peer, action.onset, now, missing) for peer in action.peers)))
+
+    async def _peer(self, workload: Workload, onset: datetime, now: datetime, missing: _Missing) -> Peer:
         """Errors and traffic only: they tell an outage, and every further signal would cost two queries per peer."""
         kinds = (SignalKind.TRAFFIC, SignalKind.ERROR_RATIO)
         rules = [rule for rule in self._sampler.policy.signals if rule.kind in kinds]
-        pods = [pod.name for pod in self._cache.pods_of(workload)]
+        names = dict.fromkeys(pod.name for pod in self._cache.pods_of(workload))
+        pods = PodGroup(namespace=workload.namespace, names=tuple(names)[:PODS_MAX])
         step = self._sampler.step_for(timedelta(0))
         ago = onset - self._sampler.policy.signal_window - self._sampler.policy.assumed_for
-        before, recent = await asyncio.gather(
-            self._sampler.samples(workload.namespace, pods, ago - step, ago, step, rules),
-            self._sampler.samples(workload.namespace, pods, now - 2 * step, now, step, rules),
+        end = self._sampler.settled(now)
+        reading = asyncio.gather(
+            self._sampler.samples(pods, ago - step, ago, step, rules),
+            self._sampler.samples(pods, end - 2 * step, end, step, rules),
         )
+        before, recent = await missing.read("peers", PEER, reading, [(), ()])
         return Peer(workload=workload, before=before[-1] if before else None, now=recent[-1] if recent else None)
 
-    async def _alert_states(self, action: Measure, missing: list[str]) -> tuple[AlertState, ...]:
+    async def _alert_states(self, action: Measure, missing: _Missing) -> tuple[AlertState, ...]:
         """Gone only where a complete answer does not list it."""
         if not action.alerts:
             return ()
         if self._alerts is None:
-            missing.append("alertmanager: no address is configured")
+            missing.add("alertmanager: no address is configured", "alerts")
             return ()
-        try:
-            reading = await self._alerts.read()
-        except Fault as fault:
-            missing.append(f"alertmanager: {fault.reason}")
+        reading = await missing.read("alerts", "alertmanager", self._alerts.read(), None)
+        if reading is None:
             return ()
         listed = {alert.fingerprint: alert.status for alert in reading.alerts}
         states = []
@@ -141,6 +196,8 @@ class MeasureRunner:
             status = listed.get(alert.fingerprint, AlertStatus.RESOLVED if reading.complete else None)
             if status is not None:
                 states.append(AlertState(fingerprint=alert.fingerprint, status=status))
+        if len(states) < len(action.alerts):
+            missing.add("alertmanager: its list is not complete", "alerts")
         return tuple(states)
 
     def _failed_nodes(self, action: Measure, pods: Sequence[PodSeen]) -> tuple[str, ...]:

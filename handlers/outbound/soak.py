@@ -1,21 +1,27 @@
 """Carries out ProveSoak: how healthy the only serving revision was, read back from the pods and from Prometheus.
 
 Reading back is what makes a new installation useful in its first minute: pods tell since when they are ready and when they
-last restarted, Prometheus tells how their signals were (DESIGN, "Verified, exactly").
+last restarted, Prometheus tells how their signals were (DESIGN, "Verified, exactly"). One query per signal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from daemon.core import soak
 from daemon.core.actions import Outcome, OutcomeKind, ProveSoak, Soaked
 from daemon.core.measurement import Sample, SoakMeasurement
+from daemon.core.policy import Policy
 from daemon.ports import Clock
+from handlers import pod_groups
 from handlers.cache import ClusterCache, PodSeen
 from handlers.faults import Fault
-from handlers.sampling import SOAK_SAMPLES_MAX, Sampler, reason_of
+from handlers.pods import restarts_since
+from handlers.sampling import SOAK_SAMPLES_MAX, Sampler, floor, reason_of
+
+PRESENCE = timedelta(hours=1)
+"""How long before the span signals are looked for: where there were some, their silence is a gap and no peace."""
 
 
 class SoakRunner:
@@ -32,35 +38,63 @@ class SoakRunner:
 
     async def run(self, action: ProveSoak) -> Outcome:
         """Measure the span; a Prometheus that cannot be read proves nothing and disproves nothing."""
-        until = action.until or self._clock.now()
         pods = self._cache.pods_of(action.workload, action.revision.id)
-        span = self._span(action, until, pods)
+        span = self._span(action, pods)
+        group = pod_groups.of_revision(action.workload, action.revision, [pod.name for pod in pods])
         try:
-            samples = await self._sampler.samples(
-                action.workload.namespace, [pod.name for pod in pods], span.since, span.until, span.step
-            )
+            samples = await self._sampler.samples(group, span.since - PRESENCE, span.until, span.step)
         except Fault as fault:
             return _soaked(_unread(span, reason_of(fault)))
-        baseline = Sample(at=until, values=action.baseline) if action.baseline else None
+        baseline = Sample(at=span.until, values=action.baseline) if action.baseline else None
         return _soaked(soak.measured(samples, span, baseline, self._sampler.policy))
 
-    def _span(self, action: ProveSoak, until: datetime, pods: Sequence[PodSeen]) -> soak.Span:
+    def _span(self, action: ProveSoak, pods: Sequence[PodSeen]) -> soak.Span:
+        """What can be judged of the time that is asked for: up to the last sample that Prometheus surely has.
+
+        The rest is not lost, the next check begins where this one ends.
+        """
+        now = self._clock.now()
+        settled = self._sampler.settled(now)
+        wanted = settled if action.until is None else min(action.until, settled)
+        step = self._sampler.step_for(wanted - action.since, SOAK_SAMPLES_MAX)
+        until = max(floor(wanted, step), action.since)
         available = self._cache.available_since(action.workload) if action.until is None else _all_ready_since(pods)
-        restarted = [pod.last_restart_at for pod in pods if pod.last_restart_at is not None]
-        proven = [moment for moment in (available, *restarted) if moment is not None]
-        broken = [pod for pod in pods if pod.crash_looping or pod.oom_killed]
-        broken_at = max((pod.last_restart_at or until for pod in broken), default=None)
-        recent = broken_at is not None and broken_at > action.since
+        broken = _broken(pods, action.until or now, self._sampler.policy)
         return soak.Span(
             since=action.since,
             until=until,
-            step=self._sampler.step_for(until - action.since, SOAK_SAMPLES_MAX),
-            proven_from=max(proven) if available is not None and proven else None,
-            broken_at=broken_at if recent else None,
-            broken_by=f"{broken[0].name} {'was OOM-killed' if broken[0].oom_killed else 'crash-loops'}"
-            if recent
-            else "",
+            step=step,
+            proven_from=_proven_from(pods, available, until),
+            broken_at=min(broken[0], until) if broken and broken[0] > action.since else None,
+            broken_by=broken[1] if broken else "",
         )
+
+
+def _proven_from(pods: Sequence[PodSeen], available: datetime | None, until: datetime) -> datetime | None:
+    """Since when enough pods were ready and none restarted, as far as they tell; None where they are not.
+
+    A pod tells only its latest restart. Where that one is after `until`, others before it may be hidden. Where the
+    kubelet has forgotten when it was, the pod became ready after it.
+    """
+    if available is None:
+        return None
+    restarted = [pod.last_restart_at or pod.ready_since or until for pod in pods if pod.restarts]
+    return until if any(at > until for at in restarted) else max([available, *restarted])
+
+
+def _broken(pods: Sequence[PodSeen], until: datetime, policy: Policy) -> tuple[datetime, str] | None:
+    """The latest moment up to `until` at which a pod was out of DESIGN's healthy bounds, and how.
+
+    What happened later is no fault of this time: old pods may well crash because of what replaced them.
+    """
+    told = [pod for pod in pods if pod.last_restart_at is None or pod.last_restart_at <= until]
+    found = [(until, f"{pod.name} crash-loops") for pod in told if pod.crash_looping]
+    found += [(pod.last_restart_at or until, f"{pod.name} was OOM-killed") for pod in told if pod.oom_killed]
+    restarts, _ = restarts_since(told, until - policy.restarts_window)
+    if restarts > policy.restarts_max:
+        latest = max((pod.last_restart_at for pod in told if pod.last_restart_at is not None), default=until)
+        found.append((latest, f"{restarts} restarts within {policy.restarts_window.total_seconds() / 60:.0f} min"))
+    return max(found, default=None)
 
 
 def _all_ready_since(pods: Sequence[PodSeen]) -> datetime | None:
@@ -70,7 +104,7 @@ def _all_ready_since(pods: Sequence[PodSeen]) -> datetime | None:
 
 
 def _unread(span: soak.Span, why: str) -> SoakMeasurement:
-    zero = span.until - span.until
+    zero = timedelta(0)
     return SoakMeasurement(
         since=span.since, until=span.until, healthy=zero, quiet=zero, inconclusive=zero, because=why, missing=(why,)
     )
