@@ -19,7 +19,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from config.credentials import AsTexts, NamedSecrets, OptionalSecret, ReadOnly, Section
 from config.durations import Duration, DurationOrZero
-from daemon.core.model import Severity
 
 OPERATOR_TOKEN_MIN = 16
 """Characters. An operator token can roll back production; 16 random ones cannot be guessed over HTTP."""
@@ -27,7 +26,6 @@ OPERATOR_TOKEN_MIN = 16
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|key|password", re.IGNORECASE)
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def _url(value: str) -> str:
@@ -72,7 +70,6 @@ Url = Annotated[str, AfterValidator(_url)]
 TextMap = Annotated[Mapping[str, str], ReadOnly, AsTexts]
 Headers = Annotated[Mapping[str, str], AfterValidator(_header_names), AfterValidator(_headers), ReadOnly, AsTexts]
 SecretHeaders = Annotated[NamedSecrets, AfterValidator(_header_names)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_listed)]
 
 
@@ -152,7 +149,7 @@ class Server(Section):
 
 class Kubernetes(Section):
     """The cluster's API: at most one of `url`, `kubeconfig`, `in_cluster: true`; with none, in-cluster where a service
-    account is mounted, else the usual kubeconfig. `namespaces` empty means all. `token` and `ca_file` go with `url`.
+    account is mounted, else the usual kubeconfig. `token` and `ca_file` go with `url`.
     """
 
     url: Url | None = None
@@ -161,9 +158,7 @@ class Kubernetes(Section):
     kubeconfig: Path | None = None
     context: str | None = None
     in_cluster: bool | None = None
-    namespaces: Names = ()
     request_timeout: Duration = timedelta(seconds=30)
-    watch_timeout: Duration = timedelta(minutes=5)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -174,13 +169,6 @@ class Kubernetes(Section):
         if self.context is not None and (self.url is not None or self.in_cluster is True):
             raise ValueError("context is a part of a kubeconfig; remove it, or set kubeconfig")
         return self
-
-    @field_validator("namespaces")
-    @classmethod
-    def _exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_NAMESPACE.fullmatch(name) for name in value):
-            raise ValueError("holds no namespace name; list exact names, or leave it empty for all")
-        return value
 
 
 class Prometheus(Section):
@@ -212,29 +200,15 @@ class Alertmanager(Section):
 
 
 class PagerDuty(Section):
-    """PagerDuty Events API v2. `routing_keys` by severity go before `routing_key`."""
+    """PagerDuty Events API v2: `routing_key` is the integration key of the service that is paged."""
 
     routing_key: OptionalSecret = None
-    routing_keys: NamedSecrets = Field(default_factory=_no_secrets)
     base_url: Url = "https://events.pagerduty.com"
-    timeout: Duration = timedelta(seconds=10)
-
-    @field_validator("routing_keys")
-    @classmethod
-    def _by_severity(cls, value: NamedSecrets) -> NamedSecrets:
-        if not set(value) <= set(Severity):
-            raise ValueError(f"holds an unknown severity; use {', '.join(Severity)}")
-        return value
 
     @property
     def is_set(self) -> bool:
-        """True when some severity can be paged."""
-        return self.routing_key is not None or bool(self.routing_keys)
-
-    def key_for(self, severity: Severity) -> str | None:
-        """The routing key that pages of `severity` go to; None where none is set."""
-        secret = self.routing_keys.get(severity, self.routing_key)
-        return None if secret is None else secret.get_secret_value()
+        """True when somebody can be paged."""
+        return self.routing_key is not None
 
 
 class Slack(Section):
@@ -244,7 +218,6 @@ class Slack(Section):
     channel: str | None = None
     webhook_url: OptionalSecret = None
     base_url: Url = "https://slack.com/api"
-    timeout: Duration = timedelta(seconds=10)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

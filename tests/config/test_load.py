@@ -258,16 +258,3 @@ def test_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> 
     """Without `environ` the process' own variables count."""
     monkeypatch.setenv("LASTGOOD_CLUSTER", "from-process")
     assert config.load(None).cluster == "from-process"
-
-
-def test_routing_key_by_severity() -> None:
-    """A severity's own routing key goes before the general one."""
-    environ = {
-        "LASTGOOD_CLUSTER": "c",
-        "LASTGOOD_PAGERDUTY__ROUTING_KEY": KEY,
-        "LASTGOOD_PAGERDUTY__ROUTING_KEYS__HIGH": KEY[::-1],
-    }
-    pagerduty = config.load(None, environ).pagerduty
-    assert pagerduty.key_for(Severity.HIGH) == KEY[::-1]
-    assert pagerduty.key_for(Severity.CRITICAL) == KEY
-    assert config.load(None, {"LASTGOOD_CLUSTER": "c"}).pagerduty.key_for(Severity.HIGH) is None
