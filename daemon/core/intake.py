@@ -23,6 +23,7 @@ from daemon.core.model import (
     Severity,
     Workload,
 )
+from daemon.core.telling import alerts_gone, tell
 
 LOCATE_FOR = timedelta(hours=1)
 """How long locating is retried: the alert is accepted, so it must not be dropped because a source is down for a while."""
@@ -41,6 +42,7 @@ def alerts_reported(draft: Draft, event: AlertsReported) -> None:
             if noted.gone_since is None and noted.alert.fingerprint not in listed:
                 gone = replace(noted.alert, status=AlertStatus.RESOLVED)
                 draft.add(AlertNoted(at=draft.now, source=event.source, alert=gone))
+    alerts_gone(draft)
 
 
 def _alert(draft: Draft, alert: Alert, source: AlertSource) -> None:
@@ -195,6 +197,7 @@ def start(draft: Draft, incident: Incident) -> None:
     youngest = max(rollouts, key=lambda rollout: rollout.started_at, default=None)
     incident = replace(incident, suspect=youngest.workload if youngest else None)
     draft.add(IncidentOpened(at=draft.now, incident=incident))
+    tell(draft, incident.id, "An investigation began.")
     if youngest is None:
         progress.dismiss_without_candidate(draft, incident.id)
     else:

@@ -133,6 +133,7 @@ def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
                 severity = min(other.severity, incident.severity, key=list(type(other.severity)).index)
                 draft.add(AlertJoined(at=draft.now, incident=other.id, alert=found, severity=severity))
             draft.move(incident_id, Trigger.MERGED, Reason.MERGED, merged_into=other.id)
+            tell(draft, incident_id, Reason.MERGED.sentence)
             return True
     return False
 

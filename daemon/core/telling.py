@@ -15,6 +15,7 @@ from daemon.core.guards import mode_of
 from daemon.core.incidents import Incident, Phase
 from daemon.core.model import ActionId, IncidentId, Mode
 from daemon.core.policy import Paging, Route
+from daemon.core.reasons import Reason
 
 TELL_FOR = timedelta(hours=24)
 """How long a page or an announcement is retried: a lost page is worse than a late one, and a day later nobody reads it."""
@@ -50,8 +51,20 @@ def _announce(draft: Draft, incident: Incident, update: str) -> None:
 
 def _page(draft: Draft, incident: Incident, update: str) -> None:
     step = _page_step(draft, incident)
-    if step is None:
-        return
+    if step is not None:
+        _owe_page(draft, incident, step, update)
+
+
+def alerts_gone(draft: Draft) -> None:
+    """Resolve the pages that outlived their incident, once none of its alerts is left (only with `paging: instead`)."""
+    for incident in tuple(draft.state.incidents.values()):
+        if incident.phase.ended and incident.page is not None and incident.page.open:
+            noted = [draft.state.alerts.get(located.alert.fingerprint) for located in incident.alerts]
+            if all(alert is None or alert.gone_since is not None for alert in noted):
+                _owe_page(draft, incident, (PageKind.RESOLVE, False), "The alert is gone.")
+
+
+def _owe_page(draft: Draft, incident: Incident, step: tuple[PageKind, bool], update: str) -> None:
     kind, urgent = step
     draft.owe(
         Page(
@@ -77,13 +90,19 @@ def _page_step(draft: Draft, incident: Incident) -> tuple[PageKind, bool] | None
     """Which page the phase calls for, and whether it is urgent; None for none."""
     is_open = incident.page is not None and incident.page.open
     if incident.phase.ended:
-        return (PageKind.RESOLVE, False) if is_open else None
+        return (PageKind.RESOLVE, False) if is_open and not _somebody_elses(draft, incident) else None
     if observed(draft, incident):
         return None
     urgent = _urgency(draft, incident)
     if urgent is None:
         return (PageKind.UPDATE, incident.page.urgent) if is_open and incident.page else None
     return (PageKind.UPDATE if is_open else PageKind.TRIGGER, urgent)
+
+
+def _somebody_elses(draft: Draft, incident: Incident) -> bool:
+    """No rollout is in question, but we page instead of others: the symptom is there, and so the page must stay."""
+    unrelated = incident.reason in (Reason.NO_CANDIDATE, Reason.SYMPTOM_OLDER)
+    return unrelated and draft.policy.paging is Paging.INSTEAD
 
 
 def _urgency(draft: Draft, incident: Incident) -> bool | None:
