@@ -1,18 +1,24 @@
 """Facts, events and state as JSON and back, by their type hints (pydantic: one definition, no hand-written mapping).
 
 Every row names its kind, so that a row of an unknown kind is reported by name instead of being taken for another one.
+What is written can be read again, whatever is in it: one number or character must not keep the next life from starting.
 """
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from daemon.core.facts import Fact
 from daemon.core.state import State
 from daemon.ports import Journalled
+
+_PLAIN = ConfigDict(ser_json_inf_nan="constants")
+"""NaN and the infinities by name: by default they are written as null, which is no number when it is read."""
 
 
 class UnreadableRecordError(Exception):
@@ -21,22 +27,23 @@ class UnreadableRecordError(Exception):
 
 @cache
 def _facts() -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[Fact, Field(discriminator="kind")])
+    return TypeAdapter(Annotated[Fact, Field(discriminator="kind")], config=_PLAIN)
 
 
 @cache
 def _events() -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[Journalled, Field(discriminator="kind")])
+    return TypeAdapter(Annotated[Journalled, Field(discriminator="kind")], config=_PLAIN)
 
 
 @cache
-def _state() -> TypeAdapter[State]:
-    return TypeAdapter(State)
+def _state() -> TypeAdapter[Any]:
+    # A dataclass takes no config beside it; a union does, and hands it down.
+    return TypeAdapter(State | None, config=_PLAIN)
 
 
 def dump_fact(fact: Fact) -> bytes:
     """One fact as compact JSON."""
-    return _facts().dump_json(fact)
+    return _dump(_facts(), fact)
 
 
 def load_fact(raw: bytes) -> Fact:
@@ -46,7 +53,7 @@ def load_fact(raw: bytes) -> Fact:
 
 def dump_event(event: Journalled) -> bytes:
     """One accepted event as compact JSON."""
-    return _events().dump_json(event)
+    return _dump(_events(), event)
 
 
 def load_event(raw: bytes) -> Journalled:
@@ -56,12 +63,20 @@ def load_event(raw: bytes) -> Journalled:
 
 def dump_state(state: State) -> bytes:
     """A snapshot of the state."""
-    return _state().dump_json(state)
+    return _dump(_state(), state)
 
 
 def load_state(raw: bytes) -> State:
     """The state of a snapshot. Raises UnreadableRecordError."""
     return _load(_state(), raw, "snapshot")  # type: ignore[no-any-return]
+
+
+def _dump(adapter: TypeAdapter[Any], value: Any) -> bytes:
+    try:
+        return adapter.dump_json(value)
+    except PydanticSerializationError:
+        # Half a surrogate pair, which is no character: the edges refuse or replace it, the journal must not stop for it.
+        return json.dumps(adapter.dump_python(value, mode="json"), ensure_ascii=False).encode(errors="replace")
 
 
 def _load(adapter: TypeAdapter[Any], raw: bytes, what: str) -> Any:
