@@ -11,8 +11,8 @@ import fcntl
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from datetime import datetime
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +29,7 @@ from daemon.core.actions import Action
 from daemon.core.facts import Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
+from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
@@ -44,6 +45,10 @@ from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.server import HttpServer, ServeError, ServerLimits, build_app
 
 log = structlog.get_logger()
+
+FLUSH_SECONDS = 2.0
+"""How long SIGTERM waits for the outcomes of drained actions to be journalled; one that is not is asked after at the
+next start."""
 
 
 class StartError(Exception):
@@ -72,6 +77,7 @@ class Daemon:
         """Run until asked to stop. Raises StartError, TaskEndedError."""
         if self.settings.prometheus.url is None:
             raise StartError("prometheus.url is not set; without signals nothing can be verified or blamed")
+        self._on_signals()
         async with AsyncExitStack() as stack:
             stack.enter_context(_only_one(self.settings.state_dir))
             journal = SqliteJournal(self.settings.journal_path, on_fsync=self.metrics.fsync.observe)
@@ -84,11 +90,16 @@ class Daemon:
                 lambda: self.policy,
                 dispatch=self._dispatch,
                 told=self._told,
+                stumbled=self.metrics.stumbled,
                 inbox_max=self.settings.limits.inbox,
             )
             down_since = await engine.recover()
             watch = ClusterWatch(
-                kube, engine, self._clock, known=[tracked.view for tracked in engine.state.workloads.values()]
+                kube,
+                engine,
+                self._clock,
+                known=[tracked.view for tracked in engine.state.workloads.values()],
+                on_fault=self._watch_failed,
             )
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             self._dispatcher = Dispatcher(
@@ -99,7 +110,7 @@ class Daemon:
                 finish=engine.put,
                 attempted=self.metrics.attempted,
             )
-            stack.push_async_callback(self._wind_down)
+            stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)
             server = HttpServer(ServerLimits(body_bytes_max=self.settings.server.body_limit))
             stack.push_async_callback(server.close)
@@ -108,8 +119,7 @@ class Daemon:
                 self._supervisor.eternal(name, run())
             self._supervisor.eternal("engine", self._decide(engine, watch))
             self._supervisor.eternal("alerts", poll.run(down_since))
-            self._on_signals()
-            await self._until_stopped()
+            await self._supervisor.until(self._stop)
 
     def stop(self) -> None:
         """Ask for a gentle end (SIGTERM)."""
@@ -118,6 +128,9 @@ class Daemon:
     def _told(self, facts: Sequence[Fact], state: State) -> None:
         self.metrics.journalled(facts, state)
         self._incidents.tell(facts, state)
+
+    def _watch_failed(self, collection: str, fault: Fault) -> None:
+        self.metrics.contact("kubernetes", ok=False)
 
     def _dispatch(self, action: Action, uncertain: bool) -> None:  # noqa: FBT001 - the engine's callback shape
         assert self._dispatcher is not None, "the dispatcher is built before the engine runs"
@@ -186,25 +199,24 @@ class Daemon:
         needs_restart = [name for name in type(settings).model_fields if _fixed(name, self.settings, settings)]
         if needs_restart:
             log.warning("configuration_needs_restart", sections=needs_restart)
-        self.settings = self.settings.model_copy(update={"policy": settings.policy})
+        log_config.configure(settings.log, self.settings.secrets | settings.secrets)  # the old ones may still be in use
+        # The cluster's name is part of the keys of pages: one that is open must be found under the old name.
+        policy = replace(settings.policy, cluster=self.settings.cluster)
+        self.settings = self.settings.model_copy(update={"policy": policy, "log": settings.log})
         self.metrics.reloaded(self._clock.now(), ok=True)
         log.info("configuration_reloaded", fingerprint=settings.fingerprint)
 
-    async def _until_stopped(self) -> None:
-        stopped = self._supervisor.passing("stop", self._stop.wait())
-        ended = self._supervisor.passing("supervision", self._supervisor.wait())
-        await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            await ended
-        ended.cancel()
-
-    async def _wind_down(self) -> None:
-        """Let what is under way end within the drain time, then stop everything.
+    async def _wind_down(self, engine: Engine, dispatcher: Dispatcher) -> None:
+        """Let what is under way end within the drain time, and journal it; begin nothing new; then stop everything.
 
         What did not end stays owed and is asked after at the next start. No snapshot here: the engine may have been
         stopped between its commit and its next state, and a snapshot of the older one would drop those facts.
         """
+        dispatcher.close()
         unfinished = await self._supervisor.drain(self.settings.limits.drain.total_seconds())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await engine.rested()
         log.info("stopping", unfinished_actions=unfinished)
         await self._supervisor.stop()
 
@@ -218,7 +230,7 @@ def _only_one(folder: Path) -> IO[str]:
     """Hold the state folder: two daemons on one journal would both act. Raises StartError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = open(folder / "lock", "w")  # noqa: SIM115 - held as long as the daemon lives
+        held = (folder / "lock").open("a+")  # held as long as the daemon lives; the holder's number is not ours to wipe
     except OSError as error:
         raise StartError(f"state_dir {folder} cannot be used: {error.strerror}; create it or name another") from None
     try:
@@ -226,6 +238,7 @@ def _only_one(folder: Path) -> IO[str]:
     except BlockingIOError:
         held.close()
         raise StartError(f"another lastgood runs on state_dir {folder}; stop it or name another folder") from None
+    held.truncate(0)
     held.write(f"{os.getpid()}\n")
     held.flush()
     return held
@@ -240,12 +253,12 @@ async def run(config_path: Path | None) -> int:
         return 5
     log_config.configure(settings.log, settings.secrets)
     daemon = Daemon(settings, config_path)
-    daemon.metrics.reloaded(datetime.now().astimezone(), ok=True)
+    daemon.metrics.reloaded(SystemClock().now(), ok=True)
     for warning in settings.warnings:
         log.warning("configuration_warning", warning=warning)
     try:
         await daemon.serve()
-    except (StartError, JournalUnusableError, ServeError, Fault) as error:
+    except (StartError, JournalUnusableError, JournalUnavailableError, ServeError, Fault) as error:
         log.error("cannot_start", error=str(error))
         return 1
     except TaskEndedError as error:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -76,6 +77,19 @@ class Runner(Protocol[ActionT_contra]):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a journal holds: the fold of its facts, how far intake is consumed, and when it was last written (None: never).
+
+    `facts` are those that were folded onto the newest snapshot: how much a next start would have to fold again.
+    """
+
+    state: State
+    cursor: int
+    written_at: datetime | None
+    facts: int
+
+
 class Journal(Protocol):
     """Intake and facts on disk. Every method returns after its transaction is durable."""
 
@@ -91,8 +105,8 @@ class Journal(Protocol):
         """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
         ...
 
-    async def load(self) -> tuple[State, int, datetime | None]:
-        """Fold of the newest snapshot and the facts after it; the cursor; when the journal was last written."""
+    async def load(self) -> Loaded:
+        """Fold the newest snapshot and the facts after it. Raises JournalUnavailableError."""
         ...
 
     def history(self, *, incident: str | None = None, limit: int = 1000) -> AsyncIterator[tuple[datetime, Fact]]:

@@ -7,6 +7,7 @@ An action that may have happened already (after a restart, or after a write whos
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,15 +23,25 @@ from daemon.runtime.supervise import Supervisor
 
 log = structlog.get_logger()
 
-ATTEMPT_SECONDS = 20.0
-"""One attempt of an action; measured answers are useless and half-open connections are dead after that."""
+ATTEMPT_SECONDS: Mapping[str, float] = {
+    "locate": 30.0,  # a few queries of 10 s each
+    "measure": 30.0,  # the same; an older answer would not say how it is now
+    "prove_soak": 60.0,  # range queries over up to a day
+    "check_target": 60.0,  # reads what the target refers to, then a dry run: each may take the API's 30 s
+    "roll_back": 60.0,  # dry run and patch; a patch is not to be cut off while the API server is slow
+    "page": 20.0,  # one POST of at most 15 s
+    "announce": 60.0,  # its turn in the channel, the look whether it was posted before, the post
+}
+"""Limit of one attempt by kind, in seconds: what its requests may take. A half-open connection is dead after that."""
 
 BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_MAX_SECONDS = 60.0
 """Waits between attempts double from the first to the maximum; a vendor's Retry-After counts where it is longer."""
 
 AT_ONCE_MAX = 64
-"""Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server."""
+"""Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server. Looking
+and acting are counted apart: a hundred measurements that hang must not hold up a rollback or a page.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,7 @@ class _Try:
 
     uncertain: bool
     attempt: int = 0
+    asked_late: bool = False
     wait: float = BACKOFF_FIRST_SECONDS
     last_error: str = "its deadline passed"
     settled: Outcome | None = field(default=None)
@@ -74,32 +86,40 @@ class Dispatcher:
         self._attempted = attempted
         self._draw = draw
         self._under_way: set[str] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._slots = {acts: asyncio.Semaphore(AT_ONCE_MAX) for acts in (False, True)}
+        self._closed = asyncio.Event()
 
     def start(self, action: Action, *, uncertain: bool = False) -> None:
         """Carry out the action in the background unless it is under way; `uncertain`: it may have happened already."""
-        if action.id not in self._under_way:
+        if action.id not in self._under_way and not self._closed.is_set():
             self._under_way.add(action.id)
             self._supervisor.passing(action.id, self._carry_out(action, _Try(uncertain=uncertain)))
 
+    def close(self) -> None:
+        """Begin nothing more, no further attempt either: what is owed is on disk, and asked after in the next life."""
+        self._closed.set()
+
     async def _carry_out(self, action: Action, state: _Try) -> None:
         began = self._clock.now()
-        while state.settled is None:
-            state.attempt += 1
-            await self._once(action, state)
+        try:
+            while state.settled is None:
+                if self._closed.is_set():
+                    return
+                state.attempt += 1
+                await self._once(action, state)
+        finally:
+            self._under_way.discard(action.id)
         outcome = replace(state.settled, took=self._clock.now() - began, attempts=state.attempt)
         self._attempted(action.kind, outcome.kind)
-        self._under_way.discard(action.id)
         self._finish(ActionFinished(at=self._clock.now(), action_id=action.id, outcome=outcome))
 
     async def _once(self, action: Action, state: _Try) -> None:
-        late = self._clock.now() >= action.deadline
-        if late and not (state.uncertain and state.attempt == 1):
-            state.settled = Outcome(kind=OutcomeKind.FAILED, message=f"given up: {state.last_error}")
-            return
         try:
-            async with self._slots, asyncio.timeout(ATTEMPT_SECONDS):
-                await self._ask_or_run(action, state)
+            async with self._slots[_acts(action)]:
+                if self._too_late(action, state) or self._closed.is_set():
+                    return
+                async with asyncio.timeout(ATTEMPT_SECONDS[action.kind]):
+                    await self._ask_or_run(action, state)
         except self._faults.permanent as fault:
             self._attempted(action.kind, _label(fault))
             state.settled = Outcome(kind=OutcomeKind.FAILED, message=str(fault))
@@ -110,6 +130,17 @@ class Dispatcher:
             self._attempted(action.kind, "bug")
             state.settled = Outcome(kind=OutcomeKind.FAILED, message=f"{type(error).__name__}: {error}")
 
+    def _too_late(self, action: Action, state: _Try) -> bool:
+        """Give up at the deadline; but what may have happened is asked after once more, or nobody would ever know."""
+        if self._clock.now() < action.deadline:
+            return False
+        if state.uncertain and not state.asked_late:
+            state.asked_late = True
+            return False
+        kind = OutcomeKind.UNKNOWN if state.uncertain else OutcomeKind.FAILED
+        state.settled = Outcome(kind=kind, message=f"given up: {state.last_error}")
+        return True
+
     async def _ask_or_run(self, action: Action, state: _Try) -> None:
         runner = self._runners[action.kind]
         if state.uncertain:
@@ -117,7 +148,7 @@ class Dispatcher:
             state.uncertain = False  # it certainly did not happen, or it is settled
             return
         # from here until an answer is there nobody knows whether a write arrived
-        state.uncertain = isinstance(action, RollBack | Announce | Page)
+        state.uncertain = _acts(action)
         state.settled = await runner.run(action)
 
     async def _again(self, action: Action, state: _Try, fault: Exception) -> None:
@@ -126,8 +157,15 @@ class Dispatcher:
         log.info("action_retried", action=action.id, attempt=state.attempt, error=state.last_error)
         asked = getattr(fault, "retry_after", None) or 0.0
         left = (action.deadline - self._clock.now()) / timedelta(seconds=1)
-        await asyncio.sleep(max(0.0, min(max(asked, state.wait * (0.5 + self._draw())), left)))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(max(asked, state.wait * (0.5 + self._draw())), left))):
+                await self._closed.wait()
         state.wait = min(state.wait * 2, BACKOFF_MAX_SECONDS)
+
+
+def _acts(action: Action) -> bool:
+    """It changes something outside, so a lost answer leaves open whether it happened."""
+    return isinstance(action, RollBack | Announce | Page)
 
 
 def _label(fault: Exception) -> str:

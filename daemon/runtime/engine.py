@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from daemon.core.actions import Action
 from daemon.core.decide import decide
 from daemon.core.events import DeadlinePassed, Event, Started, WorkloadSeen
-from daemon.core.evolution import evolve
-from daemon.core.facts import Fact
+from daemon.core.evolution import replay
+from daemon.core.facts import ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
 from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnavailableError
@@ -35,6 +35,9 @@ COMMIT_RETRY_SECONDS = 1.0
 
 IDLE_SECONDS = 1.0
 """How often an unwritable journal is tried while nothing else happens, so that readiness comes back by itself."""
+
+LOOK_AGAIN_SECONDS = 30.0
+"""Longest wait for the next deadline: sleep is measured by another clock than deadlines, and a machine may be suspended."""
 
 COMPACT_AFTER_FACTS = 50_000
 """A snapshot is taken after this many facts: a start then folds at most as many (about 2 s)."""
@@ -74,6 +77,7 @@ class Engine:
         *,
         dispatch: Callable[[Action, bool], None],
         told: Callable[[Sequence[Fact], State], None],
+        stumbled: Callable[[str], None] = lambda kind: None,
         inbox_max: int,
     ) -> None:
         self._journal = journal
@@ -81,6 +85,7 @@ class Engine:
         self._policy = policy
         self._dispatch = dispatch
         self._told = told
+        self._stumbled = stumbled
         self._inbox_max = inbox_max
         self._queue = _Queue()
         self._state = State()
@@ -91,6 +96,8 @@ class Engine:
         self._reserved = 0
         self._dispatched: set[str] = set()
         self._asked: dict[int, asyncio.Future[Sequence[Fact]]] = {}
+        self._rested = asyncio.Event()
+        self._quiet_until: datetime | None = None
 
     @property
     def state(self) -> State:
@@ -108,12 +115,14 @@ class Engine:
 
     async def accept(self, event: Journalled) -> None:
         """Return once the event is on disk. Raises JournalUnavailableError or InboxFullError, and then keeps nothing."""
-        await self._accept(event)
+        # Shielded: when the sender hangs up while its event is being written, the event may be on disk. Were it not queued
+        # then, the cursor would pass it by, and only a crash in between would bring it back.
+        await asyncio.shield(self._accept(event))
 
     async def command(self, event: Journalled) -> Sequence[Fact]:
         """Accept a person's command and return the facts it led to, once they are on disk."""
         answer: asyncio.Future[Sequence[Fact]] = asyncio.get_running_loop().create_future()
-        await self._accept(event, answer)
+        await asyncio.shield(self._accept(event, answer))
         return await answer
 
     async def _accept(self, event: Journalled, answer: asyncio.Future[Sequence[Fact]] | None = None) -> None:
@@ -124,6 +133,7 @@ class Engine:
             (seq,) = await self._journal.accept([event], self._clock.now())
         except JournalUnavailableError as error:
             self._unwritable = str(error)
+            self._ring()  # the loop tries until the journal can write again: nobody may send to us until then
             raise
         finally:
             self._reserved -= 1
@@ -131,7 +141,7 @@ class Engine:
         if answer is not None:
             self._asked[seq] = answer
         self._queue.accepted.append((seq, event))
-        self._queue.wake.set()
+        self._ring()
 
     def put(self, event: Event) -> None:
         """Queue an event that can be had again. A newer view of the same workload replaces one that still waits."""
@@ -139,19 +149,28 @@ class Engine:
             self._queue.views[event.view.workload.key] = event
         else:
             self._queue.outcomes.append(event)
+        self._ring()
+
+    def _ring(self) -> None:
         self._queue.wake.set()
+        self._rested.clear()
+
+    async def rested(self) -> None:
+        """Return when everything that was put or accepted has been decided and journalled."""
+        await self._rested.wait()
 
     async def recover(self) -> datetime | None:
         """Fold the journal, queue what was accepted but not consumed, and say that we are back; since when we were away."""
-        self._state, self._cursor, down_since = await self._journal.load()
+        loaded = await self._journal.load()
+        self._state, self._cursor, self._since_snapshot = loaded.state, loaded.cursor, loaded.facts
         self._dispatched = {action.id for action in self._state.due}
         after = self._cursor
         while rows := await self._journal.unread(after, 1000):
             self._queue.accepted.extend(rows)
             after = rows[-1][0]
         self._unwritable = None
-        self.put(Started(at=self._clock.now(), down_since=down_since))
-        return down_since
+        self.put(Started(at=self._clock.now(), down_since=loaded.written_at))
+        return loaded.written_at
 
     def resume(self) -> None:
         """Dispatch everything that was owed when the last life ended: it may have happened, so it is asked after first."""
@@ -167,50 +186,86 @@ class Engine:
                 await self._commit((), self._cursor, self._clock.now())
             batch = self._queue.take(BATCH_MAX)
             now = self._clock.now()
-            deadline = self._state.next_deadline()
+            deadline = self._next_deadline()
             due = deadline is not None and deadline <= now
             if due:
                 batch.append((0, DeadlinePassed(at=now)))
-            moved = await self._handle(batch, now) if batch else True
-            if due and not moved:
-                log.error("deadline_without_consequence", deadline=str(deadline))
-                await asyncio.sleep(IDLE_SECONDS)  # a bug in `decide` must not become a busy loop
+            if batch:
+                await self._handle(batch, now)
+            if due:
+                self._expect_consequence(now)
+
+    def _next_deadline(self) -> datetime | None:
+        deadline = self._state.next_deadline()
+        if deadline is None or self._quiet_until is None:
+            return deadline
+        return max(deadline, self._quiet_until)
+
+    def _expect_consequence(self, now: datetime) -> None:
+        """A deadline that is still due after it was decided is a bug in `decide`, and must not become a busy loop."""
+        deadline = self._state.next_deadline()
+        self._quiet_until = None
+        if deadline is not None and deadline <= now:
+            log.error("deadline_without_consequence", deadline=deadline.isoformat())
+            self._quiet_until = now + timedelta(seconds=IDLE_SECONDS)
 
     async def _wait(self) -> None:
-        deadline = self._state.next_deadline()
         if self._queue.wake.is_set():
             return
-        left = IDLE_SECONDS if self._unwritable else None
-        if deadline is not None:
-            until = max(0.0, (deadline - self._clock.now()).total_seconds())
-            left = until if left is None else min(left, until)
+        self._rested.set()
+        left = IDLE_SECONDS if self._unwritable else LOOK_AGAIN_SECONDS
+        if (deadline := self._next_deadline()) is not None:
+            left = min(left, max(0.0, (deadline - self._clock.now()).total_seconds()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
                 await self._queue.wake.wait()
+        self._rested.clear()
 
-    async def _handle(self, batch: Sequence[tuple[int, Event]], now: datetime) -> bool:
-        """Decide, journal, adopt, dispatch. True when it led to any fact."""
+    async def _handle(self, batch: Sequence[tuple[int, Event]], now: datetime) -> None:
+        """Decide, journal, adopt, dispatch."""
         state, facts, cursor = self._state, list[Fact](), self._cursor
-        policy, answers = self._policy(), dict[int, tuple[Fact, ...]]()
+        policy, answers = self._policy(), dict[int, tuple[Fact, ...] | Exception]()
         for seq, event in batch:
-            concluded = decide(state, event, now=now, policy=policy)
-            for fact in concluded:
-                state = evolve(state, fact)
-            facts.extend(concluded)
+            concluded = self._conclude(state, event, now, policy)
+            if not isinstance(concluded, Exception):
+                state = replay(concluded, state)
+                facts.extend(concluded)
             answers[seq] = concluded
             cursor = max(cursor, seq)
         if facts or cursor != self._cursor:
             await self._commit(facts, cursor, now)
         self._state, self._cursor = state, cursor
-        self._told(facts, state)
-        self._release()
-        for seq, concluded in answers.items():
-            if (answer := self._asked.pop(seq, None)) is not None and not answer.done():
-                answer.set_result(concluded)
+        self._tell(facts)
+        self._release(facts)
+        self._answer(answers)
         self._since_snapshot += len(facts)
         if self._since_snapshot >= COMPACT_AFTER_FACTS:
             await self.compact()
-        return bool(facts)
+
+    def _conclude(self, state: State, event: Event, now: datetime, policy: Policy) -> tuple[Fact, ...] | Exception:
+        """What comes of one event; a bug in `decide` costs that event, not the daemon: a restart would read it again."""
+        try:
+            return decide(state, event, now=now, policy=policy)
+        except Exception as error:
+            log.exception("event_not_judged", event_kind=event.kind, at=event.at.isoformat())
+            self._stumbled(event.kind)
+            return error
+
+    def _tell(self, facts: Sequence[Fact]) -> None:
+        try:
+            self._told(facts, self._state)
+        except Exception:
+            log.exception("facts_not_told", facts=len(facts))  # logs and metrics are no reason to stop deciding
+
+    def _answer(self, answers: Mapping[int, tuple[Fact, ...] | Exception]) -> None:
+        for seq, concluded in answers.items():
+            answer = self._asked.pop(seq, None)
+            if answer is None or answer.done():
+                continue
+            if isinstance(concluded, Exception):
+                answer.set_exception(concluded)
+            else:
+                answer.set_result(concluded)
 
     async def _commit(self, facts: Sequence[Fact], cursor: int, now: datetime) -> None:
         """Write the batch; while the journal refuses, hold everything: no effect without its intent on disk."""
@@ -225,9 +280,9 @@ class Engine:
                 self._unwritable = None
                 return
 
-    def _release(self) -> None:
-        """Dispatch what is due and not yet handed out."""
-        self._dispatched &= self._state.owed.keys()
+    def _release(self, facts: Sequence[Fact]) -> None:
+        """Dispatch what is due and not yet handed out; what was settled may be owed anew under the same id."""
+        self._dispatched -= {fact.action_id for fact in facts if isinstance(fact, ActionSettled)}
         for action in self._state.due:
             if action.id not in self._dispatched:
                 self._dispatched.add(action.id)

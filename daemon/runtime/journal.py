@@ -21,37 +21,29 @@ from typing import Any
 from daemon.core.evolution import evolve
 from daemon.core.facts import Fact
 from daemon.core.state import State
-from daemon.ports import Journalled, JournalUnavailableError
+from daemon.ports import Journalled, JournalUnavailableError, Loaded
 from daemon.runtime import codec
+from daemon.runtime.journal_file import JournalUnusableError, open_file
 
-SCHEMA_VERSION = 1
+__all__ = ["JournalUnusableError", "SqliteJournal", "incident_of"]
 
 GROUP_MAX = 256
 """Writes per transaction: bounds how long the first of them waits for the last."""
 
-SQLITE_WAIT_SECONDS = 2.0
-"""How long a writer waits for somebody who reads the file with `sqlite3`; Alertmanager's patience is far longer."""
+INTAKE_KEPT = 1000
+"""Consumed events that stay in intake for a look after the fact. Repeated webhooks lead to no fact, so a limit on facts
+alone would let them fill the disk."""
 
-_SCHEMA = """
-CREATE TABLE intake (seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL);
-CREATE TABLE facts (seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, incident TEXT,
-                    body BLOB NOT NULL);
-CREATE INDEX facts_incident ON facts (incident) WHERE incident IS NOT NULL;
-CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), facts_seq INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE cursor (id INTEGER PRIMARY KEY CHECK (id = 1), intake_seq INTEGER NOT NULL, at REAL NOT NULL);
-INSERT INTO cursor VALUES (1, 0, 0);
-"""
+FOLD_ROWS = 5000
+"""Facts that are read and folded at once on load: a few MB."""
 
 
-class JournalUnusableError(Exception):
-    """The file cannot be used at all (damaged, foreign, newer schema); says the remedy. Never silently reset."""
-
-
-@dataclass(slots=True)
-class _Write:
-    """One unit of work for the writer thread; all of a group share a transaction."""
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """One unit of work for the thread; all writes of a group share a transaction, reads need none."""
 
     work: Callable[[sqlite3.Connection], Any]
+    writes: bool
     done: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -62,9 +54,10 @@ class SqliteJournal:
     def __init__(self, path: Path, *, on_fsync: Callable[[float], None] = lambda seconds: None) -> None:
         self._path = path
         self._on_fsync = on_fsync
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._connection = _open(path)
-        self._thread = threading.Thread(target=self._write_loop, name="journal", daemon=True)
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._connection = open_file(path)
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
     async def accept(self, events: Sequence[Journalled], at: datetime) -> Sequence[int]:
@@ -75,12 +68,17 @@ class SqliteJournal:
             insert = "INSERT INTO intake (at, kind, body) VALUES (?, ?, ?)"
             return [int(connection.execute(insert, row).lastrowid or 0) for row in rows]
 
-        return await self._write(work)  # type: ignore[no-any-return]
+        return await self._do(work, writes=True)  # type: ignore[no-any-return]
 
     async def unread(self, after: int, limit: int) -> Sequence[tuple[int, Journalled]]:
-        """Accepted events with a sequence number above `after`, in order."""
-        rows = await self._read("SELECT seq, body FROM intake WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
-        return [(int(seq), codec.load_event(body)) for seq, body in rows]
+        """Accepted events with a sequence number above `after`, in order. Raises JournalUnusableError, naming the row."""
+        found: list[tuple[int, Journalled]] = []
+        for seq, body in await self._read(
+            "SELECT seq, body FROM intake WHERE seq > ? ORDER BY seq LIMIT ?", after, limit
+        ):
+            with self._readable("intake", seq):
+                found.append((int(seq), codec.load_event(body)))
+        return found
 
     async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
         """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
@@ -89,27 +87,41 @@ class SqliteJournal:
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT INTO facts (at, kind, incident, body) VALUES (?, ?, ?, ?)", rows)
             connection.execute("UPDATE cursor SET intake_seq = max(intake_seq, ?), at = ?", (cursor, at.timestamp()))
+            connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor - INTAKE_KEPT,))
 
-        await self._write(work)
+        await self._do(work, writes=True)
 
-    async def load(self) -> tuple[State, int, datetime | None]:
-        """Fold of the newest snapshot and the facts after it; the cursor; when the journal was last written."""
-        snapshot = await self._read("SELECT facts_seq, body FROM snapshot", ())
-        state = codec.load_state(snapshot[0][1]) if snapshot else State()
-        seq = int(snapshot[0][0]) if snapshot else 0
-        while rows := await self._read("SELECT seq, body FROM facts WHERE seq > ? ORDER BY seq LIMIT 5000", (seq,)):
+    async def load(self) -> Loaded:
+        """Fold the newest snapshot and the facts after it. Raises JournalUnavailableError, JournalUnusableError."""
+        state, seq, folded = State(), 0, 0
+        for number, body in await self._read("SELECT facts_seq, body FROM snapshot"):
+            with self._readable("snapshot", number):
+                state, seq = codec.load_state(body), int(number)
+        query = "SELECT seq, body FROM facts WHERE seq > ? ORDER BY seq LIMIT ?"
+        while rows := await self._read(query, seq, FOLD_ROWS):
             for number, body in rows:
-                state, seq = evolve(state, codec.load_fact(body)), int(number)
-            await asyncio.sleep(0)
-        ((cursor, at),) = await self._read("SELECT intake_seq, at FROM cursor", ())
-        return state, int(cursor), datetime.fromtimestamp(at, UTC) if at else None
+                with self._readable("facts", number):
+                    state, seq = evolve(state, codec.load_fact(body)), int(number)
+            folded += len(rows)
+        ((cursor, at),) = await self._read("SELECT intake_seq, at FROM cursor")
+        written_at = datetime.fromtimestamp(at, UTC) if at else None
+        return Loaded(state=state, cursor=int(cursor), written_at=written_at, facts=folded)
 
     async def history(self, *, incident: str | None = None, limit: int = 1000) -> AsyncIterator[tuple[datetime, Fact]]:
-        """Facts, oldest first, at most the newest `limit`; of one incident where given."""
-        where, bind = ("WHERE incident = ?", (incident, limit)) if incident else ("", (limit,))
-        query = f"SELECT at, body FROM (SELECT seq, at, body FROM facts {where} ORDER BY seq DESC LIMIT ?) ORDER BY seq"  # noqa: S608 - fixed text, values are bound
-        for at, body in await self._read(query, bind):
-            yield datetime.fromtimestamp(at, UTC), codec.load_fact(body)
+        """Facts, oldest first, at most the newest `limit`; of one incident where given. Raises JournalUnavailableError."""
+        if incident is None:
+            rows = await self._read("SELECT seq, at, body FROM facts ORDER BY seq DESC LIMIT ?", limit)
+        else:
+            one = "SELECT seq, at, body FROM facts WHERE incident = ? ORDER BY seq DESC LIMIT ?"
+            rows = await self._read(one, incident, limit)
+        for seq, at, body in reversed(rows):
+            try:
+                fact = codec.load_fact(body)
+            except codec.UnreadableRecordError as error:
+                raise JournalUnavailableError(
+                    f"journal {self._path}, facts row {seq} cannot be read: {error}"
+                ) from None
+            yield datetime.fromtimestamp(at, UTC), fact
 
     async def compact(self, state: State, cursor: int, at: datetime) -> None:
         """Store a snapshot, drop consumed intake, and drop facts that no incident in the state needs for `explain`."""
@@ -119,31 +131,48 @@ class SqliteJournal:
         def work(connection: sqlite3.Connection) -> None:
             ((last,),) = connection.execute("SELECT coalesce(max(seq), 0) FROM facts").fetchall()
             connection.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?)", (last, body))
-            connection.execute("UPDATE cursor SET at = ?", (at.timestamp(),))
+            connection.execute("UPDATE cursor SET intake_seq = max(intake_seq, ?), at = ?", (cursor, at.timestamp()))
             connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor,))
             named = connection.execute("SELECT DISTINCT incident FROM facts WHERE incident IS NOT NULL").fetchall()
             gone = [(name,) for (name,) in named if name not in kept]
             connection.executemany("DELETE FROM facts WHERE incident = ?", gone)
             connection.execute("DELETE FROM facts WHERE incident IS NULL AND seq <= ?", (last,))
 
-        await self._write(work)
+        await self._do(work, writes=True)
 
     async def close(self) -> None:
-        """Finish what is being written and close the file."""
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        self._connection.close()
+        """Finish what is being written and close the file; what is asked of it afterwards is refused."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._connection.close()
 
-    async def _write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    @contextlib.contextmanager
+    def _readable(self, table: str, seq: int) -> Any:
+        """A row that cannot be read stops the start by name: to skip it would be to hold something else true."""
+        try:
+            yield
+        except codec.UnreadableRecordError as error:
+            raise JournalUnusableError(
+                f"journal {self._path}, {table} row {seq} cannot be read: {error}; run the release that wrote it, "
+                "or restore the journal from a backup"
+            ) from None
+
+    async def _read(self, query: str, *bind: Any) -> list[Any]:
+        return await self._do(lambda connection: connection.execute(query, bind).fetchall(), writes=False)  # type: ignore[no-any-return]
+
+    async def _do(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool) -> Any:
+        if self._closed:
+            raise JournalUnavailableError(f"journal {self._path} is closed")
         loop = asyncio.get_running_loop()
-        write = _Write(work=work, done=loop.create_future(), loop=loop)
-        self._queue.put(write)
-        return await write.done
+        job = _Job(work=work, writes=writes, done=loop.create_future(), loop=loop)
+        self._queue.put(job)
+        return await job.done
 
-    async def _read(self, query: str, bind: tuple[Any, ...]) -> list[Any]:
-        return await self._write(lambda connection: connection.execute(query, bind).fetchall())  # type: ignore[no-any-return]
+    # ------------------------------------------------------------------------------- what follows runs in the thread
 
-    def _write_loop(self) -> None:
+    def _work(self) -> None:
         while (first := self._queue.get()) is not None:
             group, ended = [first], False
             while len(group) < GROUP_MAX and not self._queue.empty():
@@ -152,37 +181,55 @@ class SqliteJournal:
                     ended = True
                     break
                 group.append(following)
-            self._transaction(group)
+            if writes := [job for job in group if job.writes]:
+                self._transaction(writes)
+            for job in group:
+                if not job.writes:
+                    self._answer(job)
             if ended:
                 return
 
-    def _transaction(self, group: list[_Write]) -> None:
+    def _transaction(self, group: list[_Job]) -> None:
         """All or nothing: a failed commit fails every write of the group, none of them was acknowledged."""
         began = time.perf_counter()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            results = [write.work(self._connection) for write in group]
+            results = [job.work(self._connection) for job in group]
             self._connection.execute("COMMIT")
-        except Exception as error:  # whatever it was, nobody may believe that it is on disk
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may believe that it is on disk
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            unavailable = JournalUnavailableError(f"journal {self._path} cannot write: {error}")
-            for write in group:
-                write.loop.call_soon_threadsafe(_fail, write.done, unavailable)
+            for job in group:
+                _tell(job, error=JournalUnavailableError(f"journal {self._path} cannot write: {error}"))
             return
-        self._on_fsync(time.perf_counter() - began)
-        for write, result in zip(group, results, strict=True):
-            write.loop.call_soon_threadsafe(_succeed, write.done, result)
+        for job, result in zip(group, results, strict=True):
+            _tell(job, result)
+        _in_loop(group[0], self._on_fsync, time.perf_counter() - began)
+
+    def _answer(self, job: _Job) -> None:
+        """A read: needs no transaction, so it works while the disk is full or another process writes."""
+        try:
+            _tell(job, job.work(self._connection))
+        except Exception as error:  # noqa: BLE001 - the thread must live on, and somebody waits for an answer
+            _tell(job, error=JournalUnavailableError(f"journal {self._path} cannot be read: {error}"))
 
 
-def _fail(done: asyncio.Future[Any], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
+def _tell(job: _Job, result: Any = None, *, error: Exception | None = None) -> None:
+    _in_loop(job, _set, job.done, result, error)
 
 
-def _succeed(done: asyncio.Future[Any], result: Any) -> None:
-    if not done.done():
+def _in_loop(job: _Job, call: Callable[..., None], *values: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: whoever asked is gone with it
+        job.loop.call_soon_threadsafe(call, *values)
+
+
+def _set(done: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if done.done():
+        return  # cancelled meanwhile
+    if error is None:
         done.set_result(result)
+    else:
+        done.set_exception(error)
 
 
 def incident_of(fact: Fact) -> str | None:
@@ -193,31 +240,3 @@ def incident_of(fact: Fact) -> str | None:
     if found is None and (action_id := getattr(fact, "action_id", None)) is not None:
         found = action_id.partition("/")[0] if action_id.startswith("inc-") else None
     return found if isinstance(found, str | None) else found.id
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=SQLITE_WAIT_SECONDS)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        _migrate(connection, path, version)
-    except sqlite3.DatabaseError as error:
-        raise JournalUnusableError(
-            f"journal {path} cannot be opened: {error}; restore it from a backup, or move it away to start without history"
-        ) from None
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    if version == SCHEMA_VERSION:
-        ((verdict,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        return
-    if version > SCHEMA_VERSION:
-        raise JournalUnusableError(
-            f"journal {path} has schema {version}, this release knows {SCHEMA_VERSION}; run the newer release again"
-        )
-    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")

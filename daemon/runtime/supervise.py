@@ -19,7 +19,7 @@ class TaskEndedError(Exception):
 
 
 class Supervisor:
-    """Owns every long-running task. `wait` raises as soon as one ends; `stop` cancels them in reverse order of start."""
+    """Owns every long-running task. `until` raises as soon as one ends; `stop` cancels them in reverse order of start."""
 
     def __init__(self) -> None:
         self._eternal: list[asyncio.Task[Any]] = []
@@ -33,15 +33,25 @@ class Supervisor:
         """Start a task that may end (an action); a reference is kept so that it is not collected while it runs."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._passing.add(task)
-        task.add_done_callback(self._passing.discard)
+        task.add_done_callback(self._passed)
         return task
 
-    async def wait(self) -> None:
-        """Return never; raise TaskEndedError when an eternal task ends, with its own error as the cause."""
-        done, _ = await asyncio.wait(self._eternal, return_when=asyncio.FIRST_COMPLETED)
-        ended = next(iter(done))
-        error = None if ended.cancelled() else ended.exception()
-        raise TaskEndedError(f"{ended.get_name()} ended: {error or 'without an error'}") from error
+    def _passed(self, task: asyncio.Task[Any]) -> None:
+        self._passing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", task=task.get_name(), exc_info=error)
+
+    async def until(self, asked: asyncio.Event) -> None:
+        """Return when `asked` is set; raise TaskEndedError when an eternal task ends first, its own error as the cause."""
+        asking = asyncio.get_running_loop().create_task(asked.wait(), name="stop")
+        try:
+            await asyncio.wait({asking, *self._eternal}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asking.cancel()
+        for ended in self._eternal:
+            if ended.done():
+                error = None if ended.cancelled() else ended.exception()
+                raise TaskEndedError(f"{ended.get_name()} ended: {error or 'without an error'}") from error
 
     async def drain(self, seconds: float) -> int:
         """Give passing tasks (actions under way) this long to end; how many did not."""

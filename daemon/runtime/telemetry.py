@@ -5,12 +5,15 @@ Counters follow the facts as they are journalled; gauges are recomputed from the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any, get_args, get_type_hints
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from daemon.core.actions import OutcomeKind
+from daemon.core.actions import Action, OutcomeKind
+from daemon.core.events import Event
 from daemon.core.facts import ActionSettled, AlertPlaced, Fact, Judged, Moved
 from daemon.core.guards import mode_of
 from daemon.core.incidents import Phase, Trigger, VerdictKind
@@ -22,8 +25,17 @@ from daemon.core.state import State
 SOURCES = ("alertmanager", "operators", "poll", "history")
 RESULTS = ("accepted", "truncated", "malformed", "unauthorized", "too_large", "unavailable", "full")
 PARTS = ("alertmanager", "prometheus", "kubernetes")
-KINDS = ("locate", "measure", "check_target", "prove_soak", "roll_back", "page", "announce")
+
+
+def _kinds(union: Any) -> tuple[str, ...]:
+    """The `kind` of each member of a union of values, so that a new one cannot be forgotten here."""
+    return tuple(get_args(get_type_hints(member)["kind"])[0] for member in get_args(union))
+
+
+KINDS = _kinds(Action)
 FAILURES = tuple("auth rate_limited client server timeout network conflict gone not_found invalid bug".split())
+EVENTS = _kinds(Event)
+STATUSES = ("verified", "quarantined", "soaking")
 UNPROTECTED = ("no_verified_revision", "no_signals", "owned", "paused")
 SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 FSYNC_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
@@ -50,6 +62,9 @@ class Metrics:
         )
         self._contacts = self._counter("contacts_total", "Requests to outside parts.", ("part", "result"))
         self._reloads = self._counter("config_reloads_total", "Configuration reloads.", ("result",))
+        self._stumbles = self._counter(
+            "events_failed_total", "Events that could not be judged: a bug, the log tells which.", ("event",)
+        )
         self._incidents = self._gauge("incidents", "Incidents in memory by phase.", ("phase",))
         self._revisions = self._gauge("revisions", "Revisions in the ledger.", ("status",))
         self._unprotected = self._gauge(
@@ -86,34 +101,32 @@ class Metrics:
         return Gauge(f"lastgood_{name}", text, labels, registry=self.registry)
 
     def _start_at_zero(self) -> None:
-        for source in SOURCES:
-            for result in RESULTS:
-                self._intake.labels(source, result)
-        for kind in VerdictKind:
-            for reason in Reason:
-                self._verdicts.labels(kind.value, reason.value)
-        for reason in Reason:
-            self._refusals.labels(reason.value)
-        for outcome in OutcomeKind:
-            self._rollbacks.labels(outcome.value)
-        for phase in Phase:
-            self._moves.labels(phase.value)
-            self._incidents.labels(phase.value)
-        for action in KINDS:
-            self._owed.labels(action)
-            for outcome in OutcomeKind:
-                self._attempts.labels(action, outcome.value)
-            for failure in FAILURES:
-                self._failures.labels(action, failure)
-        for part in PARTS:
-            self._contacts.labels(part, "ok")
-            self._contacts.labels(part, "failed")
-        for status in ("verified", "quarantined", "soaking"):
-            self._revisions.labels(status)
-        for reason_name in UNPROTECTED:
-            self._unprotected.labels(reason_name)
-        for result in ("ok", "failed"):
-            self._reloads.labels(result)
+        outcomes = tuple(outcome.value for outcome in OutcomeKind)
+        reasons = tuple(reason.value for reason in Reason)
+        phases = tuple(phase.value for phase in Phase)
+        combinations: tuple[tuple[Counter | Gauge, tuple[tuple[str, ...], ...]], ...] = (
+            (self._intake, (SOURCES, RESULTS)),
+            (self._verdicts, (tuple(kind.value for kind in VerdictKind), reasons)),
+            (self._refusals, (reasons,)),
+            (self._rollbacks, (outcomes,)),
+            (self._moves, (phases,)),
+            (self._incidents, (phases,)),
+            (self._owed, (KINDS,)),
+            (self._attempts, (KINDS, outcomes)),
+            (self._failures, (KINDS, FAILURES)),
+            (self._contacts, (PARTS, ("ok", "failed"))),
+            (self._revisions, (STATUSES,)),
+            (self._unprotected, (UNPROTECTED,)),
+            (self._reloads, (("ok", "failed"),)),
+            (self._stumbles, (EVENTS,)),
+        )
+        for metric, labels in combinations:
+            for values in itertools.product(*labels):
+                metric.labels(*values)
+
+    def stumbled(self, event: str) -> None:
+        """An event could not be judged: a bug of ours, whatever the event was."""
+        self._stumbles.labels(event).inc()
 
     def intake(self, source: str, result: str) -> None:
         """Count an intake attempt."""
@@ -185,7 +198,7 @@ class Metrics:
         _fill(self._owed, KINDS, (action.kind for action in state.owed.values()))
         entries = [entry for tracked in state.workloads.values() for entry in tracked.ledger.values()]
         statuses = ("quarantined" if e.quarantined_by else "verified" if e.proof else "soaking" for e in entries)
-        _fill(self._revisions, ("verified", "quarantined", "soaking"), statuses)
+        _fill(self._revisions, STATUSES, statuses)
         _fill(self._unprotected, UNPROTECTED, _unprotected(state, policy, now))
         self._paused.set(len(state.pauses))
 
