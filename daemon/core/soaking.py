@@ -129,7 +129,7 @@ def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasu
         return
     entry = counted(entry, soak)
     what: What = "counted"
-    if soak.unhealthy_at is not None and _fresh(entry, draft.now):
+    if soak.unhealthy_at is not None and _fresh(entry, soak.unhealthy_at):
         entry, what = replace(entry, proof=None, withdrawn=soak.because), "withdrawn"
     elif entry.quarantined_by is None:
         proof = proof_of(entry, draft.policy, draft.now, backwards=_backwards(draft, soak))
@@ -139,8 +139,8 @@ def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasu
     _write(draft, workload.key, entry, what, soak.because)
 
 
-def _fresh(entry: LedgerEntry, now: datetime) -> bool:
-    return entry.proof is not None and now - entry.proof.verified_at < WATCHED_FOR
+def _fresh(entry: LedgerEntry, at: datetime) -> bool:
+    return entry.proof is not None and at - entry.proof.verified_at < WATCHED_FOR
 
 
 def _backwards(draft: Draft, soak: SoakMeasurement) -> bool:
