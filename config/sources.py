@@ -20,8 +20,10 @@ from config.problems import ConfigError, Where
 PREFIX = "LASTGOOD_"
 DELIMITER = "__"
 
-RESERVED = frozenset({"LASTGOOD_CONFIG", "LASTGOOD_URL", "LASTGOOD_TOKEN"})
-"""Read by the command line (the file's path; the server and token of an operator), not settings of the daemon."""
+RESERVED = frozenset(
+    {"LASTGOOD_CONFIG", "LASTGOOD_SOCKET", "LASTGOOD_URL", "LASTGOOD_TOKEN_FILE", "LASTGOOD_DEBUG"},
+)
+"""Read by the command line (`lastgood --help` tells what for), not settings of the daemon."""
 
 _SERVICE_HOST = re.compile(r"LASTGOOD_(?:[A-Z0-9]+_)*SERVICE_(?:HOST|PORT(?:_[A-Z0-9]+)*)")
 _SERVICE_PORT = re.compile(r"LASTGOOD_(?:[A-Z0-9]+_)*PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?")

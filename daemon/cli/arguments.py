@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from daemon.cli.exits import MEANINGS, Exit
 
-OWN_VARIABLES = ("LASTGOOD_SERVER", "LASTGOOD_SOCKET", "LASTGOOD_TOKEN_FILE", "LASTGOOD_CONFIG", "LASTGOOD_DEBUG")
-"""Environment variables of the command line; not settings of the daemon."""
-
 _EPILOG = f"""environment:
   LASTGOOD_CONFIG      the configuration file, for --config
   LASTGOOD_SOCKET      the daemon's socket, for --socket
-  LASTGOOD_SERVER      the daemon's address (https://…), for --server
+  LASTGOOD_URL         the daemon's address (https://…), for --server
   LASTGOOD_TOKEN_FILE  the file with the operator's token, for --token-file
   LASTGOOD_DEBUG       not empty: a traceback with every internal error
   NO_COLOR             not empty: no colours
@@ -53,18 +49,6 @@ def version() -> str:
         return metadata.version("lastgood")
     except metadata.PackageNotFoundError:
         return "(not installed)"
-
-
-def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment as the daemon's settings may see it: without the command line's variables.
-
-    LASTGOOD_SERVER is also the name of the section `server`; only an address is ours.
-    """
-    return {name: value for name, value in environ.items() if not _is_ours(name, value)}
-
-
-def _is_ours(name: str, value: str) -> bool:
-    return name in OWN_VARIABLES and (name != "LASTGOOD_SERVER" or "://" in value)
 
 
 def _global_options(*, defaults: bool) -> Parser:

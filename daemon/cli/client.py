@@ -48,7 +48,7 @@ def address(options: argparse.Namespace) -> Address:
         return _remote(options.server, options.token_file)
     if named := os.environ.get("LASTGOOD_SOCKET"):
         return Address(socket=Path(named))
-    if "://" in (server := os.environ.get("LASTGOOD_SERVER", "")):
+    if server := os.environ.get("LASTGOOD_URL"):
         return _remote(server, options.token_file)
     return Address(socket=_configured_socket(options))
 
@@ -95,18 +95,16 @@ def _configured_socket(options: argparse.Namespace) -> Path:
     """The socket in the state folder that the configuration names, else LASTGOOD_STATE_DIR, else the default."""
     from config import ConfigError, load
     from config.settings import Settings
-    from daemon.cli.arguments import own_environment
 
     path = chosen_config(options)
-    environ = own_environment(os.environ)
     if path is not None:
         try:
-            return load(path, environ).socket_path
+            return load(path).socket_path
         except ConfigError as error:
             first = error.problems[0]
             remedy = "correct it (`lastgood check-config` shows all), or name the socket with --socket"
             raise CliError(Exit.CONFIGURATION, f"{ascii_only(str(path))}: {first}", remedy) from None
-    folder = environ.get("LASTGOOD_STATE_DIR") or Settings.model_fields["state_dir"].default
+    folder = os.environ.get("LASTGOOD_STATE_DIR") or Settings.model_fields["state_dir"].default
     return Path(folder) / "lastgood.sock"
 
 

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 
 from config import ConfigError, Settings, load
-from daemon.cli.arguments import OWN_VARIABLES, ascii_only, own_environment
+from daemon.cli.arguments import ascii_only
 from daemon.cli.exits import Exit
 
 
 def run(config: Path | None) -> int:
     """Run the daemon until it is told to stop; its exit code. A bad configuration is told before anything starts."""
-    for name in OWN_VARIABLES:
-        # The daemon refuses unknown LASTGOOD_ names, and these are no settings of its own.
-        if name not in own_environment(os.environ):
-            os.environ.pop(name, None)
     if _checked(config) is None:
         return Exit.CONFIGURATION
     import structlog
@@ -49,7 +44,7 @@ def check(config: Path, *, as_json: bool) -> int:
 def _checked(config: Path | None) -> Settings | None:
     """The settings; None, and every problem on stderr, where they are bad."""
     try:
-        return load(config, own_environment(os.environ))
+        return load(config)
     except ConfigError as error:
         for problem in error.problems:
             print(f"{ascii_only(str(config or 'environment'))}: {ascii_only(problem)}", file=sys.stderr)
@@ -58,7 +53,7 @@ def _checked(config: Path | None) -> Settings | None:
 
 def _check_for_programs(config: Path) -> int:
     try:
-        settings = load(config, own_environment(os.environ))
+        settings = load(config)
     except ConfigError as error:
         print(
             json.dumps({"ok": False, "problems": list(error.problems), "warnings": [], "fingerprint": None}, indent=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import socket as sockets
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from config.sources import RESERVED
 from daemon.cli import commands
 from daemon.cli.exits import MEANINGS, Exit
 from daemon.core.model import Mode
@@ -23,8 +23,6 @@ from tests.handlers.people import TOKEN, Daemon, listening, recovered
 
 # Real sockets: virtual time would run past them.
 pytestmark = pytest.mark.looptime(False)
-
-VARIABLES = ("LASTGOOD_SERVER", "LASTGOOD_SOCKET", "LASTGOOD_TOKEN_FILE", "LASTGOOD_CONFIG", "LASTGOOD_DEBUG")
 
 
 @dataclass
@@ -63,7 +61,7 @@ def exit_code(run: Callable[[], int]) -> int:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
+    for name in RESERVED:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -170,9 +168,9 @@ async def test_a_wrong_token_is_unauthorised(desk: Desk, tmp_path: Path, secret:
 async def test_the_environment_names_the_daemon_and_options_win(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LASTGOOD_SERVER with LASTGOOD_TOKEN_FILE, LASTGOOD_SOCKET, and `--socket` over both."""
+    """LASTGOOD_URL with LASTGOOD_TOKEN_FILE, LASTGOOD_SOCKET, and `--socket` over both."""
     (tmp_path / "token").write_text(TOKEN)
-    monkeypatch.setenv("LASTGOOD_SERVER", desk.address)
+    monkeypatch.setenv("LASTGOOD_URL", desk.address)
     monkeypatch.setenv("LASTGOOD_TOKEN_FILE", str(tmp_path / "token"))
     assert (await desk.types_exactly("incidents")).code == Exit.OK
     monkeypatch.setenv("LASTGOOD_SOCKET", str(tmp_path / "nothing"))
@@ -347,7 +345,7 @@ def test_the_command_lines_own_variables_are_no_settings(
     """With the command line's variables set, a configuration is as good as without; other unknown ones are refused."""
     file = tmp_path / "c.yaml"
     file.write_text("cluster: test\n")
-    for name in VARIABLES:
+    for name in RESERVED:
         monkeypatch.setenv(name, "https://lastgood.example.net")
     assert commands.main(["check-config", str(file)]) == Exit.OK
     monkeypatch.setenv("LASTGOOD_SEVRER", "x")
@@ -355,12 +353,8 @@ def test_the_command_lines_own_variables_are_no_settings(
     assert "LASTGOOD_SEVRER" in capsys.readouterr().err
 
 
-def test_a_bad_configuration_stops_run_with_plain_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_configuration_stops_run_with_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`run` tells a bad or missing file on stderr, one line per problem, and exits with 5."""
-    monkeypatch.setenv("LASTGOOD_DEBUG", "1")
     assert commands.main(["run", "--config", str(tmp_path / "none.yaml")]) == Exit.CONFIGURATION
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "LASTGOOD_DEBUG" not in os.environ, "the daemon would refuse it as an unknown setting"
