@@ -38,7 +38,7 @@ RECENT_SAMPLES = 10
 """Samples of a recovery: only the latest decide."""
 
 PART_SECONDS = 15.0
-"""How long one part may take: less than an attempt of the dispatcher (20 s), so that a slow part loses only itself."""
+"""How long one part may take: half an attempt of the dispatcher, so that a slow part loses only itself."""
 
 DAY = timedelta(days=1)
 
@@ -69,7 +69,8 @@ class _Missing:
         return nothing
 
     def lines(self) -> tuple[str, ...]:
-        return tuple(f"{reason} ({', '.join(parts)})" for reason, parts in self.parts.items())
+        """One line per reason, its parts in a fixed order: which answer came first says nothing."""
+        return tuple(f"{reason} ({', '.join(sorted(parts))})" for reason, parts in self.parts.items())
 
 
 class MeasureRunner:
