@@ -12,6 +12,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ DEMO_SECONDS = 58.0
 
 AFTERWARDS_SECONDS = 2.5
 """How long after the end pages and announcements are waited for, so that a wrong extra one is seen."""
+
+
+class DaemonDiedError(RuntimeError):
+    """The daemon's process ended by itself; the text is the end of its log."""
 
 
 @dataclass(kw_only=True)
@@ -70,6 +75,8 @@ class Show:
     daemon: DaemonProcess
     verified: set[str] = field(default_factory=set)
     phases: list[str] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    """The daemon's log, of all its lives."""
     ready: int = 0
     pages_told: int = 0
 
@@ -85,6 +92,7 @@ class Show:
 
     def _note(self, line: dict[str, Any]) -> None:
         self.live.tell_log(line)
+        self.lines.append(line)
         match line.get("event"):
             case "ready":
                 self.ready += 1
@@ -97,14 +105,12 @@ class Show:
 
     async def play(self) -> Ended:
         """Everything from the first pod to the end of the incident."""
-        if self.scenario.v1_errors:
-            self.world.services.fault(image=image(APP, "v1"), error_ratio=self.scenario.v1_errors)
-        for app in (APP, *OTHERS):
-            self.world.deploy(app, ready_seconds=2 if app == APP else 0)
-        self.live.tell("world", f"{NAMESPACE}/{APP} v1 and two neighbours serve 400 requests/s each")
         await until("v1 serves", lambda: self.world.settled(APP), 15.0)
+        self.live.tell("world", f"{NAMESPACE}/{APP} v1 and two neighbours serve 400 requests/s each")
         await self.daemon.start()
-        await until("the daemon is ready", lambda: self.ready > 0, 20.0)
+        await until("the daemon is ready", lambda: self.ready > 0 or not self.daemon.running, 20.0)
+        if not self.daemon.running:
+            raise DaemonDiedError(self.daemon.log_end())
         stage = Stage(world=self.world, tell=self.live.tell, verified=self.verified, phases=self.phases)
         await self.scenario.play(stage)
         await until("the incident ends", lambda: any(phase in ENDS for phase in self.phases), DEMO_SECONDS)
@@ -126,26 +132,43 @@ class Show:
         )
 
 
-async def run(scenario: Scenario, kind: Kind | None, live: Live) -> Ended:
-    """Run one scenario in a fresh world in a temporary folder."""
+def furnish(world: World, scenario: Scenario) -> None:
+    """What is there before the daemon: v1 of the app and its neighbours, with their load."""
+    if scenario.v1_errors:
+        world.services.fault(image=image(APP, "v1"), error_ratio=scenario.v1_errors)
+    for app in (APP, *OTHERS):
+        world.deploy(app, replicas=scenario.replicas, ready_seconds=2 if app == APP else 0)
+
+
+async def run(scenario: Scenario, kind: Kind | None, live: Live, folder: Path | None = None) -> Ended:
+    """Run one scenario in a fresh world; what it writes stays in `folder`, or goes with a temporary one."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="lastgood-demo-", ignore_cleanup_errors=True) as temporary:
+            return await run(scenario, kind, live, Path(temporary))
     live.tell("world", f"scenario {scenario.name}: {scenario.what}")
     live.tell("world", f"Prometheus and Alertmanager: {_named(kind or available())}")
-    with tempfile.TemporaryDirectory(prefix="lastgood-demo-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder)
-        async with World(folder=path, kind=kind, alert_for_seconds=scenario.alert_for_seconds) as world:
-            config = world.write_config(scenario.mode)
-            daemon = DaemonProcess(config=config, log_path=path / "daemon.log")
-            show = Show(scenario=scenario, world=world, live=live, daemon=daemon)
-            follower = asyncio.get_running_loop().create_task(show.follow())
-            try:
-                async with asyncio.timeout(DEMO_SECONDS):
-                    return await show.play()
-            except TimeoutError as error:
-                live.tell("demo", f"out of time: {error or 'the demo takes a minute at most'}")
-                return show.ended()
-            finally:
-                await daemon.stop()
-                follower.cancel()
+    async with World(
+        folder=folder,
+        kind=kind,
+        alert_for_seconds=scenario.alert_for_seconds,
+        setup=partial(furnish, scenario=scenario),
+    ) as world:
+        config = world.write_config(scenario.mode)
+        daemon = DaemonProcess(config=config, log_path=folder / "daemon.log")
+        show = Show(scenario=scenario, world=world, live=live, daemon=daemon)
+        follower = asyncio.get_running_loop().create_task(show.follow())
+        try:
+            async with asyncio.timeout(DEMO_SECONDS - live.seconds):
+                return await show.play()
+        except TimeoutError as error:
+            live.tell("demo", f"out of time: {str(error) or 'the demo takes a minute at most'}")
+            return show.ended()
+        except DaemonDiedError as error:
+            live.tell("demo", f"the daemon ended by itself; its log ends with:\n{error}")
+            return show.ended()
+        finally:
+            await daemon.stop()
+            follower.cancel()
 
 
 def _named(kind: Kind) -> str:
@@ -157,10 +180,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo SCENARIO=…", description=__doc__)
     parser.add_argument("--scenario", default="error-spike", choices=sorted(SCENARIOS), metavar="NAME")
     parser.add_argument("--monitoring", choices=("real", "stand-in"), default=None)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs, journal and configuration there")
     chosen = parser.parse_args(arguments)
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     scenario, live = SCENARIOS[chosen.scenario], Live()
-    ended = asyncio.run(run(scenario, chosen.monitoring, live))
+    if chosen.keep is not None:
+        chosen.keep.mkdir(parents=True, exist_ok=True)
+    ended = asyncio.run(run(scenario, chosen.monitoring, live, chosen.keep))
     good = ended.as_it_should(scenario)
     if not good:
         print(f"expected: outcome={scenario.outcome} rolled_back_to={scenario.rolled_back_to} pages={scenario.pages}")

@@ -69,6 +69,10 @@ class DaemonProcess:
                 await self.kill()
         return self._process.returncode or 0
 
+    def log_end(self, lines: int = 10) -> str:
+        """The last lines of its log, as they are."""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
     def new_lines(self) -> list[dict[str, Any]]:
         """What it logged since the last call; a line that is no JSON is kept as its `event`."""
         if not self.log_path.exists():

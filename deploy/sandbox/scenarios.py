@@ -54,6 +54,7 @@ class Scenario:
     mode: str = "auto"
     v1_errors: float = 0.0
     alert_for_seconds: float = 2.0
+    replicas: int = 4
 
 
 async def _error_spike(stage: Stage) -> None:
@@ -115,7 +116,8 @@ SCENARIOS = {
             outcome="recovered",
             rolled_back_to="v1",
             pages=1,
-            alert_for_seconds=14.0,
+            replicas=3,  # a rollout of 7 s, so that with the alert's 9 s the minute is not used up
+            alert_for_seconds=9.0,
         ),
         Scenario(
             name="crashloop",

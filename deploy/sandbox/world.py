@@ -96,6 +96,8 @@ class World:
     slack: SlackStandIn = field(default_factory=SlackStandIn)
     port: int = 0
     monitoring: Monitoring | None = None
+    setup: Callable[[World], None] = lambda _world: None
+    """Called once cluster and services run: what takes its time (pods) comes up while Prometheus does."""
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -110,6 +112,7 @@ class World:
             await enter(self.slack)
             metrics = await enter(serve_metrics(self.services, kube_state=self._kube_state))
             self.port = self.port or free_port()
+            self.setup(self)
             self.monitoring = await enter(
                 start_monitoring(
                     sd_url=f"{metrics}/sd/one-page",

@@ -58,8 +58,11 @@ class Evaluator:
         if isinstance(node, Text) or (isinstance(node, Selector) and node.range_ms is not None):
             raise ValueError("invalid expression type for range query, must be Scalar or instant Vector")
         series: dict[Labels, list[Sample]] = {}
+        begins = self._begins(node)
+        empty = self._evaluate(node, start_ms) if start_ms < begins else None
         for time_ms in range(start_ms, end_ms + 1, step_ms):
-            value = self._evaluate(node, time_ms)
+            # Hours before the first sample are asked for in each soak; here one answer stands for all of them.
+            value = empty if empty is not None and time_ms < begins else self._evaluate(node, time_ms)
             points = value if isinstance(value, dict) else {(): float(value)}
             for labels, number in points.items():
                 series.setdefault(labels, []).append((time_ms, number))
@@ -71,6 +74,22 @@ class Evaluator:
         if isinstance(value, str):
             raise ExecutionError("rule result is not a vector or scalar")
         return value if isinstance(value, dict) else {(): value}
+
+    def _begins(self, node: Node) -> float:
+        """Before this time every selector of the node is empty, so that its value does not change (`time()`: never)."""
+        match node:
+            case Selector():
+                firsts = [series.times[0] for series in self._store.select(node.matchers) if series.times]
+                return min(firsts, default=math.inf) + node.offset_ms
+            case Call():
+                changes = -math.inf if node.function in {"time", "timestamp"} else math.inf
+                return min(changes, *map(self._begins, node.arguments)) if node.arguments else changes
+            case Aggregate() | Negate():
+                return self._begins(node.inner)
+            case Binary():
+                return min(self._begins(node.left), self._begins(node.right))
+            case Number() | Text():
+                return math.inf
 
     # Nodes ------------------------------------------------------------------------------------------------------------
 
