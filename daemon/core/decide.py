@@ -139,19 +139,17 @@ def _started(draft: Draft, event: Started) -> None:
 
 def _countdown_anew(draft: Draft, incident: Incident) -> None:
     """A countdown that ran out while we were down is no consent: it starts anew (DESIGN)."""
-    until = incident.countdown_until
-    if until is None or until > draft.now or incident.blamed is None or incident.suspect is None:
-        return
-    if incident.target is None:
+    until, workload, blamed, target = incident.countdown_until, incident.suspect, incident.blamed, incident.target
+    if until is None or until > draft.now or workload is None or blamed is None or target is None:
         return
     draft.add(
         Proposed(
             at=draft.now,
             incident=incident.id,
-            workload=incident.suspect,
-            blamed=incident.blamed,
+            workload=workload,
+            blamed=blamed,
             replaced=incident.replaced,
-            target=incident.target,
+            target=target,
             countdown_until=draft.now + max(draft.policy.countdown, timedelta(0)),
             shown=incident.shown,
         )

@@ -34,10 +34,8 @@ def begin_measure(draft: Draft, incident_id: IncidentId, *, final: bool = False)
 
 
 def subject(incident: Incident) -> Workload:
-    """The workload that is measured: the suspect, else where it hurts, else the first in scope."""
-    if incident.suspect is not None:
-        return incident.suspect
-    return incident.symptom if incident.symptom in incident.scope else incident.scope[0]
+    """The workload that is measured: the suspect, else where it hurts."""
+    return incident.suspect or incident.symptom
 
 
 def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) -> Measure:

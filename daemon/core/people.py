@@ -24,9 +24,13 @@ def command(draft: Draft, event: Command) -> None:
             _paused(draft, event)
         case ResumeAsked():
             _resumed(draft, event)
-        case ReleaseAsked():
-            if soaking.release(draft, event.workload, event.revision, event.actor) == 0:
-                _refuse(draft, "release", event.actor, f"nothing of {event.workload} is quarantined")
+        case _:
+            _released(draft, event)
+
+
+def _released(draft: Draft, event: ReleaseAsked) -> None:
+    if soaking.release(draft, event.workload, event.revision, event.actor) == 0:
+        _refuse(draft, "release", event.actor, f"nothing of {event.workload} is quarantined")
 
 
 def _refuse(draft: Draft, name: str, actor: str, why: str) -> None:

@@ -46,7 +46,7 @@ def watch_interval(draft: Draft) -> timedelta:
 def measured(draft: Draft, incident_id: IncidentId, attempt: int, measurement: Measurement) -> None:
     """A measurement came in; it is judged once the target check of the same attempt is there too."""
     incident = draft.state.incidents.get(incident_id)
-    if incident is None or incident.phase.ended or incident.attempt != attempt:
+    if incident is None or incident.attempt != attempt:
         return
     if incident.phase in (Phase.VERIFYING, Phase.ESCALATED):
         _recovery(draft, incident, measurement)
@@ -109,8 +109,8 @@ def _follow_open(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> Non
             _propose(draft, incident_id, verdict, Trigger.BLAMED)
         case VerdictKind.PROPOSE:
             _propose(draft, incident_id, verdict, Trigger.PROPOSABLE)
-        case VerdictKind.HOLD:
-            pass
+        case _:
+            pass  # HOLD: it waits for data
 
 
 def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
@@ -147,7 +147,7 @@ def _propose(draft: Draft, incident_id: IncidentId, verdict: Verdict, trigger: T
     """Propose a rollback; `trigger` None where it is proposed anew within PROPOSED."""
     incident = draft.incident(incident_id)
     leader, target = incident.suspicions[0], verdict.target
-    if target is None:
+    if target is None:  # pragma: no cover  an invariant of the guards, not a case
         raise AssertionError("the guard TARGET_NOT_VERIFIED lets no verdict through without a target")
     alone = verdict.kind is VerdictKind.ROLL_BACK
     countdown = timedelta(0) if leader.tier is Tier.START_FAILURE else draft.policy.countdown
@@ -200,7 +200,7 @@ def _same_proposal(incident: Incident, verdict: Verdict) -> bool:
 def _go(draft: Draft, incident_id: IncidentId) -> None:
     incident = draft.incident(incident_id)
     workload, blamed, target = incident.suspect, incident.blamed, incident.target
-    if workload is None or blamed is None or target is None:
+    if workload is None or blamed is None or target is None:  # pragma: no cover  an invariant, not a case
         raise AssertionError("a proposal names workload, blamed revision and target")
     reason = Reason.APPROVED if incident.approved_by else Reason.COUNTDOWN_OVER
     draft.move(incident_id, Trigger.GO, reason, lasts=draft.policy.converge_deadline, actor=incident.approved_by)
@@ -311,7 +311,7 @@ def _deadline(draft: Draft, incident: Incident) -> None:
             escalate(draft, incident.id, Trigger.DEADLINE, Reason.CONVERGE_DEADLINE)
         case Phase.VERIFYING:
             _not_verified(draft, incident)
-        case _:
+        case _:  # pragma: no cover  an invariant: `move` gives no other phase a deadline
             raise AssertionError(f"phase {incident.phase} has no deadline")
 
 

@@ -168,7 +168,7 @@ def quarantine(draft: Draft, action: RollBack) -> None:
 
 def clear(draft: Draft, incident: Incident) -> None:
     """The rollback did not help: the revision was not the cause and gets back what it had."""
-    if incident.suspect is None or incident.blamed is None:
+    if incident.suspect is None or incident.blamed is None:  # pragma: no cover  an invariant: what was rolled back
         return
     _release(draft, incident.suspect.key, incident.blamed.id, "cleared: the symptom stayed after the rollback")
 
@@ -194,7 +194,7 @@ def _release(draft: Draft, workload: WorkloadKey, revision: str, because: str) -
 
 def trust_again(draft: Draft, incident: Incident) -> None:
     """After recovery the target is watched on: measure it again soon."""
-    if incident.suspect is None or incident.target is None:
+    if incident.suspect is None or incident.target is None:  # pragma: no cover  an invariant: what was rolled back
         return
     tracked = draft.state.workloads.get(incident.suspect.key)
     entry = tracked.entry(incident.target.id) if tracked else None

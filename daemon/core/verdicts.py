@@ -166,7 +166,7 @@ def _case(
 ) -> Case:
     tracked = state.workloads[leader.workload.key]
     rollout = tracked.rollout
-    if rollout is None:
+    if rollout is None:  # pragma: no cover  an invariant of `candidates`, not a case
         raise AssertionError("a suspicion always has a rollout")
     measured = _seen_of(tracked, incident, measurement)
     close = second is not None and leader.score - second.score < policy.blame_margin

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from daemon.core import blame
@@ -15,7 +16,7 @@ from daemon.core.actions import Measure, Outcome, OutcomeKind, RollBack, RolledB
 from daemon.core.facts import ActionOwed
 from daemon.core.incidents import Phase
 from daemon.core.ledger import LedgerEntry, Proof, ProofKind, choose_target
-from daemon.core.measurement import Measurement
+from daemon.core.measurement import AlertState, Measurement
 from daemon.core.model import AlertStatus, IncidentId, Mode, OnsetSource, Revision, Rollout
 from tests.core.builders import (
     MINUTE,
@@ -96,7 +97,7 @@ def test_the_target_is_always_verified_and_never_the_blamed_one(
 ) -> None:
     """Whatever the ledger holds, an unproven or quarantined revision is never the target, and each is accounted for."""
     history = tuple(a_revision(number + 1) for number in range(len(marks)))
-    ledger = {r.id: an_entry(r, *mark) for r, mark in zip(history, marks, strict=True)}
+    ledger: dict[str, LedgerEntry] = {r.id: an_entry(r, *mark) for r, mark in zip(history, marks, strict=True)}
     bad = history[blamed % len(history)]
     old = None if replaced is None else history[replaced % len(history)]
     choice = choose_target(ledger, history, bad, old, POLICY)
@@ -153,18 +154,21 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
+def _firing(action: Measure) -> tuple[AlertState, ...]:
+    return states(AlertStatus.FIRING, [alert.fingerprint for alert in action.alerts])
+
+
 class Wild:
     """A world without manners: anything may happen at any time."""
 
     def __init__(self, mode: Mode) -> None:
         self.story = Story(a_policy(default_mode=mode))
-        self.story.proves_v1()
-        self.story.now = NOON
+        self.story.spikes()
 
     def _measured(self, errors: float | None, action: Measure) -> Measurement:
         now = self.story.now
         gone = states(AlertStatus.RESOLVED, [alert.fingerprint for alert in action.alerts])
-        return a_recovery(now, alerts=gone) if errors == 0 else a_measurement(now, new=errors, old=None)
+        return a_recovery(now, alerts=gone) if errors == 0 else a_measurement(now, new=errors, alerts=_firing(action))
 
     def _patched(self, how: str, action: RollBack) -> Outcome | None:
         done = RolledBack(generation=99, patched_at=self.story.now)
@@ -200,7 +204,7 @@ class Wild:
     def _acts(self, step: str) -> None:
         story = self.story
         people = {"approve": story.approves, "decline": story.declines, "close": story.closes}
-        plain = {
+        plain: dict[str, Callable[[], None]] = {
             "fires": lambda: story.fires(an_alert(starts_at=story.now)),
             "second": lambda: story.fires(an_alert("f2", starts_at=story.now)),
             "resolves": story.resolves,
@@ -228,7 +232,7 @@ def owed_rollbacks(story: Story) -> list[RollBack]:
     return [fact.action for fact in story.of(ActionOwed) if isinstance(fact.action, RollBack)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=200)
 @given(steps=STEPS, mode=st.sampled_from(Mode))
 def test_whatever_happens_the_promises_hold(steps: list[str], mode: Mode) -> None:
     """No illegal move, no busy loop, the same answers again, facts alone rebuild the state, one rollback per incident.
@@ -243,6 +247,7 @@ def test_whatever_happens_the_promises_hold(steps: list[str], mode: Mode) -> Non
         new = owed_rollbacks(wild.story)[before:]
         assert not (new and paused and step not in {"resume", "3m", "20m"})
     story = wild.story
+    event(f"{len(owed_rollbacks(story))} rollbacks, {len(story.incidents)} incidents")
     assert story.replayed() == story.state
     rollbacks = owed_rollbacks(story)
     assert len({action.incident for action in rollbacks}) == len(rollbacks)
