@@ -267,7 +267,7 @@ async def test_newer_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"this is no database, whatever its name says" * 100, b"SQLite format 3\0" + b"x" * 5000]
+    "foreign", [b"this is no database, whatever its name says" * 100, b"SQLite format 3\0" + b"x" * 5000]
 )
 def test_no_database(path: Path, foreign: bytes) -> None:
     """A file that is no database is refused with the remedy, never reset."""
