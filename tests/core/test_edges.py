@@ -8,11 +8,11 @@ from daemon.core.actions import Announce, CheckTarget, Locate, Measure, Page, Pr
 from daemon.core.briefs import commands, compose
 from daemon.core.events import AlertSource
 from daemon.core.evolution import ALERTS_KEPT_MAX, ENDED_KEPT_MAX, evolve
-from daemon.core.facts import ActionOwed, ActionSettled, AlertNoted, LedgerWritten, Moved, RolloutRecorded
+from daemon.core.facts import ActionOwed, ActionSettled, AlertNoted, Judged, LedgerWritten, Moved, RolloutRecorded
 from daemon.core.incidents import Phase, Trigger
 from daemon.core.intake import ALERTS_PER_INCIDENT_MAX
 from daemon.core.ledger import LedgerEntry
-from daemon.core.model import AlertStatus, IncidentId
+from daemon.core.model import AlertStatus, IncidentId, Mode
 from daemon.core.reasons import Reason
 from daemon.core.state import NotedAlert, State
 from tests.core.builders import (
@@ -27,6 +27,7 @@ from tests.core.builders import (
     V3,
     a_location,
     a_measurement,
+    a_policy,
     a_recovery,
     a_rollout_view,
     a_view,
@@ -247,3 +248,17 @@ def test_a_workload_is_named_by_its_key() -> None:
     """Namespace, kind and name, as in the journal."""
     assert str(SHOP) == "shop/Deployment/checkout"
     assert HOUR > MINUTE
+
+
+def test_the_answer_of_an_earlier_attempt_is_void() -> None:
+    """A look that was still out when a person approved does not count as the fresh look."""
+    story = Story(a_policy(default_mode=Mode.APPROVE))
+    story.spikes()
+    story.withheld = {Measure}
+    story.waits(STEP)
+    story.approves()
+    judged = len(story.of(Judged))
+    story.withheld = set()
+    story.answers()
+    assert len(story.of(Judged)) == judged + 1
+    assert len(story.rollbacks) == 1
