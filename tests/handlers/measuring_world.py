@@ -168,8 +168,8 @@ class Alertmanager:
         return self.answer
 
 
-def alert(fingerprint: str = "f1", status: AlertStatus = AlertStatus.FIRING, **labels: str) -> Alert:
-    named = {"alertname": "HighErrors", **labels}
+def alert(fingerprint: str = "f1", status: AlertStatus = AlertStatus.FIRING, /, **labels: str) -> Alert:
+    named = {"alertname": "HighErrors"} | labels
     return Alert(
         fingerprint=fingerprint, status=status, labels=tuple(sorted(named.items())), starts_at=NOW - 5 * MINUTE
     )
