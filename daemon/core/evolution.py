@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from daemon.core import action_evolution
 from daemon.core import facts as f
-from daemon.core.actions import (
-    Announce,
-    Announced,
-    Outcome,
-    OutcomeKind,
-    Page,
-    PageKind,
-    ProveSoak,
-    RollBack,
-    RolledBack,
-)
-from daemon.core.incidents import PageState, Phase, Trigger
+from daemon.core.incidents import Phase, Trigger
 from daemon.core.model import AlertStatus, OnsetSource, Rung, Workload
-from daemon.core.state import NotedAlert, Pause, RollbackDone, State, Tracked
+from daemon.core.state import NotedAlert, Pause, State, Tracked, with_key, without_key
 
 ENDED_KEPT_MAX = 300
 """Ended incidents kept in memory for `incidents` and `explain`; older ones are in the journal only."""
@@ -48,29 +38,6 @@ def replay(facts: Iterable[f.Fact], state: State | None = None) -> State:
     return folded
 
 
-def _with(mapping: Mapping[str, Value], key: str, value: Value) -> dict[str, Value]:
-    return {**mapping, key: value}
-
-
-def _without(mapping: Mapping[str, Value], key: str) -> dict[str, Value]:
-    return {name: value for name, value in mapping.items() if name != key}
-
-
-def _incident(state: State, incident_id: str, **changes: Any) -> State:
-    """Change an incident; one that is not in memory any more stays forgotten."""
-    if incident_id not in state.incidents:
-        return state
-    incident = replace(state.incidents[incident_id], **changes)
-    return replace(state, incidents=_with(state.incidents, incident_id, incident))
-
-
-def _tracked(state: State, key: str, **changes: Any) -> State:
-    tracked = state.workloads.get(key)
-    if tracked is None:
-        return state
-    return replace(state, workloads=_with(state.workloads, key, replace(tracked, **changes)))
-
-
 def _started(state: State, fact: f.DaemonStarted) -> State:
     return replace(state, started_at=fact.at)
 
@@ -78,14 +45,14 @@ def _started(state: State, fact: f.DaemonStarted) -> State:
 def _workload(state: State, fact: f.WorkloadRecorded) -> State:
     key = fact.view.workload.key
     if fact.view.gone:
-        return replace(state, workloads=_without(state.workloads, key))
+        return replace(state, workloads=without_key(state.workloads, key))
     known = state.workloads.get(key)
     tracked = Tracked(view=fact.view) if known is None else replace(known, view=fact.view)
-    return replace(state, workloads=_with(state.workloads, key, tracked))
+    return replace(state, workloads=with_key(state.workloads, key, tracked))
 
 
 def _rollout(state: State, fact: f.RolloutRecorded) -> State:
-    return _tracked(state, fact.rollout.workload.key, rollout=fact.rollout)
+    return state.with_tracked(fact.rollout.workload.key, rollout=fact.rollout)
 
 
 def _alert_noted(state: State, fact: f.AlertNoted) -> State:
@@ -95,7 +62,7 @@ def _alert_noted(state: State, fact: f.AlertNoted) -> State:
     location = known.location if known is not None and same else None
     gone_since = fact.at if alert.status is AlertStatus.RESOLVED else None
     noted = NotedAlert(alert=alert, noted_at=fact.at, location=location, gone_since=gone_since)
-    alerts = _with(state.alerts, alert.fingerprint, noted)
+    alerts = with_key(state.alerts, alert.fingerprint, noted)
     if len(alerts) > ALERTS_KEPT_MAX:
         gone = [key for key, value in alerts.items() if value.gone_since is not None]
         for key in gone[: len(alerts) - ALERTS_KEPT_MAX]:
@@ -113,24 +80,24 @@ def _gone_in_incidents(state: State, fact: f.AlertNoted) -> State:
                 else located
                 for located in incident.alerts
             )
-            state = _incident(state, incident.id, alerts=alerts)
+            state = state.with_incident(incident.id, alerts=alerts)
     return state
 
 
 def _alert_placed(state: State, fact: f.AlertPlaced) -> State:
     noted = replace(state.alerts[fact.fingerprint], location=fact.location)
-    return replace(state, alerts=_with(state.alerts, fact.fingerprint, noted))
+    return replace(state, alerts=with_key(state.alerts, fact.fingerprint, noted))
 
 
 def _opened(state: State, fact: f.IncidentOpened) -> State:
-    incidents = _with(state.incidents, fact.incident.id, fact.incident)
+    incidents = with_key(state.incidents, fact.incident.id, fact.incident)
     return replace(state, incidents=incidents, incident_count=state.incident_count + 1)
 
 
 def _joined(state: State, fact: f.AlertJoined) -> State:
     incident = state.incidents[fact.incident]
     others = tuple(a for a in incident.alerts if a.alert.fingerprint != fact.alert.alert.fingerprint)
-    state = _incident(state, fact.incident, alerts=(*others, fact.alert), severity=fact.severity)
+    state = state.with_incident(fact.incident, alerts=(*others, fact.alert), severity=fact.severity)
     return _placed_anew(state, fact.incident) if incident.phase is Phase.OPEN and incident.alerts else state
 
 
@@ -141,8 +108,7 @@ def _placed_anew(state: State, incident_id: str) -> State:
     """
     places = [located.location for located in state.incidents[incident_id].alerts]
     first = min(places, key=lambda place: (place.onset_source is OnsetSource.ASSUMED, place.onset))
-    return _incident(
-        state,
+    return state.with_incident(
         incident_id,
         onset=first.onset,
         onset_source=first.onset_source,
@@ -152,8 +118,7 @@ def _placed_anew(state: State, incident_id: str) -> State:
 
 
 def _measure_began(state: State, fact: f.MeasureBegan) -> State:
-    return _incident(
-        state,
+    return state.with_incident(
         fact.incident,
         attempt=fact.attempt,
         final=fact.final,
@@ -164,17 +129,16 @@ def _measure_began(state: State, fact: f.MeasureBegan) -> State:
 
 
 def _target_checked(state: State, fact: f.TargetChecked) -> State:
-    return _incident(state, fact.incident, check=fact.check)
+    return state.with_incident(fact.incident, check=fact.check)
 
 
 def _measured(state: State, fact: f.MeasurementKept) -> State:
-    return _incident(state, fact.incident, measurement=fact.measurement)
+    return state.with_incident(fact.incident, measurement=fact.measurement)
 
 
 def _judged(state: State, fact: f.Judged) -> State:
     incident = state.incidents[fact.incident]
-    state = _incident(
-        state,
+    state = state.with_incident(
         fact.incident,
         measurement=fact.measurement,
         suspicions=fact.suspicions,
@@ -188,9 +152,8 @@ def _judged(state: State, fact: f.Judged) -> State:
     leader = fact.suspicions[0]
     if not fact.verdict.blames:
         none: dict[str, Any] = {"blamed": None, "replaced": None, "rollout_started_at": None}
-        return _incident(state, fact.incident, suspect=leader.workload, **none)
-    return _incident(
-        state,
+        return state.with_incident(fact.incident, suspect=leader.workload, **none)
+    return state.with_incident(
         fact.incident,
         suspect=leader.workload,
         blamed=leader.revision,
@@ -205,8 +168,7 @@ def _began(state: State, workload: Workload) -> datetime | None:
 
 
 def _recovery(state: State, fact: f.RecoveryMeasured) -> State:
-    return _incident(
-        state,
+    return state.with_incident(
         fact.incident,
         measurement=fact.measurement,
         good_since=fact.good_since,
@@ -215,8 +177,7 @@ def _recovery(state: State, fact: f.RecoveryMeasured) -> State:
 
 
 def _proposed(state: State, fact: f.Proposed) -> State:
-    return _incident(
-        state,
+    return state.with_incident(
         fact.incident,
         suspect=fact.workload,
         blamed=fact.blamed,
@@ -230,14 +191,13 @@ def _proposed(state: State, fact: f.Proposed) -> State:
 
 
 def _approval(state: State, fact: f.ApprovalGiven) -> State:
-    return _incident(state, fact.incident, approved_by=fact.actor)
+    return state.with_incident(fact.incident, approved_by=fact.actor)
 
 
 def _moved(state: State, fact: f.Moved) -> State:
     incident = state.incidents[fact.incident]
     converged = fact.trigger is Trigger.CONVERGED
-    state = _incident(
-        state,
+    state = state.with_incident(
         fact.incident,
         phase=fact.phase,
         phase_since=fact.at,
@@ -266,100 +226,18 @@ def _forget_ended(state: State) -> State:
     )
 
 
-def _owed(state: State, fact: f.ActionOwed) -> State:
-    action = fact.action
-    state = replace(state, owed=_with(state.owed, action.id, action))
-    if isinstance(action, Page):
-        return _page_owed(state, action)
-    if isinstance(action, Announce) and action.incident in state.incidents:
-        thread = state.incidents[action.incident].thread
-        return _incident(state, action.incident, thread=replace(thread, count=thread.count + 1))
-    if isinstance(action, RollBack):
-        return _incident(state, action.incident, roll_back=action.id)
-    if isinstance(action, ProveSoak):
-        return _soak_asked(state, action)
-    return state
-
-
-def _soak_asked(state: State, action: ProveSoak) -> State:
-    tracked = state.workloads.get(action.workload.key)
-    entry = tracked.entry(action.revision.id) if tracked else None
-    if tracked is None or entry is None:
-        return state
-    ledger = _with(tracked.ledger, action.revision.id, replace(entry, next_check=None))
-    return _tracked(state, action.workload.key, ledger=ledger)
-
-
-def _page_owed(state: State, action: Page) -> State:
-    incident = state.incidents.get(action.incident)
-    if incident is None:
-        return state
-    count = incident.page.count + 1 if incident.page else 1
-    page = PageState(
-        key=action.key,
-        urgent=action.urgent,
-        open=action.page is not PageKind.RESOLVE,
-        count=count,
-        last=action.page,
-    )
-    return _incident(state, action.incident, page=page)
-
-
-def _settled(state: State, fact: f.ActionSettled) -> State:
-    action = state.owed.get(fact.action_id)
-    if action is None:
-        return state
-    state = replace(state, owed=_without(state.owed, fact.action_id))
-    if isinstance(action, Announce) and isinstance(fact.outcome.result, Announced):
-        return _announced(state, action, fact.outcome.result)
-    if isinstance(action, RollBack) and fact.outcome.kind is OutcomeKind.DONE:
-        return _rolled_back(state, action, fact.outcome)
-    return state
-
-
-def _announced(state: State, action: Announce, result: Announced) -> State:
-    incident = state.incidents.get(action.incident)
-    if incident is None or result.thread is None:
-        return state
-    thread = replace(incident.thread, channel=result.channel, thread=result.thread)
-    return _incident(state, action.incident, thread=thread)
-
-
-def _rolled_back(state: State, action: RollBack, outcome: Outcome) -> State:
-    if not isinstance(outcome.result, RolledBack):
-        return state
-    done = RollbackDone(
-        at=outcome.result.patched_at,
-        namespace=action.workload.namespace,
-        workload=action.workload.key,
-    )
-    state = replace(state, rollbacks=(*state.rollbacks, done)[-100:])
-    state = _tracked(
-        state,
-        action.workload.key,
-        rolled_back_at=outcome.result.patched_at,
-        rolled_back_to=action.target.id,
-    )
-    return _incident(
-        state,
-        action.incident,
-        patched_at=outcome.result.patched_at,
-        patched_generation=outcome.result.generation,
-    )
-
-
 def _ledger(state: State, fact: f.LedgerWritten) -> State:
     tracked = state.workloads.get(fact.workload)
     if tracked is None:
         return state
-    ledger = _with(tracked.ledger, fact.entry.revision.id, fact.entry)
+    ledger = with_key(tracked.ledger, fact.entry.revision.id, fact.entry)
     if len(ledger) > LEDGER_KEPT_MAX:
         kept = {revision.id for revision in tracked.view.history} | {fact.entry.revision.id}
         spare = [key for key in ledger if key not in kept]
         for key in spare[: len(ledger) - LEDGER_KEPT_MAX]:
             del ledger[key]
     again = {"rolled_back_at": None, "rolled_back_to": None} if _ends_cooling_down(tracked, fact) else {}
-    return _tracked(state, fact.workload, ledger=ledger, **again)
+    return state.with_tracked(fact.workload, ledger=ledger, **again)
 
 
 def _ends_cooling_down(tracked: Tracked, fact: f.LedgerWritten) -> bool:
@@ -370,15 +248,15 @@ def _ends_cooling_down(tracked: Tracked, fact: f.LedgerWritten) -> bool:
 
 def _pause(state: State, fact: f.PauseSet) -> State:
     pause = Pause(until=fact.until, actor=fact.actor, since=fact.at)
-    return replace(state, pauses=_with(state.pauses, fact.scope, pause))
+    return replace(state, pauses=with_key(state.pauses, fact.scope, pause))
 
 
 def _lifted(state: State, fact: f.PauseLifted) -> State:
-    return replace(state, pauses=_without(state.pauses, fact.scope))
+    return replace(state, pauses=without_key(state.pauses, fact.scope))
 
 
 def _successor(state: State, fact: f.SuccessorDue) -> State:
-    return _tracked(state, fact.workload, successor_due=fact.due, predecessor=fact.predecessor)
+    return state.with_tracked(fact.workload, successor_due=fact.due, predecessor=fact.predecessor)
 
 
 def _nothing(state: State, _fact: f.CommandRefused) -> State:
@@ -401,8 +279,8 @@ _STEPS: dict[type[f.Fact], Callable[[State, Any], State]] = {
     f.Proposed: _proposed,
     f.ApprovalGiven: _approval,
     f.Moved: _moved,
-    f.ActionOwed: _owed,
-    f.ActionSettled: _settled,
+    f.ActionOwed: action_evolution.owed,
+    f.ActionSettled: action_evolution.settled,
     f.LedgerWritten: _ledger,
     f.PauseSet: _pause,
     f.PauseLifted: _lifted,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any, TypeVar
 
 from daemon.core.actions import Action, Announce, Page
 from daemon.core.incidents import Incident
@@ -22,6 +23,18 @@ from daemon.core.model import (
     WorkloadKey,
     WorkloadView,
 )
+
+Value = TypeVar("Value")
+
+
+def with_key(mapping: Mapping[str, Value], key: str, value: Value) -> dict[str, Value]:
+    """A copy of the mapping with this key set: state is never mutated."""
+    return {**mapping, key: value}
+
+
+def without_key(mapping: Mapping[str, Value], key: str) -> dict[str, Value]:
+    """A copy of the mapping without this key."""
+    return {name: value for name, value in mapping.items() if name != key}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +94,20 @@ class State:
     rollbacks: tuple[RollbackDone, ...] = ()
     incident_count: int = 0
     started_at: datetime | None = None
+
+    def with_incident(self, incident_id: str, **changes: Any) -> State:
+        """The state with an incident changed; the same state where it is not known (any more)."""
+        incident = self.incidents.get(incident_id)
+        if incident is None:
+            return self
+        return replace(self, incidents=with_key(self.incidents, incident_id, replace(incident, **changes)))
+
+    def with_tracked(self, key: str, **changes: Any) -> State:
+        """The state with a workload changed; the same state where it is not known (any more)."""
+        tracked = self.workloads.get(key)
+        if tracked is None:
+            return self
+        return replace(self, workloads=with_key(self.workloads, key, replace(tracked, **changes)))
 
     @property
     def open_incidents(self) -> tuple[Incident, ...]:
