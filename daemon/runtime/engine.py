@@ -212,10 +212,12 @@ class Engine:
     async def _wait(self) -> None:
         if self._queue.wake.is_set():
             return
-        self._rested.set()
         left = IDLE_SECONDS if self._unwritable else LOOK_AGAIN_SECONDS
         if (deadline := self._next_deadline()) is not None:
-            left = min(left, max(0.0, (deadline - self._clock.now()).total_seconds()))
+            left = min(left, (deadline - self._clock.now()).total_seconds())
+        if left <= 0:
+            return
+        self._rested.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
                 await self._queue.wake.wait()
