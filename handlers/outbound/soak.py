@@ -73,13 +73,13 @@ class SoakRunner:
 def _proven_from(pods: Sequence[PodSeen], available: datetime | None, until: datetime) -> datetime | None:
     """Since when enough pods were ready and none restarted, as far as they tell; None where they are not.
 
-    A pod tells only its latest restart. Where that one is after `until`, others before it may be hidden. Where the
-    kubelet has forgotten when it was, the pod became ready after it.
+    A pod tells only its latest restart: others before it may be hidden, so a restart after `until` leaves nothing
+    proven. Where the kubelet has forgotten when it was, the pod became ready after it.
     """
     if available is None:
         return None
     restarted = [pod.last_restart_at or pod.ready_since or until for pod in pods if pod.restarts]
-    return until if any(at > until for at in restarted) else max([available, *restarted])
+    return max([available, *restarted])
 
 
 def _broken(pods: Sequence[PodSeen], until: datetime, policy: Policy) -> tuple[datetime, str] | None:

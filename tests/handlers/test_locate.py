@@ -173,6 +173,7 @@ KSM_TARGET = {"job": "kube-state-metrics", "service": "kube-state-metrics", "app
             (WEB,),
         ),
         ({**IN_SHOP, "app": "web", "job": "web", "exported_namespace": "monitoring"}, Rung.NAMESPACE, (GRAFANA, KSM)),
+        ({**IN_MONITORING, "service": "web-svc", "exported_namespace": "shop"}, Rung.NAMESPACE, SHOP),
         ({**IN_SHOP, "pod": "web-6d4b75cb6d-abcde", "exported_pod": "cart-1"}, Rung.POD, (CART,)),
         # A prefix or a PodMonitor's job names the exporter too; an app that only ends alike does not.
         (
@@ -244,7 +245,7 @@ async def test_the_onset_is_when_the_condition_became_true() -> None:
     scene = shop()
     began = (STARTS - 90 * SECOND).replace(microsecond=0)
     scene.prometheus.instant = lambda query, at: [
-        state(began - MINUTE),
+        state(began + 30 * SECOND),
         state(began, pod="a"),
         state(began - 2 * MINUTE, pod="b"),
     ]
