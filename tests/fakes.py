@@ -19,13 +19,19 @@ START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 
 
 class LoopClock:
-    """ports.Clock on the loop's own, virtual time."""
+    """ports.Clock on the loop's own, virtual time; it stands at `start` when it is first asked.
+
+    (Fixtures run before a test's virtual time begins: nobody may ask there.)
+    """
 
     def __init__(self, start: datetime = START) -> None:
-        self._start = start - timedelta(seconds=asyncio.get_running_loop().time())
+        self._start = start
+        self._base: float | None = None
 
     def now(self) -> datetime:
-        return self._start + timedelta(seconds=asyncio.get_running_loop().time())
+        time = asyncio.get_running_loop().time()
+        self._base = time if self._base is None else self._base
+        return self._start + timedelta(seconds=time - self._base)
 
 
 @dataclass(kw_only=True)

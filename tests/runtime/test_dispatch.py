@@ -1,0 +1,315 @@
+"""The dispatcher on virtual time: every action ends in one outcome, tried as often as may be and never twice at once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, cast, get_args, get_type_hints
+
+import pytest
+
+from daemon.core.actions import Action, Outcome, OutcomeKind, ProveSoak, RollBack
+from daemon.core.events import ActionFinished
+from daemon.core.model import ActionId, IncidentId
+from daemon.runtime.dispatch import AT_ONCE_MAX, ATTEMPT_SECONDS, Dispatcher
+from daemon.runtime.supervise import Supervisor
+from tests.core.builders import SHOP, V1, V2
+from tests.fakes import START, LoopClock
+from tests.runtime.lives import FAULTS, RefusalError, TroubleError
+
+DONE = Outcome(kind=OutcomeKind.DONE)
+
+
+class Bench:
+    """A dispatcher whose runners do what the test lists, one entry per call; the last one is repeated."""
+
+    def __init__(self) -> None:
+        self.clock = LoopClock()
+        self.supervisor = Supervisor()
+        self.runs: list[Any] = [DONE]
+        self.probes: list[Any] = [None]
+        self.calls: list[tuple[str, float]] = []
+        self.at_once = self.most_at_once = 0
+        self.finished: list[ActionFinished] = []
+        self.attempts: list[tuple[str, str]] = []
+        self.began = START
+        self.dispatcher = Dispatcher(
+            dict.fromkeys(ATTEMPT_SECONDS, self), self.clock, self.supervisor, FAULTS,
+            finish=self.finished.append, attempted=lambda kind, result: self.attempts.append((kind, result)),
+            draw=lambda: 0.5,
+        )  # fmt: skip
+
+    async def run(self, action: Action) -> Outcome:
+        return cast("Outcome", await self._step("run", self.runs))
+
+    async def probe(self, action: Action) -> Outcome | None:
+        return cast("Outcome | None", await self._step("probe", self.probes))
+
+    async def _step(self, name: str, steps: list[Any]) -> Any:
+        self.calls.append((name, round((self.clock.now() - self.began).total_seconds(), 3)))
+        step = steps.pop(0) if len(steps) > 1 else steps[0]
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+                step = DONE
+        finally:
+            self.at_once -= 1
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    @property
+    def outcome(self) -> Outcome:
+        (finished,) = self.finished
+        return finished.outcome
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    async def ends(self) -> None:
+        await self.supervisor.drain(100_000)
+
+    def _in(self, seconds: float) -> Any:
+        return self.clock.now() + timedelta(seconds=seconds)
+
+    def roll_back(self, name: str = "inc-1/roll_back", seconds: float = 600) -> RollBack:
+        return RollBack(
+            id=ActionId(name), deadline=self._in(seconds), incident=IncidentId("inc-1"), workload=SHOP, uid="u",
+            blamed=V2, target=V1, why="",
+        )  # fmt: skip
+
+    def soak(self, name: str = "soak/1", seconds: float = 600) -> ProveSoak:
+        now = self.clock.now()
+        return ProveSoak(
+            id=ActionId(name),
+            deadline=self._in(seconds),
+            workload=SHOP,
+            revision=V1,
+            since=now,
+            until=None,
+            baseline=(),
+        )
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    yield bench
+    await bench.supervisor.stop()
+
+
+async def test_done(bench: Bench) -> None:
+    """One attempt, one outcome, with how long it took."""
+    bench.runs = [3.0]
+    bench.dispatcher.start(bench.roll_back())
+    await bench.ends()
+    assert (bench.outcome.kind, bench.outcome.attempts, bench.outcome.took) == (
+        OutcomeKind.DONE,
+        1,
+        timedelta(seconds=3),
+    )
+    assert bench.attempts == [("roll_back", "done")]
+
+
+async def test_back_off(bench: Bench) -> None:
+    """Trouble is tried again after waits that double up to a minute; the outcome counts the attempts."""
+    bench.runs = [*[TroubleError()] * 10, DONE]
+    bench.dispatcher.start(bench.soak())
+    await bench.ends()
+    moments = [moment for _, moment in bench.calls]
+    waits = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60], abs=0.01)
+    assert bench.outcome.attempts == 11
+
+
+async def test_retry_after(bench: Bench) -> None:
+    """A wait that the peer asks for counts where it is longer, also for the first attempt."""
+    bench.runs = [TroubleError(retry_after=90.0), TroubleError(retry_after=0.1), DONE]
+    bench.dispatcher.start(bench.soak())
+    await bench.ends()
+    assert [moment for _, moment in bench.calls] == pytest.approx([0, 90, 91], abs=0.01)
+
+
+async def test_deadline(bench: Bench) -> None:
+    """Tried until the deadline and not beyond it, however long a wait was asked for; it says what the trouble was."""
+    bench.runs = [TroubleError("no route to host", retry_after=300.0)]
+    bench.dispatcher.start(bench.soak(seconds=40))
+    await bench.ends()
+    assert bench.outcome.kind is OutcomeKind.FAILED
+    assert "no route to host" in bench.outcome.message
+    assert bench.finished[0].at - bench.began == pytest.approx(timedelta(seconds=40), abs=timedelta(seconds=0.1))
+    assert bench.names == ["run"]
+
+
+async def test_already_late(bench: Bench) -> None:
+    """An action whose deadline has passed before it could start is not carried out."""
+    bench.dispatcher.start(bench.roll_back(seconds=-1))
+    await bench.ends()
+    assert bench.outcome.kind is OutcomeKind.FAILED
+    assert bench.calls == []
+
+
+async def test_permanent(bench: Bench) -> None:
+    """What will never work fails at once, with the reason."""
+    bench.runs = [RefusalError("403: no right to patch")]
+    bench.dispatcher.start(bench.roll_back())
+    await bench.ends()
+    assert (bench.outcome.kind, bench.outcome.message) == (OutcomeKind.FAILED, "403: no right to patch")
+    assert bench.names == ["run"]
+
+
+async def test_bug(bench: Bench) -> None:
+    """A bug in a runner ends as FAILED and is counted; it leaves nothing owed for ever."""
+    bench.runs = [ZeroDivisionError("division by zero")]
+    bench.dispatcher.start(bench.soak())
+    await bench.ends()
+    assert bench.outcome.kind is OutcomeKind.FAILED
+    assert "ZeroDivisionError" in bench.outcome.message
+    assert ("prove_soak", "bug") in bench.attempts
+
+
+async def test_lost_answer(bench: Bench) -> None:
+    """A write whose answer was lost is asked after before it is done again; settled by the answer where it happened."""
+    bench.runs = [TroubleError("broken pipe"), DONE]
+    bench.probes = [Outcome(kind=OutcomeKind.DONE, message="found on the object")]
+    bench.dispatcher.start(bench.roll_back())
+    await bench.ends()
+    assert bench.names == ["run", "probe"]
+    assert bench.outcome.message == "found on the object"
+
+
+async def test_lost_answer_that_did_not_happen(bench: Bench) -> None:
+    """Where it did not happen it is done, and asked after again when that answer is lost too."""
+    bench.runs = [TroubleError(), TroubleError(), DONE]
+    bench.dispatcher.start(bench.roll_back())
+    await bench.ends()
+    assert bench.names == ["run", "probe", "run", "probe", "run"]
+    assert bench.outcome.kind is OutcomeKind.DONE
+
+
+async def test_a_question_is_not_asked_after(bench: Bench) -> None:
+    """A measurement changes nothing, so a lost answer is simply asked for again."""
+    bench.runs = [TroubleError(), DONE]
+    bench.dispatcher.start(bench.soak())
+    await bench.ends()
+    assert bench.names == ["run", "run"]
+
+
+async def test_lost_answer_at_the_deadline(bench: Bench) -> None:
+    """A write whose answer is lost as its time runs out is asked after once more, or nobody would know that it happened."""
+    bench.runs = [1000.0]
+    bench.probes = [DONE]
+    bench.dispatcher.start(bench.roll_back(seconds=30))
+    await bench.ends()
+    assert bench.names == ["run", "probe"]
+    assert bench.outcome.kind is OutcomeKind.DONE
+
+
+async def test_nobody_knows(bench: Bench) -> None:
+    """When even that question gets no answer, the outcome says that it is unknown, not that it failed."""
+    bench.runs = [1000.0]
+    bench.probes = [TroubleError("no route to host")]
+    bench.dispatcher.start(bench.roll_back(seconds=30))
+    await bench.ends()
+    assert bench.names == ["run", "probe"]
+    assert bench.outcome.kind is OutcomeKind.UNKNOWN
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(600, ["probe", "run"]), (-5, ["probe"])])
+async def test_uncertain_from_the_start(bench: Bench, seconds: float, calls: list[str]) -> None:
+    """After a restart the world is asked first; what did not happen is done, unless it is too late."""
+    bench.dispatcher.start(bench.roll_back(seconds=seconds), uncertain=True)
+    await bench.ends()
+    assert bench.names == calls
+
+
+@pytest.mark.parametrize("kind", list(ATTEMPT_SECONDS))
+async def test_attempts_are_limited(bench: Bench, kind: str) -> None:
+    """An attempt that hangs is cut off after its kind's time."""
+    bench.runs = [10_000.0, DONE]
+    action: Any = {"roll_back": bench.roll_back, "prove_soak": bench.soak}.get(kind, lambda: Named(bench, kind))()
+    bench.dispatcher.start(action)
+    await bench.ends()
+    assert bench.calls[1][1] == pytest.approx(ATTEMPT_SECONDS[kind] + 0.5, abs=0.01)
+    assert (kind, "timeout") in bench.attempts
+
+
+class Named:
+    """An action of which only id, kind and deadline count."""
+
+    def __init__(self, bench: Bench, kind: str) -> None:
+        self.id, self.kind, self.deadline = f"x/{kind}", kind, bench.clock.now() + timedelta(hours=1)
+
+
+def test_every_kind_has_a_limit() -> None:
+    """No kind of action is without a limit of its attempts."""
+    assert set(ATTEMPT_SECONDS) == {get_args(get_type_hints(each)["kind"])[0] for each in get_args(Action)}
+
+
+async def test_never_twice_at_once(bench: Bench) -> None:
+    """An action that is under way is not started again; after its end it may be."""
+    bench.runs = [5.0]
+    for _ in range(3):
+        bench.dispatcher.start(bench.roll_back())
+    await bench.ends()
+    assert bench.names == ["run"]
+    bench.dispatcher.start(bench.roll_back())
+    await bench.ends()
+    assert bench.names == ["run", "run"]
+
+
+async def test_bounded(bench: Bench) -> None:
+    """A storm of measurements is carried out so many at a time, all of it; a rollback does not wait behind them."""
+    bench.runs = [10.0]
+    for number in range(3 * AT_ONCE_MAX):
+        bench.dispatcher.start(bench.soak(f"soak/{number}"))
+    await asyncio.sleep(1)
+    assert bench.at_once == AT_ONCE_MAX
+    bench.dispatcher.start(bench.roll_back())
+    await asyncio.sleep(0.1)
+    assert bench.at_once == AT_ONCE_MAX + 1
+    await bench.ends()
+    assert len(bench.finished) == 3 * AT_ONCE_MAX + 1
+    assert bench.most_at_once == AT_ONCE_MAX + 1
+
+
+async def test_late_in_the_queue(bench: Bench) -> None:
+    """What waited for its turn beyond its deadline is not carried out."""
+    bench.runs = [30.0]
+    for number in range(AT_ONCE_MAX):
+        bench.dispatcher.start(bench.soak(f"soak/{number}"))
+    await asyncio.sleep(0)
+    bench.dispatcher.start(bench.soak("late", seconds=10))
+    await bench.ends()
+    assert len(bench.calls) == AT_ONCE_MAX
+    (late,) = [finished for finished in bench.finished if finished.action_id == "late"]
+    assert late.outcome.kind is OutcomeKind.FAILED
+
+
+async def test_closed(bench: Bench) -> None:
+    """Once closed nothing is begun, nothing is tried again, and what is under way may end; the rest stays owed."""
+    bench.runs = [5.0, TroubleError(retry_after=200.0)]
+    bench.dispatcher.start(bench.roll_back("a"))
+    bench.dispatcher.start(bench.roll_back("b"))
+    await asyncio.sleep(1)
+    bench.dispatcher.close()
+    bench.dispatcher.start(bench.roll_back("c"))
+    began = bench.clock.now()
+    assert await bench.supervisor.drain(20) == 0
+    assert bench.clock.now() - began == pytest.approx(timedelta(seconds=4), abs=timedelta(seconds=0.1))
+    assert [finished.action_id for finished in bench.finished] == ["a"]
+    assert bench.names == ["run", "run"]
+
+
+async def test_cancelled(bench: Bench) -> None:
+    """An action that is cut off by the end of the process has no outcome: it stays owed, and is asked after next time."""
+    bench.runs = [500.0]
+    bench.dispatcher.start(bench.roll_back())
+    assert await bench.supervisor.drain(1) == 1
+    await bench.supervisor.stop()
+    assert bench.finished == []
