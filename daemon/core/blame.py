@@ -131,7 +131,9 @@ def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sampl
 
 def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:
     warmed = [rule for rule in policy.signals if new.at >= warm or rule.kind not in policy.latency_kinds]
-    rules = [rule for rule in warmed if measurable(policy, rule, new, old)]
+    # both sides must have the signal: an old pod that says nothing is no witness that it was well
+    told = [rule for rule in warmed if old.value(rule.name) is not None]
+    rules = [rule for rule in told if measurable(policy, rule, new, old)]
     return [rule for rule in rules if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY]
 
 
@@ -182,13 +184,14 @@ def suspect(
     *,
     old_ran: bool,
     chain_start: datetime | None,
+    regression: bool = False,
 ) -> Suspicion:
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach."""
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy),
-        *_before_after(measurement, contrast, policy),
+        *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
         *_timing(rollout, onset, onset_source, chain_start),
     ]
     score = round(sum(term.weight for term in terms), 4)
@@ -211,8 +214,10 @@ def _tier(terms: Sequence[Term]) -> Tier:
 
 def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
     failure = measurement.start_failure
-    if failure is None or measurement.new_ready > 0 or not old_ran:
+    if failure is None or not old_ran:
         return []
+    if measurement.new_ready * 2 > measurement.new_pods:
+        return []  # most of them run: a crash loop without a readiness probe flickers, so one ready pod says little
     return [
         Term(
             name="start_failure",
@@ -273,6 +278,19 @@ def _before_after(measurement: Measurement, contrast: Contrast, policy: Policy) 
             threshold=float(policy.persistence_bad),
             weight=WEIGHTS["before_after"],
             sentence=f"Worse than before the rollout in {len(bad)} of the last {len(recent)} samples.",
+        )
+    ]
+
+
+def _regressed(onset: datetime) -> list[Term]:
+    """The same revision was healthy through its soak: before and after are its own."""
+    return [
+        Term(
+            name="before_after",
+            value=1.0,
+            threshold=1.0,
+            weight=WEIGHTS["before_after"],
+            sentence=f"It was healthy through its soak and is unhealthy since {onset:%H:%M:%S}Z.",
         )
     ]
 

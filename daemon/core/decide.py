@@ -95,7 +95,9 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
             progress.target_checked(draft, action.incident, action.attempt, check)
         case ProveSoak():
             soak = result.soak if isinstance(result, Soaked) else None
-            soaking.soaked(draft, action.workload, action.revision, soak)
+            lost = soaking.soaked(draft, action.workload, action.revision, soak)
+            if lost and soak is not None and soak.unhealthy_at is not None:
+                intake.open_for_regression(draft, action.workload, soak.unhealthy_at)
         case RollBack():
             progress.rolled_back(draft, action, outcome)
         case Page() if outcome.kind is not OutcomeKind.DONE:

@@ -206,10 +206,18 @@ def returned(rollout: Rollout) -> bool:
     return new.created_at < old.created_at
 
 
+def regression(case: Case) -> Refusal | None:
+    """What only the watch after the soak has seen is for a person to judge."""
+    if not case.incident.regression:
+        return None
+    seen = f"verified, unhealthy since {case.incident.onset:%H:%M:%S}Z"
+    return refuse(Reason.REGRESSION, Consequence.PROPOSE, seen, "an alert, or a person's approval")
+
+
 def too_old(case: Case) -> Refusal | None:
-    """Rollouts this long ago are rarely the cause, and much has happened since."""
+    """Rollouts this long ago are rarely the cause, and much has happened since. A regression is exempt (DESIGN)."""
     age = case.now - case.rollout.started_at
-    if age <= case.policy.too_old:
+    if age <= case.policy.too_old or case.incident.regression:
         return None
     return refuse(
         Reason.TOO_OLD,
@@ -321,6 +329,7 @@ GUARDS: tuple[Guard, ...] = (
     target_guards.proof_health_only,
     mapped_by_namespace,
     ambiguous,
+    regression,
 )
 
 

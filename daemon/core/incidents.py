@@ -194,7 +194,8 @@ class Incident:
     `symptom` is where it hurts, `scope` the workloads whose rollouts may be the cause, `suspect`/`blamed` the leading
     candidate, `rollout_started_at` when its rollout began. `attempt` numbers measurements; `measurement` and `check` are
     the latest ones. `final` marks the fresh look that precedes an action. `shown` are the refusals a person was asked
-    about. The moments after `onset` feed the histograms (alert to verdict to patch to converged to recovered).
+    about. A `regression` was opened by the watch after the soak, not by an alert: it may only propose, whatever the age of
+    the rollout. The moments after `onset` feed the histograms (alert to verdict to patch to converged to recovered).
     """
 
     id: IncidentId
@@ -233,6 +234,7 @@ class Incident:
     good_since: datetime | None = None
     recovered_at: datetime | None = None
     ended_by: str | None = None
+    regression: bool = False
     predecessor: IncidentId | None = None
     chain_started_at: datetime | None = None
     merged_into: IncidentId | None = None

@@ -171,7 +171,19 @@ def open_incident(
 
 
 def open_for_stuck_rollout(draft: Draft, workload: Workload) -> None:
-    """A rollout whose pods cannot start is an anomaly even when no alert fires; without an alert it counts as critical."""
+    """A rollout whose pods cannot start is an anomaly even when no alert fires."""
+    _open_without_alert(draft, workload, draft.now, regression=False)
+
+
+def open_for_regression(draft: Draft, workload: Workload, onset: datetime) -> None:
+    """A freshly verified revision turned unhealthy: its mark is withdrawn, and a rollback is proposed (DESIGN)."""
+    busy = any(workload in (incident.symptom, incident.suspect) for incident in draft.state.open_incidents)
+    if not busy:
+        _open_without_alert(draft, workload, onset, regression=True)
+
+
+def _open_without_alert(draft: Draft, workload: Workload, onset: datetime, *, regression: bool) -> None:
+    """Without an alert an incident counts as critical (DESIGN, "Defaults")."""
     start(
         draft,
         Incident(
@@ -180,13 +192,14 @@ def open_for_stuck_rollout(draft: Draft, workload: Workload) -> None:
             scope=(workload,),
             rung=Rung.EXPLICIT,
             opened_at=draft.now,
-            onset=draft.now,
+            onset=onset,
             onset_source=OnsetSource.RULE,
             severity=Severity.CRITICAL,
             alerts=(),
             phase=Phase.OPEN,
             phase_since=draft.now,
             deadline=draft.now + draft.policy.decide_deadline,
+            regression=regression,
         ),
     )
 

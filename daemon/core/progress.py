@@ -98,10 +98,14 @@ def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
 
 
 def _follow_open(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> None:
+    incident = draft.incident(incident_id)
     if _merge(draft, incident_id, verdict):
         return
     match verdict.kind:
         case VerdictKind.DISMISS:
+            _end(draft, incident_id, Trigger.NO_CANDIDATE, verdict.reason)
+        case VerdictKind.ESCALATE if incident.regression and verdict.reason is Reason.COMMON_CAUSE:
+            # an outage makes many fresh revisions look bad at once; without an alert that is nobody's page
             _end(draft, incident_id, Trigger.NO_CANDIDATE, verdict.reason)
         case VerdictKind.ESCALATE:
             escalate(draft, incident_id, Trigger.REFUSED, verdict.reason)
@@ -303,6 +307,8 @@ def _consented(incident: Incident) -> bool:
 
 def _deadline(draft: Draft, incident: Incident) -> None:
     match incident.phase:
+        case Phase.OPEN if incident.regression:
+            _end(draft, incident.id, Trigger.NO_CANDIDATE, Reason.DECIDE_DEADLINE)
         case Phase.OPEN:
             escalate(draft, incident.id, Trigger.DEADLINE, Reason.DECIDE_DEADLINE)
         case Phase.PROPOSED:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     PROOF_HEALTH_ONLY = "proof_health_only"
     MAPPED_BY_NAMESPACE = "mapped_by_namespace"
     AMBIGUOUS = "ambiguous"
+    REGRESSION = "regression"
     TARGET_NOT_VERIFIED = "target_not_verified"
     TARGET_GONE = "target_gone"
     ROLLOUT_PAUSED = "rollout_paused"
@@ -95,6 +96,7 @@ _SENTENCES = {
     Reason.PROOF_HEALTH_ONLY: "The target is proven by health only, without enough traffic.",
     Reason.MAPPED_BY_NAMESPACE: "The alert names only a namespace, not a workload.",
     Reason.AMBIGUOUS: "Another rollout is nearly as suspicious.",
+    Reason.REGRESSION: "The revision was verified and turned unhealthy later; no alert says so.",
     Reason.TARGET_NOT_VERIFIED: "There is no verified revision to go back to.",
     Reason.TARGET_GONE: "The target cannot be deployed any more.",
     Reason.ROLLOUT_PAUSED: "The rollout is paused in the workload's spec: a person is driving.",

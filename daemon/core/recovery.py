@@ -21,9 +21,14 @@ def symptom(incident: Incident, measurement: Measurement, policy: Policy) -> Hea
     alerts, signals = _alerts(incident, measurement), _signals(incident, measurement, policy)
     if Health.UNHEALTHY in (alerts, signals):
         return Health.UNHEALTHY
-    if alerts is Health.HEALTHY and signals is Health.HEALTHY:
+    if alerts is Health.HEALTHY and signals is Health.HEALTHY and not _unread(measurement):
         return Health.HEALTHY
     return Health.INCONCLUSIVE
+
+
+def _unread(measurement: Measurement) -> bool:
+    """A signal could not be read: the others being well does not say that this one is."""
+    return any(line.startswith("prometheus") for line in measurement.missing)
 
 
 def _alerts(incident: Incident, measurement: Measurement) -> Health:

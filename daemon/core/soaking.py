@@ -110,23 +110,23 @@ def _baseline(tracked: Tracked, entry: LedgerEntry) -> tuple[tuple[str, float], 
     return newest.baseline if newest else ()
 
 
-def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasurement | None) -> None:
-    """A soak measurement came in (None: it failed, try again later)."""
+def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasurement | None) -> bool:
+    """A soak measurement came in (None: it failed, try again later). True when the serving revision lost its mark by it."""
     tracked = draft.state.workloads.get(workload.key)
     entry = tracked.entry(revision.id) if tracked else None
     if tracked is None or entry is None:
-        return
+        return False
     current = tracked.view.current.id == revision.id
     if soak is None or soak.missing:
         if current:
             later = draft.now + max(draft.policy.sample_interval, draft.policy.soak / 10)
             _write(draft, workload.key, replace(entry, next_check=later), "counted", "not measured")
-        return
+        return False
     if suspended(draft, workload, revision):
         later = draft.now + max(draft.policy.sample_interval, draft.policy.soak / 10)
         entry = replace(entry, checked_until=soak.until, next_check=later if current else None)
         _write(draft, workload.key, entry, "counted", "suspended: it is under blame, so this time does not count")
-        return
+        return False
     entry = counted(entry, soak)
     what: What = "counted"
     if soak.unhealthy_at is not None and _fresh(entry, soak.unhealthy_at):
@@ -137,6 +137,7 @@ def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasu
             entry, what = replace(entry, proof=proof, withdrawn=None), "verified"
     entry = replace(entry, next_check=next_check(entry, draft.policy, draft.now) if current else None)
     _write(draft, workload.key, entry, what, soak.because)
+    return current and what == "withdrawn"
 
 
 def _fresh(entry: LedgerEntry, at: datetime) -> bool:

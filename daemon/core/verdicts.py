@@ -52,7 +52,8 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
         for rollout in rollouts
         if rollout.replaced is not None
         and (
-            blame.in_window(rollout, onset, policy, incident.chain_started_at)
+            incident.regression
+            or blame.in_window(rollout, onset, policy, incident.chain_started_at)
             or (
                 incident.onset_source is OnsetSource.ASSUMED
                 and blame.in_window(
@@ -138,6 +139,7 @@ def _suspicion(
         policy,
         old_ran=old_ran,
         chain_start=incident.chain_started_at,
+        regression=incident.regression,
     )
 
 

@@ -31,6 +31,7 @@ from tests.core.builders import (
 )
 from tests.core.guard_cases import CASES, nothing_to_compare_ever, spike
 from tests.core.story import Story, failed
+from tests.core.test_regression import leaking, opened
 
 Play = Callable[[], Story]
 ZERO = timedelta(0)
@@ -123,6 +124,13 @@ def merged() -> Story:
     return story
 
 
+def regressed() -> Story:
+    """A verified revision turns unhealthy hours later; no alert fires."""
+    story = leaking()
+    opened(story)
+    return story
+
+
 CRASH: dict[str, Any] = {"new_ready": 0, "start_failure": a_start_failure()}
 OTHERS: list[tuple[Reason, Play]] = [
     (Reason.BLAMED_START_FAILURE, measuring(new=None, old=None, **CRASH)),
@@ -136,6 +144,7 @@ OTHERS: list[tuple[Reason, Play]] = [
     (Reason.NO_DATA, measuring(new=None, old=None, missing=("prometheus: down",))),
     (Reason.DECIDE_DEADLINE, measuring(new=0.0)),
     (Reason.MERGED, merged),
+    (Reason.REGRESSION, regressed),
     (Reason.SUPERSEDED, after(lambda s: s.sees(a_rollout_view(V3, V2, started_at=s.now)))),
     (Reason.APPROVED, after(lambda s: s.approves())),
     (Reason.DECLINED, after(lambda s: s.declines())),
