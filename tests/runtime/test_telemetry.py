@@ -118,7 +118,7 @@ def test_refusals_are_counted() -> None:
     """Each refusal of each verdict is counted by its reason."""
     story = Story(policy=a_policy(default_mode=Mode.OBSERVE))
     story.spikes()
-    assert told(story)["lastgood_refusals_total", (Reason.MODE.value,)] >= 1
+    assert told(story)["lastgood_refusals_total", (Reason.MODE_OBSERVE.value,)] >= 1
 
 
 def test_gauges_follow_the_state() -> None:
