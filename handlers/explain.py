@@ -341,6 +341,7 @@ def _proposed(fact: f.Proposed) -> Document:
 
 def _moved(fact: f.Moved) -> Document:
     by = f" (by {fact.actor})" if fact.actor else ""
+    by += f": {cut(fact.note)}" if fact.note else ""
     into = f" (into {fact.merged_into})" if fact.merged_into else ""
     return _step(
         fact.at,

@@ -6,6 +6,7 @@ the way, what to do now (the exact command).
 
 from __future__ import annotations
 
+from daemon.core.blame import peers_failing
 from daemon.core.brief import Brief
 from daemon.core.incidents import Incident, Phase
 from daemon.core.measurement import Measurement, Sample
@@ -65,9 +66,12 @@ def _changed(incident: Incident, state: State) -> str:
     old = incident.replaced or (rollout.replaced if rollout else None)
     if new is None or old is None:
         return "no rollout in question"
-    by = f" by {rollout.changed_by}" if rollout and rollout.changed_by and rollout.revision.id == new.id else ""
+    began, who = incident.rollout_started_at, incident.rolled_out_by
+    if rollout is not None and rollout.revision.id == new.id:
+        began, who = rollout.started_at, rollout.changed_by
+    when = f" at {began:%H:%M:%S}Z" if began else ""
+    by = f" by {cut(who)}" if who else ""
     cause = f": {cut(new.change_cause)}" if new.change_cause else ""
-    when = f" at {rollout.started_at:%H:%M:%S}Z" if rollout and rollout.revision.id == new.id else ""
     return f"{_images(old)} → {_images(new)}{when}{by}{cause}"
 
 
@@ -79,18 +83,15 @@ def _wide(incident: Incident, policy: Policy) -> str:
     measured = incident.measurement
     if measured is None:
         return "not measured yet"
+    if incident.patched_at is not None:
+        return f"{measured.new_ready} of {measured.new_pods} pods ready"
     parts = [f"{measured.new_ready} of {measured.new_pods} new pods ready"]
     share = _share(measured, policy)
     if share is not None:
         parts.append(f"{share:.0%} of the traffic on them")
-    others = sorted({peer.workload.short for peer in measured.peers if peer.now is not None})
-    failing = [name for name in others if name in _named_in_refusals(incident)]
+    failing = peers_failing(measured, policy)
     parts.append(f"also failing: {', '.join(failing[:5])}" if failing else "no other workload seen failing with it")
     return "; ".join(parts)
-
-
-def _named_in_refusals(incident: Incident) -> str:
-    return " ".join(refusal.seen for refusal in (incident.verdict.refusals if incident.verdict else ()))
 
 
 def _share(measured: Measurement, policy: Policy) -> float | None:

@@ -50,6 +50,7 @@ class Draft:
         lasts: timedelta | None = None,
         measure_in: timedelta | None = None,
         actor: str | None = None,
+        note: str = "",
         merged_into: IncidentId | None = None,
     ) -> Incident:
         """Move an incident by the table; `lasts` is the new phase's deadline. Raises IllegalMoveError, changing nothing."""
@@ -64,6 +65,7 @@ class Draft:
                 deadline=None if lasts is None else self.now + lasts,
                 next_measure_at=None if measure_in is None else self.now + measure_in,
                 actor=actor,
+                note=note,
                 merged_into=merged_into,
             )
         )

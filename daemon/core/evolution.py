@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 from daemon.core import action_evolution
@@ -158,13 +157,18 @@ def _judged(state: State, fact: f.Judged) -> State:
         suspect=leader.workload,
         blamed=leader.revision,
         replaced=leader.replaced,
-        rollout_started_at=_began(state, leader.workload),
+        **_rollout_of(state, leader.workload),
     )
 
 
-def _began(state: State, workload: Workload) -> datetime | None:
+def _rollout_of(state: State, workload: Workload) -> dict[str, Any]:
+    """When the workload's latest rollout began and who made it: kept, because a rollback will be the latest soon."""
     tracked = state.workloads.get(workload.key)
-    return tracked.rollout.started_at if tracked and tracked.rollout else None
+    rollout = tracked.rollout if tracked else None
+    return {
+        "rollout_started_at": rollout.started_at if rollout else None,
+        "rolled_out_by": rollout.changed_by if rollout else None,
+    }
 
 
 def _recovery(state: State, fact: f.RecoveryMeasured) -> State:
@@ -182,7 +186,7 @@ def _proposed(state: State, fact: f.Proposed) -> State:
         suspect=fact.workload,
         blamed=fact.blamed,
         replaced=fact.replaced,
-        rollout_started_at=_began(state, fact.workload),
+        **_rollout_of(state, fact.workload),
         target=fact.target,
         countdown_until=fact.countdown_until,
         shown=fact.shown,

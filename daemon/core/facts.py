@@ -181,7 +181,7 @@ class ApprovalGiven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """An incident changed its phase. `actor` where a person did it; `merged_into` where it joined another."""
+    """An incident changed its phase. `actor` where a person did it, with their note; `merged_into` where it joined another."""
 
     at: datetime
     incident: IncidentId
@@ -191,6 +191,7 @@ class Moved:
     deadline: datetime | None
     next_measure_at: datetime | None
     actor: str | None = None
+    note: str = ""
     merged_into: IncidentId | None = None
     kind: Literal["moved"] = "moved"
 

@@ -192,8 +192,8 @@ class Incident:
     """Anomalies of one symptom workload under one investigation; the unit of paging.
 
     `symptom` is where it hurts, `scope` the workloads whose rollouts may be the cause, `suspect`/`blamed` the leading
-    candidate, `rollout_started_at` when its rollout began. `attempt` numbers measurements; `measurement` and `check` are
-    the latest ones. `final` marks the fresh look that precedes an action. `shown` are the refusals a person was asked
+    candidate, `rollout_started_at` and `rolled_out_by` of its rollout. `attempt` numbers measurements; `measurement` and
+    `check` are the latest ones. `final` marks the fresh look that precedes an action. `shown` are the refusals a person was asked
     about. A `regression` was opened by the watch after the soak, not by an alert: it may only propose, whatever the age of
     the rollout. The moments after `onset` feed the histograms (alert to verdict to patch to converged to recovered).
     """
@@ -224,6 +224,7 @@ class Incident:
     replaced: Revision | None = None
     target: Revision | None = None
     rollout_started_at: datetime | None = None
+    rolled_out_by: str | None = None
     countdown_until: datetime | None = None
     shown: tuple[Reason, ...] = ()
     approved_by: str | None = None

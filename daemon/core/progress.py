@@ -333,5 +333,5 @@ def _not_verified(draft: Draft, incident: Incident) -> None:
 
 def close(draft: Draft, incident_id: IncidentId, actor: str, note: str) -> None:
     """A person closes an escalated incident."""
-    draft.move(incident_id, Trigger.CLOSED_BY_PERSON, Reason.CLOSED_BY_PERSON, actor=actor)
+    draft.move(incident_id, Trigger.CLOSED_BY_PERSON, Reason.CLOSED_BY_PERSON, actor=actor, note=note)
     tell(draft, incident_id, f"Closed by {actor}. {note}".strip())
