@@ -1,0 +1,1 @@
+"""Bugs planted on purpose: `python -m tests.mutants` shows which test catches each."""

@@ -1,0 +1,169 @@
+"""Planted bugs: each is one small change that breaks one promise, and the tests that must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mutant:
+    """In `file`, `old` (found exactly once) becomes `new`; then some of `tests` must fail. `why`: the broken promise."""
+
+    name: str
+    why: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        name="guard-not-verified",
+        why="rolls back to a revision without recorded proof",
+        file="daemon/core/target_guards.py",
+        old="    if case.choice.target is not None:\n        return None\n    seen =",
+        new="    return None\n    seen =",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-paused",
+        why="acts while paused",
+        file="daemon/core/guards.py",
+        old="    paused,\n    protected,",
+        new="    protected,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-rollback-of-rollback",
+        why="rolls back a rollback",
+        file="daemon/core/guards.py",
+        old="    rollback_of_rollback,\n    too_old,",
+        new="    too_old,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="precondition-template",
+        why="overwrites a newer rollout that lands between reading and patching",
+        file="handlers/deployments.py",
+        old="""        {"op": "test", "path": "/spec/template", "value": fresh.deployment["spec"]["template"]},\n""",
+        new="",
+        tests=("tests/handlers/test_rollback_deployment.py::test_a_newer_rollout_wins_the_race",),
+    ),
+    Mutant(
+        name="precondition-uid",
+        why="patches another object that was made under the same name",
+        file="handlers/deployments.py",
+        old="""        {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},\n""",
+        new="",
+        tests=("tests/handlers/test_rollback_deployment.py::test_recreated_between_reading_and_patch",),
+    ),
+    Mutant(
+        name="no-dry-run",
+        why="sends a patch that the server has not tried",
+        file="handlers/outbound/rollback/deployment.py",
+        old="await self._patch(action, ops, dry_run=True)",
+        new="pass",
+        tests=("tests/handlers/test_rollback_deployment.py",),
+    ),
+    Mutant(
+        name="page-before-journal",
+        why="acts on what is not on disk: after a crash it knows nothing of it",
+        file="daemon/runtime/engine.py",
+        old="""        if facts or cursor != self._cursor:
+            await self._commit(facts, cursor, now)
+        self._state, self._cursor = state, cursor
+""",
+        new="""        before, self._state = self._cursor, state
+        self._release(facts)
+        if facts or cursor != before:
+            await self._commit(facts, cursor, now)
+        self._state, self._cursor = state, cursor
+""",
+        tests=("tests/runtime/test_engine.py::test_unwritable_journal_holds_everything",),
+    ),
+    Mutant(
+        name="no-probe-on-restart",
+        why="does again what may have happened, without asking",
+        file="daemon/runtime/engine.py",
+        old="self._dispatch(action, True)",
+        new="self._dispatch(action, False)",
+        tests=("tests/runtime/test_engine.py",),
+    ),
+    Mutant(
+        name="no-probe-after-lost-answer",
+        why="sends again what may have arrived, without asking",
+        file="daemon/runtime/dispatch.py",
+        old="state.uncertain = _acts(action)",
+        new="state.uncertain = False",
+        tests=("tests/runtime/test_dispatch.py",),
+    ),
+    Mutant(
+        name="no-fresh-look",
+        why="acts at the end of the countdown on a measurement from before it",
+        file="daemon/core/progress.py",
+        old="""    elif incident.countdown_until is not None and incident.countdown_until <= draft.now:
+        begin_measure(draft, incident.id, final=True)
+""",
+        new="""    elif incident.countdown_until is not None and incident.countdown_until <= draft.now:
+        _go(draft, incident.id)
+""",
+        tests=("tests/core/test_phases.py", "tests/core/test_holding.py", "tests/core/test_people.py"),
+    ),
+    Mutant(
+        name="silenced-read-as-gone",
+        why="takes a silence for recovery (the reading of Alertmanager's API)",
+        file="handlers/alertmanager_api.py",
+        old="    return AlertStatus.SUPPRESSED",
+        new="    return AlertStatus.RESOLVED",
+        tests=("tests/handlers/test_alerts_poll_api.py",),
+    ),
+    Mutant(
+        name="silenced-judged-as-gone",
+        why="takes a silence for recovery (the judgement)",
+        file="daemon/core/recovery.py",
+        old="statuses <= {AlertStatus.RESOLVED}",
+        new="statuses <= {AlertStatus.RESOLVED, AlertStatus.SUPPRESSED}",
+        tests=("tests/core/test_holding.py", "tests/core/test_verifying.py"),
+    ),
+    Mutant(
+        name="webhook-before-journal",
+        why="answers 2xx for what is not on disk",
+        file="handlers/inbound/alertmanager.py",
+        old="            await self._accept(alerts)",
+        new='            __import__("asyncio").ensure_future(self._accept(alerts))',
+        tests=("tests/handlers/test_alertmanager.py",),
+    ),
+    Mutant(
+        name="dedup-key-varies",
+        why="opens a second PagerDuty incident for the same bad revision",
+        file="daemon/core/telling.py",
+        old="key=incident.page.key if incident.page else page_key(draft, incident)",
+        new="key=f'{page_key(draft, incident)}/{incident.phase}'",
+        tests=("tests/core/test_telling.py", "tests/core/test_scenarios.py"),
+    ),
+    Mutant(
+        name="dedup-key-by-incident",
+        why="pages once per incident, not once per bad revision",
+        file="daemon/core/telling.py",
+        old='return f"{cluster}/{incident.suspect.key}/{incident.blamed.id}"',
+        new='return f"{cluster}/{incident.id}"',
+        tests=("tests/core/test_scenarios.py",),
+    ),
+    Mutant(
+        name="no-hold",
+        why="calls the first good look a recovery",
+        file="daemon/core/progress.py",
+        old="if good_since is None or draft.now - good_since < draft.policy.hold:",
+        new="if good_since is None:",
+        tests=("tests/core/test_verifying.py",),
+    ),
+    Mutant(
+        name="durability-off",
+        why="a power cut takes what was acknowledged",
+        file="daemon/runtime/journal_file.py",
+        old="PRAGMA synchronous = FULL",
+        new="PRAGMA synchronous = OFF",
+        tests=("tests/runtime/test_journal_sqlite.py",),
+    ),
+)
