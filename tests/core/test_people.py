@@ -6,7 +6,7 @@ import pytest
 
 from daemon.core.actions import PageKind
 from daemon.core.events import Approved
-from daemon.core.facts import CommandRefused
+from daemon.core.facts import CommandRefused, Moved
 from daemon.core.incidents import Phase
 from daemon.core.measurement import ConfigChange
 from daemon.core.model import AlertStatus, IncidentId, Mode
@@ -223,6 +223,7 @@ def test_a_person_closes_an_escalated_incident() -> None:
     story = proposed()
     story.declines()
     story.closes("ben", "known issue")
+    assert [(moved.actor, moved.note) for moved in story.of(Moved)][-1] == ("ben", "known issue")
     story.expect(Phase.CLOSED, Reason.CLOSED_BY_PERSON)
     assert story.pages[-1].page is PageKind.RESOLVE
     assert story.pages[-1].brief.update == "Closed by ben. known issue"
