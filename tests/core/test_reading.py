@@ -157,3 +157,21 @@ def test_an_assumed_onset_within_the_chain_does_not_hold() -> None:
     story.state = replace(story.state, incidents={chained.id: chained})
     story.waits(STEP)
     assert Reason.ONSET_ASSUMED not in story.refusals
+
+
+def test_a_contrast_of_a_handful_of_requests_convicts_nobody() -> None:
+    """The same error ratios convict under traffic, and are no evidence of contrast without it."""
+    at = NOON + 3 * MINUTE
+    tiers = [
+        blame.suspect(
+            a_rollout(),
+            a_measurement(at, traffic=traffic),
+            NOON,
+            OnsetSource.RULE,
+            a_policy(),
+            old_ran=True,
+            chain_start=None,
+        ).tier
+        for traffic in (20.0, 0.2)
+    ]
+    assert tiers == [Tier.CONTRAST, Tier.TIMING]
