@@ -17,7 +17,7 @@ from aiohttp import web
 
 HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "host"})
 
-CATCH_SECONDS = 30.0
+CATCH_SECONDS = 60.0
 """How long a test waits for the request it wants to hold."""
 
 

@@ -61,6 +61,12 @@ def copy(to: Path) -> Path:
     return to
 
 
+def tell(line: str) -> None:
+    """One line of the table, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main(names: Sequence[str]) -> int:
     """Print the table."""
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
@@ -69,13 +75,13 @@ def main(names: Sequence[str]) -> int:
         tree = copy(Path(folder))
         red = run_tests(tree, sorted({test for mutant in chosen for test in mutant.tests}))
         if red is not None:
-            print(f"red without any bug: {red}")
+            tell(f"red without any bug: {red}")
             return 1
         for mutant in chosen:
             caught = planted(tree, mutant)
             missed += caught is None
-            print(f"{mutant.name:<28} {mutant.why:<72} {caught or 'NOT CAUGHT'}", flush=True)
-    print(f"mutants: {len(chosen)} planted, {missed} not caught")
+            tell(f"{mutant.name:<28} {mutant.why:<72} {caught or 'NOT CAUGHT'}")
+    tell(f"mutants: {len(chosen)} planted, {missed} not caught")
     return 1 if missed else 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -95,6 +96,7 @@ class SlackStandIn:
         self.messages: list[SlackMessage] = []
         self.calls: list[Call] = []
         self._clock = clock
+        self._last_us = 0
         self._tokens: dict[str, tuple[float, float]] = {}
         self._servers = AsyncExitStack()
 
@@ -219,7 +221,7 @@ class SlackStandIn:
         text = str(arguments.get("text") or "")
         message = SlackMessage(
             channel=channel,
-            ts=f"1700000000.{len(self.messages) + 1:06d}",
+            ts=self._next_ts(),
             thread_ts=None if parent is None else parent.thread_ts or parent.ts,
             text=text,
             blocks=parsed(arguments.get("blocks") or [], "invalid_blocks_format"),
@@ -229,6 +231,12 @@ class SlackStandIn:
         )
         self.messages.append(message)
         return message
+
+    def _next_ts(self) -> str:
+        """The present moment, as Slack dates messages (a look back by `oldest` needs it), and no moment twice."""
+        now = max(time.time_ns() // 1000, self._last_us + 1)
+        self._last_us = now
+        return f"{now // 1_000_000}.{now % 1_000_000:06d}"
 
     def _post(self, arguments: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(arguments)
