@@ -55,9 +55,7 @@ class ClusterCache(Protocol):
         """The workloads whose pod template the Service's selector matches."""
         ...
 
-    def workloads_by_label(
-        self, namespace: str | None, label: str, value: str
-    ) -> Sequence[Workload]:
+    def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
         """The workloads whose own or template labels hold label=value; in all namespaces where None."""
         ...
 
@@ -65,15 +63,11 @@ class ClusterCache(Protocol):
         """All workloads of a namespace."""
         ...
 
-    def pods_of(
-        self, workload: Workload, revision: RevisionId | None = None
-    ) -> Sequence[PodSeen]:
+    def pods_of(self, workload: Workload, revision: RevisionId | None = None) -> Sequence[PodSeen]:
         """The pods of a workload, of one revision where given, terminating ones included."""
         ...
 
-    def start_failure(
-        self, workload: Workload, revision: RevisionId
-    ) -> StartFailure | None:
+    def start_failure(self, workload: Workload, revision: RevisionId) -> StartFailure | None:
         """How the revision's pods fail to start, None where they do not (infrastructure failures never count)."""
         ...
 
