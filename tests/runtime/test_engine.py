@@ -11,16 +11,25 @@ from typing import Any, cast
 import pytest
 
 from daemon.core.actions import Action, Outcome, OutcomeKind
-from daemon.core.events import ActionFinished, Approved, Command, PauseAsked, ResumeAsked, WorkloadSeen
+from daemon.core.events import (
+    ActionFinished,
+    AlertSource,
+    AlertsReported,
+    Approved,
+    Command,
+    PauseAsked,
+    ResumeAsked,
+    WorkloadSeen,
+)
 from daemon.core.facts import CommandRefused, Fact, PauseSet, WorkloadRecorded
-from daemon.core.model import IncidentId, Mode, Workload
+from daemon.core.model import Alert, AlertStatus, IncidentId, Mode, Workload
 from daemon.core.policy import Policy
 from daemon.ports import InboxFullError, JournalUnavailableError
 from daemon.runtime import codec
 from daemon.runtime import engine as engine_module
 from daemon.runtime.engine import BATCH_MAX, Engine
 from daemon.runtime.supervise import Supervisor
-from tests.core.builders import V1, V2, a_policy, a_view
+from tests.core.builders import V1, V2, a_policy, a_view, an_alert
 from tests.fakes import Disk, LoopClock, MemoryJournal
 
 
@@ -373,3 +382,27 @@ async def test_a_newer_view_waits_its_turn(desk: Desk) -> None:
     desk.engine.put(WorkloadSeen(at=desk.clock.now(), view=a_view(V2)))
     await desk.engine.rested()
     assert [fact.view.current.id for fact in desk.of(WorkloadRecorded)] == [V1.id, V2.id]
+
+
+async def test_owed_anew_under_the_same_id(desk: Desk) -> None:
+    """An action that is settled and owed anew in one batch (an alert that resolves and fires again) is carried out anew."""
+    await desk.start()
+    firing, gone = an_alert(), replace(an_alert(), status=AlertStatus.RESOLVED)
+
+    async def reported(*alerts: Alert) -> None:
+        for alert in alerts:
+            now = desk.clock.now()
+            await desk.engine.accept(AlertsReported(at=now, source=AlertSource.WEBHOOK, alerts=(alert,)))
+
+    await reported(firing)
+    await desk.engine.rested()
+    ((locate, _),) = desk.dispatched
+    nowhere = Outcome(kind=OutcomeKind.FAILED, message="no answer")
+    desk.journal.slow = 1.0
+    desk.engine.put(WorkloadSeen(at=desk.clock.now(), view=a_view(V1)))  # being written while the rest gathers
+    await asyncio.sleep(0.1)
+    desk.engine.put(ActionFinished(at=desk.clock.now(), action_id=locate.id, outcome=nowhere))
+    desk.journal.slow = 0.0
+    await reported(gone, firing)
+    await desk.engine.rested()
+    assert [action.id for action, _ in desk.dispatched if action.kind == "locate"] == [locate.id, locate.id]
