@@ -28,6 +28,7 @@ from daemon import assembly
 from daemon.core.actions import Action
 from daemon.core.facts import Fact
 from daemon.core.policy import Policy
+from daemon.core.protection import veto
 from daemon.core.state import State
 from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
@@ -109,6 +110,7 @@ class Daemon:
                 Faults(transient=Transient, permanent=Permanent),
                 finish=engine.put,
                 attempted=self.metrics.attempted,
+                veto=lambda action: veto(action, engine.state, self.policy, self._clock.now()),
             )
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)

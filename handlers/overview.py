@@ -14,8 +14,9 @@ from typing import Any
 from daemon.core.guards import mode_of
 from daemon.core.incidents import Incident
 from daemon.core.ledger import LedgerEntry, Proof
-from daemon.core.model import Mode, OwnerKind, Revision, Rung
+from daemon.core.model import Mode, Revision, Rung
 from daemon.core.policy import Policy
+from daemon.core.protection import unprotected
 from daemon.core.reasons import Reason, Refusal
 from daemon.core.state import NotedAlert, Pause, State, Tracked
 from handlers import plain
@@ -31,15 +32,6 @@ WORKLOADS_MAX = 2000
 
 OWED_MAX = 200
 """Owed actions in one status; more are a backlog, and its length is told."""
-
-UNPROTECTED = {
-    "paused": "a pause covers it",
-    "owned": "another controller owns it and would revert a rollback",
-    "no_verified_revision": "no revision is verified yet, so there is nothing to go back to",
-    "no_signals": "no signals are measured for it: only pods that cannot start would be seen",
-}
-"""Why an armed workload could not be rolled back now."""
-
 
 def moment(at: datetime | None) -> str | None:
     """RFC 3339 in UTC with milliseconds, None for None."""
@@ -202,23 +194,9 @@ def workload_row(tracked: Tracked, state: State, policy: Policy, now: datetime) 
         "converged": view.converged,
         "verified": sum(1 for each in tracked.ledger.values() if each.verified),
         "quarantined": [revision(each.revision) for each in tracked.ledger.values() if each.quarantined_by],
-        "unprotected": why,
-        "because": UNPROTECTED[why] if why else None,
+        "unprotected": why.value if why else None,
+        "because": why.sentence if why else None,
     }
-
-
-def unprotected(tracked: Tracked, state: State, policy: Policy, now: datetime) -> str | None:
-    """Why an armed workload could not be rolled back now (a key of UNPROTECTED); None where it could, or in observe."""
-    if mode_of(policy, tracked) is Mode.OBSERVE:
-        return None
-    if state.paused_by(tracked.view.workload, now) is not None:
-        return "paused"
-    if tracked.view.owner is not None and tracked.view.owner.kind is not OwnerKind.HELM:
-        return "owned"
-    if not any(each.verified for each in tracked.ledger.values()):
-        return "no_verified_revision"
-    entry = tracked.entry(tracked.view.current.id)
-    return "no_signals" if entry is not None and entry.because == "no signals to judge" else None
 
 
 def standing(entry: LedgerEntry) -> str:

@@ -88,7 +88,6 @@ def counted(entry: LedgerEntry, soak: SoakMeasurement) -> LedgerEntry:
     soaked = (ZERO if reset else entry.soaked) + soak.healthy
     quiet = (ZERO if reset else entry.quiet) + soak.healthy + soak.quiet
     since = soak.unhealthy_at if reset else (entry.since or soak.since)
-    healthy = soak.healthy + soak.quiet > ZERO
     return replace(
         entry,
         soaked=soaked,
@@ -96,7 +95,7 @@ def counted(entry: LedgerEntry, soak: SoakMeasurement) -> LedgerEntry:
         since=since,
         checked_until=soak.until,
         checks=entry.checks + 1,
-        healthy_at=soak.until if healthy and not soak.inconclusive else entry.healthy_at,
+        healthy_at=soak.healthy_until or entry.healthy_at,
         because=soak.because,
         baseline=soak.baseline or entry.baseline,
     )

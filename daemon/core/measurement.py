@@ -111,7 +111,8 @@ class SoakMeasurement:
 
     `healthy`: available, no restarts, signals measured and healthy with enough traffic. `quiet`: the same with too little
     traffic or no signals to judge. `inconclusive` pauses the clock. `unhealthy_at` is the latest unhealthy moment: it
-    resets the clock, and only what came after it (already the only thing in `healthy` and `quiet`) counts.
+    resets the clock, and only what came after it (already the only thing in `healthy` and `quiet`) counts. `healthy_until` is the
+    latest healthy or quiet moment.
     """
 
     since: datetime
@@ -120,6 +121,7 @@ class SoakMeasurement:
     quiet: timedelta
     inconclusive: timedelta
     unhealthy_at: datetime | None = None
+    healthy_until: datetime | None = None
     because: str = ""
     baseline: tuple[tuple[str, float], ...] = ()
     missing: tuple[str, ...] = ()

@@ -237,8 +237,10 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
     elif isinstance(outcome.result, Superseded):
         _end(draft, incident.id, Trigger.NEWER_ROLLOUT, Reason.SUPERSEDED)
     else:
-        draft.move(incident.id, Trigger.FAILED, Reason.ROLLBACK_FAILED, measure_in=watch_interval(draft))
-        tell(draft, incident.id, f"{Reason.ROLLBACK_FAILED.sentence} {outcome.message}")
+        paused = outcome.kind is OutcomeKind.REFUSED and draft.state.paused_by(action.workload, draft.now) is not None
+        reason = Reason.PAUSED if paused else Reason.ROLLBACK_FAILED
+        draft.move(incident.id, Trigger.FAILED, reason, measure_in=watch_interval(draft))
+        tell(draft, incident.id, f"{reason.sentence} {outcome.message}")
 
 
 def converged(draft: Draft, view: WorkloadView) -> None:

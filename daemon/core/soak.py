@@ -15,6 +15,9 @@ from daemon.core.measurement import Health, Sample, SoakMeasurement
 from daemon.core.policy import Policy
 from daemon.core.signals import judge_sample, traffic, typical
 
+NO_SIGNALS = "no signals to judge"
+"""Why a revision is only ever proven by health: none of the policy's signals has data for its pods."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
@@ -39,6 +42,7 @@ class _Sum:
     healthy: timedelta = ZERO
     quiet: timedelta = ZERO
     unhealthy_at: datetime | None = None
+    healthy_until: datetime | None = None
     because: str = ""
 
 
@@ -55,8 +59,8 @@ def measured(samples: Sequence[Sample], span: Span, baseline: Sample | None, pol
         return _result(total, span, ())
     start = max(start, span.proven_from)
     if baseline is None and not any(sample.values for sample in samples):
-        total.quiet = max(span.until - start, ZERO)
-        total.because = total.because or "no signals to judge"
+        total.quiet, total.healthy_until = max(span.until - start, ZERO), span.until
+        total.because = total.because or NO_SIGNALS
         return _result(total, span, ())
     good = _count(
         total, [sample for sample in samples if start < sample.at <= span.until], span, start, baseline, policy
@@ -83,13 +87,13 @@ def _count(
             total.unhealthy_at, total.because = sample.at, _what(sample)
             good.clear()
         elif health is Health.HEALTHY and busy:
-            total.healthy += step
+            total.healthy, total.healthy_until = total.healthy + step, sample.at
             good.append(sample)
         elif health is Health.HEALTHY or (
             health is Health.NO_DATA and not busy and traffic(policy, sample) is not None
         ):
             # Idle pods have no error ratio and no latency; that there is no traffic is known all the same.
-            total.quiet += step
+            total.quiet, total.healthy_until = total.quiet + step, sample.at
         elif not total.because:
             total.because = _what(sample)
     return good
@@ -107,6 +111,7 @@ def _result(total: _Sum, span: Span, good: Sequence[Sample]) -> SoakMeasurement:
         # One step less is the lot of one late scrape: no reason to doubt the rest.
         inconclusive=inconclusive if inconclusive > span.step else ZERO,
         unhealthy_at=total.unhealthy_at,
+        healthy_until=total.healthy_until,
         because=total.because,
         baseline=middle.values if middle else (),
     )

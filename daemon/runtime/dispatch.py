@@ -65,7 +65,10 @@ class _Try:
 
 
 class Dispatcher:
-    """Runs due actions, each once at a time. `finish` takes the outcome event; `attempted(kind, result)` feeds the metrics."""
+    """Runs due actions, each once at a time. `finish` takes the outcome event; `attempted(kind, result)` feeds the metrics.
+
+    `veto` says what forbids an action in the moment before it is carried out, None where nothing does.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Dispatcher:
         *,
         finish: Callable[[ActionFinished], None],
         attempted: Callable[[str, str], None],
+        veto: Callable[[Action], str | None] = lambda action: None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._runners = runners
@@ -84,6 +88,7 @@ class Dispatcher:
         self._faults = faults
         self._finish = finish
         self._attempted = attempted
+        self._veto = veto
         self._draw = draw
         self._under_way: set[str] = set()
         self._slots = {acts: asyncio.Semaphore(AT_ONCE_MAX) for acts in (False, True)}
@@ -146,6 +151,10 @@ class Dispatcher:
         if state.uncertain:
             state.settled = await runner.probe(action)
             state.uncertain = False  # it certainly did not happen, or it is settled
+            return
+        forbidden = self._veto(action)
+        if forbidden is not None:
+            state.settled = Outcome(kind=OutcomeKind.REFUSED, message=forbidden)
             return
         # from here until an answer is there nobody knows whether a write arrived
         state.uncertain = _acts(action)

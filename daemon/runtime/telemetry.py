@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from daemon.core.actions import Action, OutcomeKind
 from daemon.core.events import Event
 from daemon.core.facts import ActionSettled, AlertPlaced, Fact, Judged, Moved
-from daemon.core.guards import mode_of
 from daemon.core.incidents import Phase, Trigger, VerdictKind
-from daemon.core.model import Mode, Rung
+from daemon.core.model import Rung
 from daemon.core.policy import Policy
+from daemon.core.protection import Unprotected, unprotected
 from daemon.core.reasons import Reason
 from daemon.core.state import State
 
@@ -36,7 +36,6 @@ KINDS = _kinds(Action)
 FAILURES = tuple("auth rate_limited client server timeout network conflict gone not_found invalid bug".split())
 EVENTS = _kinds(Event)
 STATUSES = ("verified", "quarantined", "soaking")
-UNPROTECTED = ("no_verified_revision", "no_signals", "owned", "paused")
 SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 FSYNC_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
 
@@ -116,7 +115,7 @@ class Metrics:
             (self._failures, (KINDS, FAILURES)),
             (self._contacts, (PARTS, ("ok", "failed"))),
             (self._revisions, (STATUSES,)),
-            (self._unprotected, (UNPROTECTED,)),
+            (self._unprotected, (tuple(Unprotected),)),
             (self._reloads, (("ok", "failed"),)),
             (self._stumbles, (EVENTS,)),
         )
@@ -199,7 +198,8 @@ class Metrics:
         entries = [entry for tracked in state.workloads.values() for entry in tracked.ledger.values()]
         statuses = ("quarantined" if e.quarantined_by else "verified" if e.proof else "soaking" for e in entries)
         _fill(self._revisions, STATUSES, statuses)
-        _fill(self._unprotected, UNPROTECTED, _unprotected(state, policy, now))
+        reasons = (unprotected(tracked, state, policy, now) for tracked in state.workloads.values())
+        _fill(self._unprotected, Unprotected, (reason.value for reason in reasons if reason is not None))
         self._paused.set(len(state.pauses))
 
 
@@ -209,20 +209,3 @@ def _fill(gauge: Gauge, labels: Iterable[str], values: Iterable[str]) -> None:
         counts[value] = counts.get(value, 0) + 1
     for label, count in counts.items():
         gauge.labels(label).set(count)
-
-
-def _unprotected(state: State, policy: Policy, now: datetime) -> Iterable[str]:
-    """Why each armed workload could not be rolled back right now; protected ones give nothing."""
-    for tracked in state.workloads.values():
-        if mode_of(policy, tracked) is Mode.OBSERVE:
-            continue
-        current = tracked.view.current.id
-        entry = tracked.entry(current)
-        if state.paused_by(tracked.view.workload, now) is not None:
-            yield "paused"
-        elif tracked.view.owner is not None and tracked.view.owner.kind != "helm":
-            yield "owned"
-        elif not any(each.verified for each in tracked.ledger.values()):
-            yield "no_verified_revision"
-        elif entry is not None and entry.because == "no signals to judge":
-            yield "no_signals"

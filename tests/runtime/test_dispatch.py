@@ -34,11 +34,12 @@ class Bench:
         self.at_once = self.most_at_once = 0
         self.finished: list[ActionFinished] = []
         self.attempts: list[tuple[str, str]] = []
+        self.forbidden: str | None = None
         self.began = START
         self.dispatcher = Dispatcher(
             dict.fromkeys(ATTEMPT_SECONDS, self), self.clock, self.supervisor, FAULTS,
             finish=self.finished.append, attempted=lambda kind, result: self.attempts.append((kind, result)),
-            draw=lambda: 0.5,
+            veto=lambda action: self.forbidden, draw=lambda: 0.5,
         )  # fmt: skip
 
     async def run(self, action: Action) -> Outcome:
@@ -114,6 +115,24 @@ async def test_done(bench: Bench) -> None:
         timedelta(seconds=3),
     )
     assert bench.attempts == [("roll_back", "done")]
+
+
+async def test_vetoed_before_the_patch(bench: Bench) -> None:
+    """What is forbidden in the moment before it is carried out is refused, and its runner is not called."""
+    bench.forbidden = "everything paused by ann"
+    bench.dispatcher.start(bench.roll_back())
+    await bench.ends()
+    assert (bench.outcome.kind, bench.outcome.message) == (OutcomeKind.REFUSED, "everything paused by ann")
+    assert bench.names == []
+
+
+async def test_a_veto_does_not_hide_what_happened(bench: Bench) -> None:
+    """After a restart it is asked first whether the patch is there: a pause since then cannot undo it."""
+    bench.forbidden, bench.probes = "everything paused by ann", [DONE]
+    bench.dispatcher.start(bench.roll_back(), uncertain=True)
+    await bench.ends()
+    assert bench.outcome.kind is OutcomeKind.DONE
+    assert bench.names == ["probe"]
 
 
 async def test_back_off(bench: Bench) -> None:
