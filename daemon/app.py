@@ -32,6 +32,7 @@ from daemon.core.protection import veto
 from daemon.core.state import State
 from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
+from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import JournalUnusableError, SqliteJournal
@@ -68,6 +69,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._dispatcher: Dispatcher | None = None
         self._incidents = IncidentLog()
+        self._synced = False
 
     @property
     def policy(self) -> Policy:
@@ -100,7 +102,7 @@ class Daemon:
                 engine,
                 self._clock,
                 known=[tracked.view for tracked in engine.state.workloads.values()],
-                on_fault=self._watch_failed,
+                on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
             )
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             self._dispatcher = Dispatcher(
@@ -131,8 +133,11 @@ class Daemon:
         self.metrics.journalled(facts, state)
         self._incidents.tell(facts, state)
 
-    def _watch_failed(self, collection: str, fault: Fault) -> None:
+    def _watch_failed(self, engine: Engine, collection: str, fault: Fault) -> None:
+        """Counted; and while the caches are not synced yet, it is the reason why we are not ready."""
         self.metrics.contact("kubernetes", ok=False)
+        if not self._synced:
+            engine.waits_for(f"caches are not synced: {collection}: {fault.reason}")
 
     def _dispatch(self, action: Action, uncertain: bool) -> None:  # noqa: FBT001 - the engine's callback shape
         assert self._dispatcher is not None, "the dispatcher is built before the engine runs"
@@ -140,6 +145,8 @@ class Daemon:
 
     async def _decide(self, engine: Engine, watch: ClusterWatch) -> None:
         await watch.synced.wait()
+        self._synced = True
+        self.metrics.contact("kubernetes", ok=True)
         engine.waits_for(None)
         log.info("ready", workloads=len(engine.state.workloads))
         engine.resume()
@@ -149,7 +156,7 @@ class Daemon:
         return AlertsPoll(
             api=outside.alertmanager,
             history=outside.history,
-            intake=engine,
+            intake=CountedIntake(engine, engine, self.metrics),
             clock=self._clock,
             times=PollTimes(interval=self.settings.alertmanager.poll_interval),
         )
@@ -169,7 +176,8 @@ class Daemon:
         )
 
         def commands(actor: Any) -> list[web.AbstractRouteDef]:
-            return list(operator_routes(engine, engine, journal, lambda: self.policy, self._clock, actor))
+            counted = CountedIntake(engine, engine, self.metrics)
+            return list(operator_routes(engine, counted, journal, lambda: self.policy, self._clock, actor))
 
         handler = make_aiohttp_handler(self.metrics.registry)
 

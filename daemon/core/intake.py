@@ -23,6 +23,7 @@ from daemon.core.model import (
     Severity,
     Workload,
 )
+from daemon.core.policy import Paging
 from daemon.core.telling import alerts_gone, tell
 
 LOCATE_FOR = timedelta(hours=1)
@@ -70,14 +71,26 @@ def located(draft: Draft, alert: Alert, location: Location) -> None:
     if noted is None or noted.alert.starts_at != alert.starts_at:
         return  # forgotten, or it began anew meanwhile and is being located again
     draft.add(AlertPlaced(at=draft.now, fingerprint=alert.fingerprint, location=location))
-    if not location.workloads or noted.alert.status is AlertStatus.SUPPRESSED:
+    if noted.alert.status is AlertStatus.SUPPRESSED:
         return
     found = LocatedAlert(alert=noted.alert, location=location, gone_since=noted.gone_since)
+    if not location.workloads:
+        _unmapped(draft, found)
+        return
     incident = _open_incident_for(draft, location)
     if incident is not None:
         join(draft, incident, found)
     else:
         open_incident(draft, (found,))
+
+
+def _unmapped(draft: Draft, found: LocatedAlert) -> None:
+    """An alert about nothing we know is none of ours, unless we page instead of others: then a critical one pages."""
+    if draft.policy.paging is not Paging.INSTEAD or severity_of(draft, found.alert) is not Severity.CRITICAL:
+        return
+    namespace = found.alert.label("namespace") or "-"
+    symptom = Workload(namespace=namespace, kind="Alert", name=found.alert.name)
+    open_incident(draft, (replace(found, location=replace(found.location, workloads=(symptom,))),))
 
 
 def _open_incident_for(draft: Draft, location: Location) -> Incident | None:

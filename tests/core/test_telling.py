@@ -11,7 +11,7 @@ from daemon.core.actions import Announce, Page, PageKind
 from daemon.core.briefs import TEXT_MAX, cut
 from daemon.core.incidents import Phase
 from daemon.core.measurement import Peer
-from daemon.core.model import Mode
+from daemon.core.model import Mode, Rung
 from daemon.core.policy import Paging
 from daemon.core.reasons import Reason
 from tests.core.builders import (
@@ -53,6 +53,20 @@ def test_instead_of_others_an_unrelated_alert_pages_until_it_is_gone() -> None:
     story.resolves()
     assert [page.page for page in story.pages] == [PageKind.TRIGGER, PageKind.TRIGGER, PageKind.RESOLVE]
     assert story.pages[0].key == story.pages[2].key
+
+
+def test_instead_of_others_an_unmapped_critical_alert_pages() -> None:
+    """`paging: instead` means every critical alert: also one whose labels name no workload; others still do not."""
+    for severity, pages in (("critical", 1), ("warning", 0)):
+        story = instead()
+        story.proves_v1()
+        alert = an_alert(labels=(("alertname", "DiskFull"), ("severity", severity)))
+        story.where[alert.fingerprint] = a_location(workloads=(), rung=Rung.NONE)
+        story.fires(alert)
+        assert len(story.triggers) == pages
+        assert [page.brief.workload for page in story.triggers] == ["-/Alert/DiskFull"] * pages
+        story.resolves(alert)
+        assert [page.page for page in story.pages][1:] == [PageKind.RESOLVE] * pages
 
 
 def test_instead_of_others_a_page_ends_with_its_incident() -> None:
