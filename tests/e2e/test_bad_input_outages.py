@@ -35,7 +35,10 @@ FAILED = r'lastgood_action_failures_total{{action="{}",class="(network|timeout|s
 
 OUTAGES = {
     "kubernetes": Outage(
-        gate="kubernetes", phase="proposed", seen=r"lastgood_reflector_freshness_seconds", acted=False
+        gate="kubernetes",
+        phase="proposed",
+        seen=r'lastgood_contacts_total{part="kubernetes",result="failed"}',
+        acted=False,
     ),
     "prometheus": Outage(
         gate="prometheus",
@@ -80,7 +83,7 @@ async def test_outage_in_the_middle_of_an_incident(name: str, tmp_path: Path) ->
         await down.until_phase(outage.phase)
         before = await metric(down, outage.seen)
         down.gates[outage.gate].shut()
-        await until_metric(down, outage.seen, max(before, 3.0) if name == "kubernetes" else before)
+        await until_metric(down, outage.seen, before)
         if not outage.acted:
             # Longer than the countdown: a daemon that acted blindly would have done it by now.
             await until("it asks again and again", lambda: down.gates[outage.gate].refused >= 5, 30.0)
