@@ -112,7 +112,7 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "target": _target(incident, tracked, history, policy, now),
         "measured": _measured(incident.measurement),
         "told": list(_told(history)),
-        "commands": list(commands(incident, state)),
+        "commands": list(commands(incident)),
         "unmapped_alerts": overview.unmapped_alerts(state, UNMAPPED_MAX),
     }
 

@@ -12,11 +12,24 @@ from daemon.core.incidents import Incident, Phase
 from daemon.core.measurement import Measurement, Sample
 from daemon.core.model import Revision, Workload
 from daemon.core.policy import Policy, SignalKind
-from daemon.core.reasons import Consequence, Refusal
+from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State
 
 TEXT_MAX = 500
 """Characters of a label or annotation that go into a message; the vendors' limits are far above, a screen is not."""
+
+NO_UNDO = frozenset(
+    {
+        Reason.IRREVERSIBLE,
+        Reason.OWNED_BY_GITOPS,
+        Reason.OWNED_BY_OPERATOR,
+        Reason.RESTART_ONLY,
+        Reason.ROLLBACK_OF_ROLLBACK,
+        Reason.ROLLOUT_PAUSED,
+        Reason.TARGET_GONE,
+    }
+)
+"""Refusals under which `kubectl rollout undo` would be refused, reverted, or of no use: no message proposes it then."""
 
 _HEADLINES = {
     Phase.OPEN: "investigating",
@@ -44,7 +57,7 @@ def compose(incident: Incident, state: State, policy: Policy, update: str) -> Br
     because = f" ({', '.join(cut(name) for name in names[:3])})" if names else ""
     return Brief(
         incident=incident.id,
-        headline=f"{workload.short}: {_HEADLINES[incident.phase]}{because}",
+        headline=f"{workload.short}: {_HEADLINES[incident.phase]}{_why(incident)}{because}",
         phase=incident.phase.value,
         workload=workload.key,
         changed=_changed(incident, state),
@@ -53,10 +66,18 @@ def compose(incident: Incident, state: State, policy: Policy, update: str) -> Br
         done=_done(incident),
         refusals=tuple(cut(str(refusal)) for refusal in _standing(incident)),
         evidence=_evidence(incident),
-        commands=commands(incident, state),
+        commands=commands(incident),
         update=update,
         final=incident.phase.ended,
     )
+
+
+def _why(incident: Incident) -> str:
+    """Whoever is woken reads the reason before anything else."""
+    if incident.phase is not Phase.ESCALATED or incident.reason is None:
+        return ""
+    sentence = incident.reason.sentence.rstrip(".")
+    return f": {sentence[0].lower()}{sentence[1:]}"
 
 
 def _changed(incident: Incident, state: State) -> str:
@@ -148,28 +169,27 @@ def _evidence(incident: Incident) -> tuple[str, ...]:
     return tuple(cut(term.sentence) for term in incident.suspicions[0].terms)
 
 
-def commands(incident: Incident, state: State) -> tuple[str, ...]:
+def commands(incident: Incident) -> tuple[str, ...]:
     """What can be pasted right now."""
     explain = f"lastgood explain {incident.id}"
     if incident.phase is Phase.PROPOSED:
         return (f"lastgood approve {incident.id}", f"lastgood decline {incident.id}", explain)
     if incident.phase is Phase.ESCALATED:
-        return (explain, *_by_hand(incident, state), f"lastgood close {incident.id}")
+        return (explain, *_by_hand(incident), f"lastgood close {incident.id}")
     if incident.phase is Phase.RECOVERED and incident.suspect is not None:
         return (explain, f"lastgood release {incident.suspect.short}")
     return (explain,)
 
 
-def _by_hand(incident: Incident, state: State) -> tuple[str, ...]:
-    workload, old = incident.suspect, incident.replaced
-    if workload is None or incident.patched_at is not None:
+def _by_hand(incident: Incident) -> tuple[str, ...]:
+    """The undo that a person could do, where a revision is blamed and nothing says that an undo would not help."""
+    workload, verdict = incident.suspect, incident.verdict
+    if workload is None or verdict is None or incident.blamed is None or incident.patched_at is not None:
         return ()
-    tracked = state.workloads.get(workload.key)
-    if old is None and tracked is not None and tracked.rollout is not None:
-        old = tracked.rollout.replaced
-    if old is None or old.number is None:
+    if any(refusal.reason in NO_UNDO for refusal in verdict.refusals):
         return ()
-    return (_undo(workload, old.number),)
+    to = verdict.target or incident.replaced
+    return (_undo(workload, to.number),) if to is not None and to.number is not None else ()
 
 
 def _undo(workload: Workload, number: int) -> str:

@@ -232,16 +232,20 @@ def test_a_proposal_between_countdown_and_last_look_says_so() -> None:
     assert brief.done == "will roll back to checkout:v1 (11hash) as soon as a last look confirms it"
 
 
-def test_an_undo_by_hand_is_only_offered_where_its_number_is_known() -> None:
-    """Without a revision number the command would be wrong, so it is left out."""
+def test_an_undo_by_hand_is_only_offered_where_it_would_help() -> None:
+    """A blamed revision, a known number, and no refusal that says an undo is refused, reverted or useless."""
     story = Story()
     story.soaks = lambda action: None
     story.spikes()
-    incident = replace(story.incident, replaced=None)
-    assert any("--to-revision=1" in command for command in commands(incident, story.state))
-    unnamed = replace(story.incident, replaced=replace(V1, number=None))
-    assert not any("undo" in command for command in commands(unnamed, story.state))
-    assert not any("undo" in command for command in commands(replace(incident, suspect=None), story.state))
+    incident = story.incident
+    assert any("--to-revision=1" in command for command in commands(incident))
+    unnamed = replace(incident, replaced=replace(V1, number=None))
+    innocent = replace(incident, blamed=None)
+    verdict = incident.verdict
+    assert verdict is not None
+    owned = replace(verdict, refusals=(replace(verdict.refusals[0], reason=Reason.OWNED_BY_GITOPS),))
+    for useless in (unnamed, innocent, replace(incident, verdict=owned)):
+        assert not any("undo" in command for command in commands(useless))
 
 
 def test_a_workload_is_named_by_its_key() -> None:
