@@ -184,8 +184,9 @@ class Prometheus(Section):
 
 
 class Alertmanager(Section):
-    """Whose alerts are read back, all replicas of one cluster; `filters` (`team="shop"`) must all hold.
+    """Whose alerts are read back, all replicas of one cluster: the one that sends the webhooks, and all of its alerts.
 
+    There is no filter on purpose: an alert that comes by webhook and is not listed would be taken for gone.
     For `settle` after its start an Alertmanager is not believed when an alert is missing: Prometheus sends again only
     after `--rules.alert.resend-delay` (1 m) at the next evaluation (1 m at most, usually).
     """
@@ -193,7 +194,6 @@ class Alertmanager(Section):
     urls: Urls = ()
     headers: Headers = Field(default_factory=_empty)
     secret_headers: SecretHeaders = Field(default_factory=_no_secrets)
-    filters: tuple[str, ...] = ()
     poll_interval: Duration = timedelta(seconds=30)
     settle: DurationOrZero = timedelta(minutes=2)
     timeout: Duration = timedelta(seconds=10)

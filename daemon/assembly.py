@@ -94,7 +94,6 @@ def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, te
             clock=clock,
             telemetry=telemetry,
             headers=_headers(settings.alertmanager),
-            filters=settings.alertmanager.filters,
             timeout=settings.alertmanager.timeout,
             settle=settings.alertmanager.settle,
         )

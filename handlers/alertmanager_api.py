@@ -28,6 +28,9 @@ SETTLE = timedelta(minutes=2)
 """How long a restarted Alertmanager may not know everything that fires: Prometheus sends again after
 `--rules.alert.resend-delay` (1 m) at the next evaluation (1 m at most, usually)."""
 
+_ALL_STATES = [(state, "true") for state in ("active", "silenced", "inhibited", "unprocessed")]
+"""Every alert, whatever its state and receiver: one that is not listed is taken for gone."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -50,13 +53,10 @@ class AlertmanagerApi:
         clock: Clock,
         telemetry: Telemetry,
         headers: Mapping[str, str] | None = None,
-        filters: Sequence[str] = (),
         timeout: timedelta = timedelta(seconds=10),
         settle: timedelta = SETTLE,
     ) -> None:
-        """`urls` up to and without `/api/v2`, with any route prefix. `filters` are matchers such as `team="a"`: what
-        they leave out does not exist for us. Raises ValueError without any url.
-        """
+        """`urls` up to and without `/api/v2`, with any route prefix. Raises ValueError without any url."""
         if not urls:
             raise ValueError("at least one address of an Alertmanager is needed")
         self._session = session
@@ -64,7 +64,6 @@ class AlertmanagerApi:
         self._clock = clock
         self._telemetry = telemetry
         self._headers = dict(headers or {})
-        self._filters = tuple(filters)
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
         self._settle = settle
 
@@ -88,16 +87,12 @@ class AlertmanagerApi:
 
     async def _peer(self, url: str) -> Reading:
         # In this order: a restart between the two calls shows in the second.
-        entries = await self._get(f"{url}/alerts", self._query())
+        entries = await self._get(f"{url}/alerts", _ALL_STATES)
         settled = await self._settled(url)
         if not isinstance(entries, list):
             raise Transient(None, f"{PEER} answered something that is not its format", FaultKind.SERVER)
         alerts = [alert for index, entry in enumerate(entries) if (alert := _alert(entry, index)) is not None]
         return Reading(alerts=tuple(alerts), complete=settled and len(alerts) == len(entries))
-
-    def _query(self) -> list[tuple[str, str]]:
-        states = [(state, "true") for state in ("active", "silenced", "inhibited", "unprocessed")]
-        return states + [("filter", matcher) for matcher in self._filters]
 
     async def _settled(self, url: str) -> bool:
         """False while the peer may not know all alerts yet: it starts with none and is told within minutes."""

@@ -33,6 +33,7 @@ WORKLOADS_MAX = 2000
 OWED_MAX = 200
 """Owed actions in one status; more are a backlog, and its length is told."""
 
+
 def moment(at: datetime | None) -> str | None:
     """RFC 3339 in UTC with milliseconds, None for None."""
     if at is None:
