@@ -168,7 +168,9 @@ def _outside_warnings(settings: Settings) -> list[str]:
             "prometheus.url: not set; the daemon will not start, without signals nothing can be verified or blamed"
         )
     if not settings.alertmanager.urls:
-        found.append("alertmanager.urls: not set; no recovery can be verified, and alerts missed while down are never seen")
+        found.append(
+            "alertmanager.urls: not set; no recovery can be verified, and alerts missed while down are never seen"
+        )
     server = settings.server
     if not (server.webhook_tokens or server.webhook_basic):
         found.append("server.webhook_tokens: not set; whoever reaches the address may send alerts")
