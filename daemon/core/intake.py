@@ -11,6 +11,7 @@ from daemon.core.draft import Draft
 from daemon.core.events import AlertSource, AlertsReported
 from daemon.core.facts import AlertJoined, AlertNoted, AlertPlaced, IncidentOpened
 from daemon.core.incidents import Incident, Phase
+from daemon.core.measuring import begin_measure
 from daemon.core.model import (
     ActionId,
     Alert,
@@ -128,18 +129,13 @@ def join(draft: Draft, incident: Incident, found: LocatedAlert) -> None:
     """Add the alert to the incident; the loudest severity counts."""
     if len(incident.alerts) >= ALERTS_PER_INCIDENT_MAX:
         return
-    severity = _loudest(incident.severity, severity_of(draft, found.alert))
+    severity = incident.severity.or_louder(severity_of(draft, found.alert))
     draft.add(AlertJoined(at=draft.now, incident=incident.id, alert=found, severity=severity))
 
 
 def severity_of(draft: Draft, alert: Alert) -> Severity:
     """The severity that the policy reads from the alert's label."""
     return draft.policy.severity_of(alert.label(draft.policy.severity_label))
-
-
-def _loudest(one: Severity, other: Severity) -> Severity:
-    order = list(Severity)
-    return min(one, other, key=order.index)
 
 
 def symptom_of(location: Location) -> Workload:
@@ -161,7 +157,7 @@ def open_incident(
     location = first.location
     severity = Severity.LOW
     for found in alerts:
-        severity = _loudest(severity, severity_of(draft, found.alert))
+        severity = severity.or_louder(severity_of(draft, found.alert))
     start(
         draft,
         Incident(
@@ -227,7 +223,7 @@ def start(draft: Draft, incident: Incident) -> None:
     if youngest is None:
         progress.dismiss_without_candidate(draft, incident.id)
     else:
-        progress.begin_measure(draft, incident.id)
+        begin_measure(draft, incident.id)
 
 
 def _chain_start(predecessor: Incident | None) -> datetime | None:

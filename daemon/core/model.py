@@ -37,6 +37,10 @@ class Severity(StrEnum):
     HIGH = "high"
     LOW = "low"
 
+    def or_louder(self, other: Severity) -> Severity:
+        """The louder of the two."""
+        return min(self, other, key=list(Severity).index)
+
 
 class AlertStatus(StrEnum):
     """What is known of an alert. Suppressed (silenced, inhibited) counts as neither firing nor gone."""

@@ -7,6 +7,7 @@ from daemon.core.draft import Draft
 from daemon.core.events import Approved, Closed, Command, Declined, PauseAsked, ReleaseAsked, ResumeAsked
 from daemon.core.facts import ApprovalGiven, CommandRefused, PauseLifted, PauseSet
 from daemon.core.incidents import Incident, Phase, Trigger
+from daemon.core.measuring import begin_measure
 from daemon.core.model import IncidentId
 from daemon.core.reasons import Reason
 
@@ -52,7 +53,7 @@ def _approved(draft: Draft, event: Approved) -> None:
     incident = _incident_in(draft, event.incident, Phase.PROPOSED, "approve", event.actor)
     if incident is not None:
         draft.add(ApprovalGiven(at=draft.now, incident=incident.id, actor=event.actor))
-        progress.begin_measure(draft, incident.id, final=True)
+        begin_measure(draft, incident.id, final=True)
 
 
 def _declined(draft: Draft, event: Declined) -> None:

@@ -17,8 +17,6 @@ from daemon.core.recovery import symptom
 from daemon.core.soaking import clear, quarantine, trust_again
 from daemon.core.telling import tell
 
-__all__ = ["begin_measure"]
-
 
 def dismiss_without_candidate(draft: Draft, incident_id: IncidentId) -> None:
     """No rollout in question: this is not ours to page about."""
@@ -134,7 +132,7 @@ def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
         )
         if other.id != incident_id and same and _settled_on(other):
             for found in incident.alerts:
-                severity = min(other.severity, incident.severity, key=list(type(other.severity)).index)
+                severity = other.severity.or_louder(incident.severity)
                 draft.add(AlertJoined(at=draft.now, incident=other.id, alert=found, severity=severity))
             draft.move(incident_id, Trigger.MERGED, Reason.MERGED, merged_into=other.id)
             tell(draft, incident_id, Reason.MERGED.sentence)
