@@ -6,6 +6,7 @@ there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,7 +28,13 @@ BEFORE = timedelta(minutes=10)
 began even earlier is told apart from what began in between."""
 
 STEP = timedelta(seconds=15)
-"""Distance of the samples. A shorter firing may be missed; rules are seldom evaluated more often."""
+"""Distance of the samples after a long absence. A shorter firing may be missed; rules are seldom evaluated more often."""
+
+STEP_MIN = timedelta(seconds=1)
+"""Distance of the samples after a short absence: a restart of seconds must not overlook an alert of seconds."""
+
+SAMPLES_WANTED = 240
+"""Samples of the absence itself: up to an hour the distance grows with it, from there on it is STEP."""
 
 PART = timedelta(hours=2)
 """Length of one query: 480 samples per series, 12 KB, so that 2,000 firing alerts stay within one answer."""
@@ -40,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spell:
-    """One unbroken time in which an alert fired, by its first and last sample; both are exact to one STEP."""
+    """One unbroken time in which an alert fired, by its first and last sample; both are exact to one step."""
 
     labels: tuple[tuple[str, str], ...]
     first: datetime
@@ -60,14 +67,12 @@ class AlertHistory:
     """Reads the history from one Prometheus.
 
     `external` are Prometheus' `external_labels`, which it adds on the way to Alertmanager, and `dropped` the labels
-    that its `alert_relabel_configs` drops (a replica label): without them the fingerprint would be another one. `step`,
-    the distance of the samples, is a whole number of seconds.
+    that its `alert_relabel_configs` drops (a replica label): without them the fingerprint would be another one.
     """
 
     client: PrometheusClient
     external: Mapping[str, str] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
-    step: timedelta = STEP
 
     async def read(self, down_since: datetime, until: datetime) -> Past:
         """The alerts that fired between the two moments (the last LOOK_BACK_MAX of them) and fire no more.
@@ -75,17 +80,20 @@ class AlertHistory:
         What still fires at `until` is left to Alertmanager's API, which also knows what is silenced. Raises
         Transient or Permanent.
         """
-        start = max(down_since - BEFORE, until - LOOK_BACK_MAX)
+        start, step = max(down_since - BEFORE, until - LOOK_BACK_MAX), step_for(until - down_since)
         spells: list[Spell] = []
         for from_, to in _parts(start, until):
-            matrix = await self.client.query_range(QUERY, from_, to, self.step)
-            spells = joined(spells, spells_of(matrix, 2 * self.step), 2 * self.step)
-        ended = [spell for spell in spells if down_since - self.step <= spell.last < until - 2 * self.step]
+            matrix = await self.client.query_range(QUERY, from_, to, step)
+            spells = joined(spells, spells_of(matrix, 2 * step), 2 * step)
+        firing = {_without_state(labels) for labels, _ in await self.client.query(QUERY, until)}
+        late = until - 2 * step  # a spell this close to the end may be one that goes on
+        over = [spell for spell in spells if spell.last < late or spell.labels not in firing]
+        ended = [spell for spell in over if spell.last >= down_since - step]
         if len(ended) > SPELLS_MAX:
             _log.warning("alert_history_cut", found=len(ended), reported=SPELLS_MAX)
         kept = sorted(ended, key=lambda spell: spell.last)[-SPELLS_MAX:]
         # A spell that already ran at the first sample began we do not know when.
-        began = [spell for spell in kept if spell.first > start + 2 * self.step]
+        began = [spell for spell in kept if spell.first > start + 2 * step]
         return Past(
             fired=tuple(self._alert(spell, AlertStatus.FIRING) for spell in began),
             resolved=tuple(self._alert(spell, AlertStatus.RESOLVED) for spell in kept),
@@ -97,6 +105,12 @@ class AlertHistory:
         return Alert(
             fingerprint=fingerprint_of(sent), status=status, labels=tuple(sorted(sent.items())), starts_at=spell.first
         )
+
+
+def step_for(absence: timedelta) -> timedelta:
+    """The distance of the samples, in whole seconds, for an absence of this length."""
+    wanted = timedelta(seconds=math.ceil(absence / SAMPLES_WANTED / STEP_MIN))
+    return min(max(wanted, STEP_MIN), STEP)
 
 
 def _parts(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

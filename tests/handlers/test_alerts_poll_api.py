@@ -13,11 +13,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from daemon.core.model import AlertStatus
-from handlers.alert_history import BEFORE, LOOK_BACK_MAX, PART, STEP, AlertHistory
+from handlers.alert_history import BEFORE, LOOK_BACK_MAX, PART, STEP, AlertHistory, step_for
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.alerts import fingerprint_of
 from handlers.faults import Permanent, Transient
-from handlers.prometheus import Matrix, PrometheusClient
+from handlers.prometheus import Matrix, PrometheusClient, Vector
 from tests.handlers.intake_fakes import T0, Counted, Hands
 
 FIRING, SUPPRESSED, RESOLVED = AlertStatus.FIRING, AlertStatus.SUPPRESSED, AlertStatus.RESOLVED
@@ -179,6 +179,13 @@ class Series:
             series.setdefault(tuple(labels.items()), []).extend(within)
         return [({**extra, **dict(labels)}, samples) for labels, samples in series.items() if samples]
 
+    async def query(self, promql: str, at: datetime) -> Vector:
+        assert (promql, at) == ('ALERTS{alertstate="firing"}', T0)
+        extra = {"__name__": "ALERTS", "alertstate": "firing"}
+        return [
+            ({**extra, **labels}, 1.0) for labels, first, last in self.spells if minutes(first) <= at <= minutes(last)
+        ]
+
     def history(self, **options: Any) -> AlertHistory:
         return AlertHistory(client=cast("PrometheusClient", self), **options)
 
@@ -202,8 +209,23 @@ async def test_what_fired_and_stopped_while_we_were_down() -> None:
 
 async def test_what_still_fires_is_left_to_the_api() -> None:
     """Only it knows what is silenced; the history tells of what is over."""
-    past = await Series((A, 50, 0), (B, 50, 0.25)).history().read(minutes(60), T0)
+    past = await Series((A, 50, 0)).history().read(minutes(60), T0)
     assert (past.fired, past.resolved) == ((), ())
+
+
+async def test_what_ended_in_the_last_moment_is_over() -> None:
+    """Its last sample is as fresh as that of an alert that goes on; Prometheus is asked which of them fires now."""
+    past = await Series((A, 50, 0), (B, 50, 0.25)).history().read(minutes(60), T0)
+    assert [alert.name for alert in past.resolved] == ["B"]
+
+
+async def test_a_short_absence_is_read_finely() -> None:
+    """An alert of four seconds within a restart of twelve is found; after hours the distance is that of most rules."""
+    past = await Series((A, 10 / 60, 6 / 60)).history().read(T0 - timedelta(seconds=12), T0)
+    assert [alert.name for alert in past.fired] == ["A"]
+    assert [step_for(timedelta(hours=hours)) for hours in (0, 0.5, 1, 24)] == [
+        timedelta(seconds=seconds) for seconds in (1, 8, 15, 15)
+    ]
 
 
 async def test_what_began_before_we_went_down() -> None:

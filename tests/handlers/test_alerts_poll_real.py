@@ -157,8 +157,7 @@ async def test_the_history_of_a_real_rule(tmp_path: Path) -> None:
         firing = 'last_over_time(ALERTS{alertstate="firing"}[1m])'
         await until(lambda: client.query(firing, Now().now()), bool)
         await until(lambda: client.query("vector(1) unless on() ALERTS", Now().now()), bool)
-        history = AlertHistory(client=client, step=timedelta(seconds=1))
-        # Over means two steps ago.
+        history = AlertHistory(client=client)
         past = await until(lambda: history.read(began, Now().now()), lambda past: bool(past.resolved))
         assert [alert.label("pod") for alert in past.fired] == [HOSTILE[0]]
         assert past.fired[0].fingerprint == past.resolved[0].fingerprint
