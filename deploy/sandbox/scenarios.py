@@ -58,15 +58,14 @@ class Scenario:
 
 
 async def _error_spike(stage: Stage) -> None:
+    """v1 is proven, and v2, four of whose ten requests fail, goes out."""
     await stage.until_verified()
     stage.world.services.fault(image=image(APP, "v2"), error_ratio=0.4)
     await stage.roll_out("v2")
 
 
 async def _alert_after_completion(stage: Stage) -> None:
-    await stage.until_verified()
-    stage.world.services.fault(image=image(APP, "v2"), error_ratio=0.4)
-    await stage.roll_out("v2")
+    await _error_spike(stage)
     await stage.until_settled()
     stage.tell("rollout", f"{APP} v2 is everywhere; no pod of v1 is left, and only now the alert fires")
 
@@ -91,9 +90,7 @@ async def _no_verified_target(stage: Stage) -> None:
 
 
 async def _superseded(stage: Stage) -> None:
-    await stage.until_verified()
-    stage.world.services.fault(image=image(APP, "v2"), error_ratio=0.4)
-    await stage.roll_out("v2")
+    await _error_spike(stage)
     await stage.until_phase("proposed")
     await stage.roll_out("v3")
 
