@@ -17,6 +17,11 @@ STOP_SECONDS = 10.0
 """How long a SIGTERM may take before the process is killed."""
 
 
+def bare_environment() -> dict[str, str]:
+    """Ours without the LASTGOOD_ names: they are settings to the daemon, and it refuses those that it does not know."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LASTGOOD_")}
+
+
 @dataclass(kw_only=True)
 class DaemonProcess:
     """`python -m daemon run --config FILE`. The log of all its lives is one file of JSON lines."""
@@ -29,7 +34,7 @@ class DaemonProcess:
 
     async def start(self) -> None:
         """Start it (again)."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("LASTGOOD_")}
+        environment = bare_environment()
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

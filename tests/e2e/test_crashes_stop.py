@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from deploy.sandbox.process import REPOSITORY
+from deploy.sandbox.process import REPOSITORY, bare_environment
 from deploy.sandbox.scenarios import APP
 from deploy.sandbox.world import until
 from tests.e2e.gate import Seen
@@ -34,6 +34,7 @@ async def command(rig: Rig, *arguments: str) -> str:
         "--config",
         str(rig.daemon.config),
         cwd=REPOSITORY,
+        env=bare_environment(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
