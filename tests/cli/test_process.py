@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from daemon.cli.exits import Exit
+from deploy.sandbox.process import bare_environment
 from tests import repository
 from tests.core.story import Story
 from tests.handlers.people import Daemon, listening, recovered
@@ -21,11 +21,10 @@ SECONDS = 30.0
 
 async def lastgood(*words: str, cwd: Path | None = None, **environ: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of `python -m daemon`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LASTGOOD_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "daemon", *words,
         cwd=cwd or repository.ROOT,
-        env=clean | environ,
+        env=bare_environment() | environ,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import sys
@@ -15,6 +14,7 @@ import aiohttp
 import pytest
 import yaml
 
+from deploy.sandbox.process import bare_environment
 from deploy.sandbox.world import free_port
 from tests import repository
 
@@ -41,11 +41,10 @@ class Running:
         return (self.folder / "log").read_text()
 
     async def start(self) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("LASTGOOD_")}
         command = (sys.executable, "-m", "daemon", "run", "--config", str(self.config))
         with (self.folder / "log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *command, cwd=repository.ROOT, env=clean, stdout=log, stderr=log
+                *command, cwd=repository.ROOT, env=bare_environment(), stdout=log, stderr=log
             )
 
     def hang_up(self) -> None:
