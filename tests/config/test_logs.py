@@ -32,13 +32,14 @@ class Terminal(io.StringIO):
 def _restore() -> Iterator[None]:
     """Give the root logger and structlog back as they were."""
     root = logging.getLogger()
-    level = root.level
+    library = logging.getLogger("kubernetes_asyncio.client.rest")
+    level, library_level = root.level, library.level
     yield
     for handler in [item for item in root.handlers if type(item).__module__ == logs.__name__]:
         root.removeHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(capture=False)
-    logging.getLogger("kubernetes_asyncio.client.rest").setLevel(logging.NOTSET)
+    library.setLevel(library_level)
     structlog.reset_defaults()
 
 
