@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Protocol, TypeVar, runtime_checkable
 
 from daemon.core.actions import Action, Outcome
-from daemon.core.events import AlertsReported, Command, Event
+from daemon.core.events import AlertsReported, Command, Event, Noticed
 from daemon.core.facts import Fact
 from daemon.core.state import State
 
 ActionT_contra = TypeVar("ActionT_contra", bound=Action, contravariant=True)
 
-Journalled = AlertsReported | Command
+Journalled = AlertsReported | Noticed | Command
 """The events that pass the intake table: what an outside sender was promised is on disk."""
 
 

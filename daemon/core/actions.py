@@ -22,6 +22,7 @@ from daemon.core.model import (
     RevisionId,
     Workload,
 )
+from daemon.core.notices import Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,43 @@ class Announce:
     kind: Literal["announce"] = "announce"
 
 
-Action = Locate | Measure | CheckTarget | ProveSoak | RollBack | Page | Announce
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerPipeline:
+    """Tell the pipeline that its deployment failed: it was rolled back by this incident.
+
+    `source` is the sender's name in the configuration (it holds the credential), `commit` the full hash where known.
+    `summary` is one line of plain text.
+    """
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    source: str
+    origin: Origin
+    commit: str | None
+    environment: str | None
+    summary: str
+    kind: Literal["answer_pipeline"] = "answer_pipeline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteChange:
+    """Leave a mark on the on-call's timeline (a PagerDuty change event): something was rolled out or rolled back.
+
+    It notifies nobody. `happened_at` is the moment of the change; `details` and `links` are (name, value) and (text, URL).
+    """
+
+    id: ActionId
+    deadline: datetime
+    workload: Workload
+    summary: str
+    happened_at: datetime
+    details: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    kind: Literal["note_change"] = "note_change"
+
+
+Action = Locate | Measure | CheckTarget | ProveSoak | RollBack | Page | Announce | AnswerPipeline | NoteChange
 
 
 class OutcomeKind(StrEnum):

@@ -14,7 +14,8 @@ class Brief:
     """The answers every message gives, in the order in which an on-call engineer asks.
 
     Each field is plain text without mark-up; layout, escaping and size limits are the handlers' job. `lines` under
-    `refusals` hold the number seen and the number needed. `commands` are exact and can be pasted.
+    `refusals` hold the number seen and the number needed. `commands` are exact and can be pasted. `links` are (text, URL)
+    of the change and its pipeline. `asks`: a person can approve or decline now; `countdown_until` is when it runs by itself.
     """
 
     incident: str
@@ -30,3 +31,6 @@ class Brief:
     commands: tuple[str, ...]
     update: str
     final: bool = False
+    links: tuple[tuple[str, str], ...] = ()
+    asks: bool = False
+    countdown_until: datetime | None = None

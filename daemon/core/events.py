@@ -15,11 +15,14 @@ from daemon.core.actions import Outcome
 from daemon.core.model import (
     ActionId,
     Alert,
+    DeclaredCause,
     IncidentId,
     RevisionId,
     WorkloadKey,
     WorkloadView,
 )
+from daemon.core.notices import Notice
+from daemon.core.reasons import Reason
 
 
 class AlertSource(StrEnum):
@@ -39,6 +42,15 @@ class AlertsReported:
     alerts: tuple[Alert, ...]
     complete: bool = False
     kind: Literal["alerts_reported"] = "alerts_reported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noticed:
+    """A pipeline told of a rollout."""
+
+    at: datetime
+    notice: Notice
+    kind: Literal["noticed"] = "noticed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,5 +152,35 @@ class ReleaseAsked:
     kind: Literal["release_asked"] = "release_asked"
 
 
-Command = Approved | Declined | Closed | PauseAsked | ResumeAsked | ReleaseAsked
-Event = AlertsReported | WorkloadSeen | ActionFinished | DeadlinePassed | Started | Command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """A person declares that a workload's latest rollout does harm, whatever the alerts say; it began at `onset`."""
+
+    at: datetime
+    workload: WorkloadKey
+    cause: DeclaredCause
+    onset: datetime
+    actor: str
+    note: str = ""
+    kind: Literal["declared"] = "declared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackAsked:
+    """A person asks for a rollback, having been shown the step from revision `current` to `target`.
+
+    `overrides` are the reasons of refusals that the person takes upon themselves (only where a guard allows it).
+    """
+
+    at: datetime
+    workload: WorkloadKey
+    current: RevisionId
+    target: RevisionId
+    actor: str
+    overrides: tuple[Reason, ...] = ()
+    note: str = ""
+    kind: Literal["rollback_asked"] = "rollback_asked"
+
+
+Command = Approved | Declined | Closed | PauseAsked | ResumeAsked | ReleaseAsked | Declared | RollbackAsked
+Event = AlertsReported | Noticed | WorkloadSeen | ActionFinished | DeadlinePassed | Started | Command

@@ -14,14 +14,17 @@ from daemon.core.actions import PageKind
 from daemon.core.measurement import Measurement, TargetCheck
 from daemon.core.model import (
     ActionId,
+    Declaration,
     IncidentId,
     LocatedAlert,
     OnsetSource,
     Revision,
+    RevisionId,
     Rung,
     Severity,
     Workload,
 )
+from daemon.core.notices import Notice
 from daemon.core.reasons import Reason, Refusal
 
 
@@ -188,6 +191,17 @@ class ThreadState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A rollback that a person asked for: from which revision to which, and whose refusals they take upon themselves."""
+
+    actor: str
+    current: RevisionId
+    target: RevisionId
+    overrides: tuple[Reason, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """Anomalies of one symptom workload under one investigation; the unit of paging.
 
@@ -195,7 +209,9 @@ class Incident:
     candidate, `rollout_started_at` and `rolled_out_by` of its rollout. `attempt` numbers measurements; `measurement` and
     `check` are the latest ones. `final` marks the fresh look that precedes an action. `shown` are the refusals a person was asked
     about. A `regression` was opened by the watch after the soak, not by an alert: it may only propose, whatever the age of
-    the rollout. The moments after `onset` feed the histograms (alert to verdict to patch to converged to recovered).
+    the rollout. `declared` where somebody said so (then good signals alone do not end it), `asked` where a person wants this
+    very rollback; `notices` is what pipelines said of the rollout in question. The moments after `onset` feed the histograms
+    (alert to verdict to patch to converged to recovered).
     """
 
     id: IncidentId
@@ -236,6 +252,9 @@ class Incident:
     recovered_at: datetime | None = None
     ended_by: str | None = None
     regression: bool = False
+    declared: Declaration | None = None
+    asked: Ask | None = None
+    notices: tuple[Notice, ...] = ()
     predecessor: IncidentId | None = None
     chain_started_at: datetime | None = None
     merged_into: IncidentId | None = None

@@ -50,6 +50,45 @@ class AlertStatus(StrEnum):
     SUPPRESSED = "suppressed"
 
 
+class DeclaredCause(StrEnum):
+    """Why somebody declares a rollout harmful; `sentence` is for people."""
+
+    CUSTOMER_REPORTS = "customer_reports"
+    FAILED_MIGRATION = "failed_migration"
+    DATA_CORRUPTION = "data_corruption"
+    VULNERABILITY = "vulnerability"
+    PIPELINE_FAILED = "pipeline_failed"
+
+    @property
+    def sentence(self) -> str:
+        """What it means, as a clause."""
+        return _CAUSES[self]
+
+    @property
+    def risks_data(self) -> bool:
+        """An older template meets data that it may not understand: never acted upon without a person."""
+        return self in (DeclaredCause.FAILED_MIGRATION, DeclaredCause.DATA_CORRUPTION)
+
+
+_CAUSES = {
+    DeclaredCause.CUSTOMER_REPORTS: "customers report a fault",
+    DeclaredCause.FAILED_MIGRATION: "a migration failed",
+    DeclaredCause.DATA_CORRUPTION: "data is being corrupted",
+    DeclaredCause.VULNERABILITY: "the release is vulnerable",
+    DeclaredCause.PIPELINE_FAILED: "the pipeline reports a failed deployment",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """Who declared an anomaly, why, and in which words."""
+
+    cause: DeclaredCause
+    actor: str
+    at: datetime
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """What can be rolled back: namespace, kind and name of a Kubernetes object."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from daemon.core.model import Mode, Severity, Workload
 
@@ -85,6 +86,18 @@ class AlertMapping:
 
     labels: tuple[tuple[str, str], ...]
     workload: Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproverRule:
+    """Who may approve, decline and pause from the chat, and where; empty selectors match everything, `*` any characters.
+
+    `actors` are as journalled: `slack:U0123ABCD` is the user's id, which the user cannot change (unlike a name).
+    """
+
+    actors: tuple[str, ...]
+    namespaces: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class Paging(StrEnum):
@@ -172,6 +185,8 @@ class Policy:
         ("warning", Severity.HIGH),
     )
     own_workload: str | None = None
+    approvers: tuple[ApproverRule, ...] = ()
+    change_events: bool = False
 
     @property
     def latency_kinds(self) -> frozenset[SignalKind]:
@@ -181,3 +196,12 @@ class Policy:
     def severity_of(self, label: str | None) -> Severity:
         """The severity that the alert's severity label means; unknown ones are LOW (metrics only)."""
         return dict(self.severities).get((label or "").lower(), Severity.LOW)
+
+    def may_approve(self, actor: str, workload: Workload) -> bool:
+        """Whether an approver rule lets this actor of the chat command about the workload; without rules nobody may."""
+        return any(
+            actor in rule.actors
+            and (not rule.namespaces or any(fnmatchcase(workload.namespace, glob) for glob in rule.namespaces))
+            and (not rule.names or any(fnmatchcase(workload.name, glob) for glob in rule.names))
+            for rule in self.approvers
+        )
