@@ -18,16 +18,19 @@ from daemon.core.measurement import Measurement, TargetCheck
 from daemon.core.model import (
     ActionId,
     Alert,
+    Declaration,
     IncidentId,
     LocatedAlert,
     Location,
     Revision,
+    RevisionId,
     Rollout,
     Severity,
     Workload,
     WorkloadKey,
     WorkloadView,
 )
+from daemon.core.notices import Notice
 from daemon.core.reasons import Reason
 
 
@@ -56,6 +59,26 @@ class RolloutRecorded:
     at: datetime
     rollout: Rollout
     kind: Literal["rollout_recorded"] = "rollout_recorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeTaken:
+    """A pipeline told of a rollout, for the first time under this id."""
+
+    at: datetime
+    notice: Notice
+    kind: Literal["notice_taken"] = "notice_taken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeAttached:
+    """A notice belongs to the workload's latest rollout, the one to `revision`."""
+
+    at: datetime
+    notice: Notice
+    workload: WorkloadKey
+    revision: RevisionId
+    kind: Literal["notice_attached"] = "notice_attached"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +119,16 @@ class AlertJoined:
     alert: LocatedAlert
     severity: Severity
     kind: Literal["alert_joined"] = "alert_joined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentDeclared:
+    """Somebody declared the anomaly of an incident that was open already."""
+
+    at: datetime
+    incident: IncidentId
+    declaration: Declaration
+    kind: Literal["incident_declared"] = "incident_declared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,10 +307,13 @@ Fact = (
     DaemonStarted
     | WorkloadRecorded
     | RolloutRecorded
+    | NoticeTaken
+    | NoticeAttached
     | AlertNoted
     | AlertPlaced
     | IncidentOpened
     | AlertJoined
+    | IncidentDeclared
     | MeasureBegan
     | MeasurementKept
     | TargetChecked
