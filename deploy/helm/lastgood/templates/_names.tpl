@@ -1,0 +1,81 @@
+{{- define "lastgood.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "lastgood.fullname" -}}
+{{- $name := include "lastgood.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Selectors are immutable: nothing that changes with a version may stand here. */ -}}
+{{- define "lastgood.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "lastgood.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "lastgood.labels" -}}
+{{ include "lastgood.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: daemon
+app.kubernetes.io/part-of: lastgood
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "lastgood.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "lastgood.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "lastgood.secret" -}}
+{{- default (include "lastgood.fullname" .) .Values.secret.name -}}
+{{- end -}}
+
+{{- define "lastgood.claim" -}}
+{{- default (include "lastgood.fullname" .) .Values.persistence.existingClaim -}}
+{{- end -}}
+
+{{- define "lastgood.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "lastgood.stateDir" -}}/var/lib/lastgood{{- end -}}
+{{- define "lastgood.configDir" -}}/etc/lastgood{{- end -}}
+{{- define "lastgood.secretsDir" -}}/etc/lastgood-secrets{{- end -}}
+
+{{- /* "yes" where the policy lets anything be changed. */ -}}
+{{- define "lastgood.armed" -}}
+{{- $policy := default dict .Values.config.policy -}}
+{{- $armed := has (default "observe" $policy.default_mode) (list "approve" "auto") -}}
+{{- range (default list $policy.modes) -}}
+{{- if has .mode (list "approve" "auto") -}}{{- $armed = true -}}{{- end -}}
+{{- end -}}
+{{- if $armed -}}yes{{- end -}}
+{{- end -}}
+
+{{- /* The settings file: the user's, with what the chart knows laid over it. */ -}}
+{{- define "lastgood.settings" -}}
+{{- $_ := required "config.cluster: is not set; it names this cluster in pages, like --set config.cluster=production" .Values.config.cluster -}}
+{{- $_ := required "config.prometheus.url: is not set; like --set config.prometheus.url=http://prometheus.monitoring:9090" (dig "prometheus" "url" "" .Values.config) -}}
+{{- if and (include "lastgood.armed" .) .Values.rbac.create (ne .Values.rbac.mode "act") -}}
+{{- fail "config.policy: arms workloads, but rbac.mode is observe, whose role may change nothing; set rbac.mode=act" -}}
+{{- end -}}
+{{- $fixed := dict "state_dir" (include "lastgood.stateDir" .) "secrets_dir" (include "lastgood.secretsDir" .) -}}
+{{- $_ := set $fixed "server" (dict "listen" ":9095") -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) -}}
+{{- end -}}
