@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from daemon.core.actions import Action, Announce, Outcome, OutcomeKind, Page, RollBack
+from daemon.core.actions import Action, Announce, AnswerPipeline, NoteChange, Outcome, OutcomeKind, Page, RollBack
 from daemon.core.events import ActionFinished
 from daemon.ports import Clock, Runner
 from daemon.runtime.supervise import Supervisor
@@ -31,6 +31,8 @@ ATTEMPT_SECONDS: Mapping[str, float] = {
     "roll_back": 60.0,  # dry run and patch; a patch is not to be cut off while the API server is slow
     "page": 20.0,  # one POST of at most 15 s
     "announce": 60.0,  # its turn in the channel, the look whether it was posted before, the post
+    "answer_pipeline": 30.0,  # a look at the deployment and two writes of at most 9 s each
+    "note_change": 20.0,  # one POST of at most 15 s, as a page
 }
 """Limit of one attempt by kind, in seconds: what its requests may take. A half-open connection is dead after that."""
 
@@ -39,8 +41,9 @@ BACKOFF_MAX_SECONDS = 60.0
 """Waits between attempts double from the first to the maximum; a vendor's Retry-After counts where it is longer."""
 
 AT_ONCE_MAX = 64
-"""Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server. Looking
-and acting are counted apart: a hundred measurements that hang must not hold up a rollback or a page.
+"""Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server. Looking,
+acting and leaving marks for later readers are counted apart: a hundred measurements that hang, or a pipeline's vendor
+that is down, must not hold up a rollback or a page.
 """
 
 
@@ -91,7 +94,7 @@ class Dispatcher:
         self._veto = veto
         self._draw = draw
         self._under_way: set[str] = set()
-        self._slots = {acts: asyncio.Semaphore(AT_ONCE_MAX) for acts in (False, True)}
+        self._slots = {lane: asyncio.Semaphore(AT_ONCE_MAX) for lane in ("look", "act", "mark")}
         self._closed = asyncio.Event()
 
     def start(self, action: Action, *, uncertain: bool = False) -> None:
@@ -120,7 +123,7 @@ class Dispatcher:
 
     async def _once(self, action: Action, state: _Try) -> None:
         try:
-            async with self._slots[_acts(action)]:
+            async with self._slots[_lane(action)]:
                 if self._too_late(action, state) or self._closed.is_set():
                     return
                 async with asyncio.timeout(ATTEMPT_SECONDS[action.kind]):
@@ -174,7 +177,14 @@ class Dispatcher:
 
 def _acts(action: Action) -> bool:
     """It changes something outside, so a lost answer leaves open whether it happened."""
-    return isinstance(action, RollBack | Announce | Page)
+    return isinstance(action, RollBack | Announce | Page | AnswerPipeline | NoteChange)
+
+
+def _lane(action: Action) -> str:
+    """Which of the three counts it falls under."""
+    if isinstance(action, AnswerPipeline | NoteChange):
+        return "mark"
+    return "act" if _acts(action) else "look"
 
 
 def _label(fault: Exception) -> str:
