@@ -16,6 +16,7 @@ from daemon.core.incidents import Incident, Phase
 from daemon.core.model import ActionId, IncidentId, Mode
 from daemon.core.policy import Paging, Route
 from daemon.core.reasons import Reason
+from daemon.core.table import table
 
 TELL_FOR = timedelta(hours=24)
 """How long a page or an announcement is retried: a lost page is worse than a late one, and a day later nobody reads it."""
@@ -57,11 +58,14 @@ def _page(draft: Draft, incident: Incident, update: str) -> None:
 
 def alerts_gone(draft: Draft) -> None:
     """Resolve the pages that outlived their incident, once none of its alerts is left (only with `paging: instead`)."""
-    for incident in tuple(draft.state.incidents.values()):
-        if incident.phase.ended and incident.page is not None and incident.page.open:
-            noted = [draft.state.alerts.get(located.alert.fingerprint) for located in incident.alerts]
-            if all(alert is None or alert.gone_since is not None for alert in noted):
-                _owe_page(draft, incident, (PageKind.RESOLVE, False), "The alert is gone.")
+    for incident in table(draft.state.incidents).having(_outlived_by_page, True):
+        noted = [draft.state.alerts.get(located.alert.fingerprint) for located in incident.alerts]
+        if all(alert is None or alert.gone_since is not None for alert in noted):
+            _owe_page(draft, incident, (PageKind.RESOLVE, False), "The alert is gone.")
+
+
+def _outlived_by_page(incident: Incident) -> tuple[bool]:
+    return (incident.phase.ended and incident.page is not None and incident.page.open,)
 
 
 def _owe_page(draft: Draft, incident: Incident, step: tuple[PageKind, bool], update: str) -> None:
