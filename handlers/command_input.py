@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from config import durations
+from daemon.core.model import DeclaredCause
 from handlers.alerts import MalformedError, kind_of, object_of, parse_json
 from handlers.server import BodyRefusedError, read_body
 
@@ -27,8 +28,17 @@ ID_MAX = 64
 NOTE_MAX = 500
 NAME_MAX = 64
 ABOUT_MAX = 400
-"""Longest incident id or hash, note, claimed name, and workload (namespace/Kind/name: at most 381), in characters."""
+IMAGE_MAX = 512
+"""Longest incident id or hash, note, claimed name, workload (namespace/Kind/name: at most 381), and image (a reference
+has at most 255 characters of name, 128 of tag and a digest), in characters."""
 
+SINCE_MAX = timedelta(days=1)
+"""How far back an anomaly may be declared: what is older than a day is not the doing of the latest rollout alone."""
+
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_OBJECT = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
+_KIND = re.compile(r"[A-Z][A-Za-z]{0,62}")
+_IMAGE = re.compile(r"[!-~]+")
 _SCOPE = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?(?:/[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)?)?")
 
 
@@ -79,17 +89,59 @@ def scope(given: Mapping[str, Any]) -> str:
     return value
 
 
+def workload_at(path: Mapping[str, str]) -> str:
+    """`namespace/name`, or `namespace/Kind/name`, from the parts of a path."""
+    parts = (("namespace", _NAMESPACE), ("kind", _KIND), ("name", _OBJECT))
+    for field, pattern in parts:
+        if field in path and pattern.fullmatch(path[field]) is None:
+            raise MalformedError(field, f"is no {field} of Kubernetes; write .../namespace/name")
+    return "/".join(path[field] for field, _ in parts if field in path)
+
+
+def image(given: Mapping[str, str]) -> str | None:
+    """The image under `image`, None where it is left out. An empty one is refused: a variable of a pipeline is not set."""
+    if "image" not in given:
+        return None
+    found = text(given, "image", IMAGE_MAX)
+    if _IMAGE.fullmatch(found) is None:
+        raise MalformedError("image", "must be a digest, a reference or a tag, without blanks")
+    return found
+
+
+def cause(given: Mapping[str, Any]) -> DeclaredCause:
+    """What a person declares under `reason`, spelled with - or _. A failed pipeline is a pipeline's to tell."""
+    found = text(given, "reason", NAME_MAX).replace("-", "_")
+    known = [each.value for each in DeclaredCause if each is not DeclaredCause.PIPELINE_FAILED]
+    if found not in known:
+        raise MalformedError("reason", f"must be one of {', '.join(known)}")
+    return DeclaredCause(found)
+
+
+def since(given: Mapping[str, Any]) -> timedelta:
+    """The duration under `since`, zero where it is left out."""
+    found = _duration(given, "since")
+    if found is None:
+        return timedelta(0)
+    if found > SINCE_MAX:
+        raise MalformedError("since", f"must be at most {durations.render(SINCE_MAX)}")
+    return found
+
+
 def lasts(given: Mapping[str, Any]) -> timedelta | None:
     """The duration under `for`, None where it is left out."""
-    value = given.get("for")
+    return _duration(given, "for", "leave it out to pause until resumed")
+
+
+def _duration(given: Mapping[str, Any], field: str, remedy: str = "or leave it out") -> timedelta | None:
+    value = given.get(field)
     if value is None:
         return None
     try:
         found = durations.parse(value) if isinstance(value, str) else None
     except ValueError as error:
-        raise MalformedError("for", str(error)) from None
+        raise MalformedError(field, str(error)) from None
     if not found:
-        raise MalformedError("for", "must be a duration above 0 such as 30m; leave it out to pause until resumed")
+        raise MalformedError(field, f"must be a duration above 0 such as 30m; {remedy}")
     return found
 
 

@@ -4,52 +4,34 @@ Two ways in: the Unix socket in the state folder, where the file's permissions a
 user at the other end, and the network with a named operator token. Who did something is what the credential says; a
 name that a client sends is kept as a claim beside it. Every command is journalled before it is answered.
 
-Answers: 200 with what it led to, 202 kept but not carried out yet, 400 the request is wrong, 401 no credential, 404
-there is no such thing, 409 refused with the reason, 413 too large, 503 it could not be kept. Each failure is
-`{"error": …, "remedy": …}`.
+The answers and their statuses are those of `handlers.answers`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from daemon.core import events
 from daemon.core.events import Command
-from daemon.core.facts import ApprovalGiven, CommandRefused, Fact, LedgerWritten, Moved, PauseLifted, PauseSet
-from daemon.core.model import IncidentId, RevisionId, Workload
+from daemon.core.facts import CommandRefused
+from daemon.core.model import IncidentId, RevisionId
 from daemon.core.policy import Policy
-from daemon.core.state import State, Tracked
+from daemon.core.state import Tracked
 from daemon.ports import Clock, Commands, InboxFullError, Journal, JournalUnavailableError, Reader
-from handlers import command_input, explain, overview
-from handlers.alerts import MalformedError
-from handlers.auth import REALM, Authenticator
+from handlers import command_input, consequences, explain, overview
+from handlers.answers import Actor, Refused, answered
+from handlers.auth import Authenticator
 from handlers.overview import Document
-from handlers.server import BodyRefusedError
-
-Actor = Callable[[web.Request], str | None]
-"""Who sends a request; None without a credential that is known here."""
 
 ANSWER_SECONDS = 10.0
 """How long a command waits for its consequence before it is answered with "kept, not carried out yet"."""
-
-_log = structlog.get_logger(__name__)
-
-
-class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
-    """The answer of a request that is not followed."""
-
-    def __init__(self, status: int, error: str, remedy: str) -> None:
-        self.status, self.error, self.remedy = status, error, remedy
-        super().__init__(error)
 
 
 def token_actor(authenticator: Authenticator) -> Actor:
@@ -133,7 +115,7 @@ class _Operators:
 
     def _asked(self, ask: Callable[[web.Request], Awaitable[Document]]) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
-            return await _answered(self._known(request), lambda _actor: ask(request))
+            return await answered(request, self._actor, lambda _who: ask(request))
 
         return handle
 
@@ -147,15 +129,9 @@ class _Operators:
                 who = f"{actor} (says {overview.cut(claimed)!r})" if claimed else actor
                 return await self._follow(name, order({k: v for k, v in body.items() if k != "name"}, who))
 
-            return await _answered(self._known(request), follow)
+            return await answered(request, self._actor, follow)
 
         return handle
-
-    def _known(self, request: web.Request) -> str | None:
-        actor = self._actor(request)
-        if actor is None:
-            _log.warning("operator_unauthorized", method=request.method, path=request.path[:200])
-        return actor
 
     # ---------------------------------------------------------------------------------------------------- questions
 
@@ -177,7 +153,7 @@ class _Operators:
             return explain.incident_document(incident, history, state, policy, now)
         document = explain.without_incident(state, policy, now, about)
         if document is None:
-            raise _Refused(
+            raise Refused(
                 404,
                 f"nothing is known of {about[:80]!r}: no incident, alert fingerprint or workload of that name",
                 "`lastgood incidents --all` and `lastgood status` list what is known",
@@ -192,14 +168,14 @@ class _Operators:
     def _tracked(self, name: str) -> Tracked:
         found = explain.workloads_named(self._reader.state, name)
         if not found:
-            raise _Refused(
+            raise Refused(
                 404,
                 f"no workload {name[:80]!r} is known",
                 "write it as namespace/name; `lastgood status` lists the known ones",
             )
         if len(found) > 1:
             kinds = ", ".join(each.view.workload.key for each in found)
-            raise _Refused(409, f"{name} may be any of {kinds}", "write it as namespace/Kind/name")
+            raise Refused(409, f"{name} may be any of {kinds}", "write it as namespace/Kind/name")
         return found[0]
 
     # ----------------------------------------------------------------------------------------------------- commands
@@ -243,50 +219,24 @@ class _Operators:
             facts = await asyncio.wait_for(asyncio.shield(self._commands.command(command)), self._answer_seconds)
         except JournalUnavailableError as error:
             why = f"the journal cannot write now ({error}): nothing was done"
-            raise _Refused(503, why, "free the disk of the state folder, then try again") from None
+            raise Refused(503, why, "free the disk of the state folder, then try again") from None
         except InboxFullError:
-            raise _Refused(503, "the inbox is full: nothing was done", "try again in a few seconds") from None
+            raise Refused(503, "the inbox is full: nothing was done", "try again in a few seconds") from None
         except TimeoutError:
             why = self._reader.ready or "the daemon is busy"
             return {"command": name, "actor": command.actor, "done": False, "why": why, "changed": []}
         for fact in facts:
             if isinstance(fact, CommandRefused):
-                missing = getattr(command, "incident", None) not in {None, *before.incidents}
-                raise _Refused(404 if missing else 409, fact.why, _remedy(name, missing=missing))
+                missing = consequences.missing(command, before)
+                raise Refused(404 if missing else 409, fact.why, consequences.remedy(name, missing=missing))
         return {
             "command": name,
             "actor": command.actor,
             "done": True,
             "why": None,
-            "changed": [sentence for fact in facts if (sentence := _changed(fact))],
-            **_after(command, self._reader.state),
+            "changed": [sentence for fact in facts if (sentence := consequences.changed(fact))],
+            **consequences.after(command, self._reader.state),
         }
-
-
-async def _answered(actor: str | None, do: Callable[[str], Awaitable[Document]]) -> web.Response:
-    """The document as an answer, or the failure as one."""
-    if actor is None:
-        remedy = "send `Authorization: Bearer <token>` with an operator's token, or use the socket on the daemon's host"
-        answer = _json(401, {"error": "no operator's credential that is known here", "remedy": remedy})
-        answer.headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"'
-        return answer
-    try:
-        document = await do(actor)
-    except _Refused as refused:
-        return _json(refused.status, {"error": refused.error, "remedy": refused.remedy})
-    except MalformedError as malformed:
-        return _json(400, {"error": str(malformed), "remedy": "correct this field and send it again"})
-    except BodyRefusedError as refused:
-        return _json(refused.status, {"error": str(refused), "remedy": "a command has a few short fields"})
-    except JournalUnavailableError as unavailable:
-        error = f"the journal cannot be read now ({unavailable})"
-        return _json(503, {"error": error, "remedy": "see to the disk of the state folder, then try again"})
-    return _json(202 if document.get("done") is False else 200, document)
-
-
-def _json(status: int, document: Document) -> web.Response:
-    # ASCII only: half a surrogate pair in a label must not make the answer fail.
-    return web.json_response(document, status=status, dumps=lambda value: json.dumps(value, allow_nan=False))
 
 
 # ------------------------------------------------------------------------------------------------------------- telling
@@ -304,46 +254,5 @@ def _quarantined(tracked: Tracked, prefix: str) -> RevisionId:
     if len(found) != 1:
         named = ", ".join(each[:8] for each in held) or "none"
         why = "no quarantined revision begins" if not found else "several quarantined revisions begin"
-        raise _Refused(409 if found else 404, f"{why} with {prefix!r}", f"quarantined here: {named}")
+        raise Refused(409 if found else 404, f"{why} with {prefix!r}", f"quarantined here: {named}")
     return found[0]
-
-
-def _remedy(name: str, *, missing: bool) -> str:
-    if missing:
-        return "`lastgood incidents --all` lists the known ones"
-    if name == "resume":
-        return "`lastgood status` lists the pauses; the scope must be the one that was paused"
-    return "`lastgood verified NAMESPACE/NAME` shows its ledger" if name == "release" else "`lastgood explain` says why"
-
-
-def _changed(fact: Fact) -> str | None:
-    """What a command changed, in a sentence; None for what only follows from it."""
-    match fact:
-        case ApprovalGiven():
-            return f"approval of {fact.incident} recorded; a fresh measurement comes first, then the rollback"
-        case Moved():
-            return f"{fact.incident} is now {fact.phase.value}: {fact.reason.sentence}"
-        case PauseSet():
-            until = f"until {overview.moment(fact.until)}" if fact.until else "until somebody resumes"
-            return f"{fact.scope or 'everything'} is paused {until}"
-        case PauseLifted():
-            return f"{fact.scope or 'everything'} is no longer paused"
-        case LedgerWritten() if fact.what == "released":
-            return f"{fact.entry.revision.label} of {fact.workload} is released from quarantine"
-        case _:
-            return None
-
-
-def _after(command: Command, state: State) -> Document:
-    """How that stands now which the command was about."""
-    if isinstance(command, events.PauseAsked | events.ResumeAsked):
-        covered = [each.view.workload for each in state.workloads.values()]
-        return {"covers": sum(1 for workload in covered if _covers(command.scope, workload))}
-    if isinstance(command, events.ReleaseAsked):
-        return {}
-    incident = state.incidents.get(command.incident)
-    return {"incident": overview.incident_row(incident)} if incident else {}
-
-
-def _covers(scope: str, workload: Workload) -> bool:
-    return scope in ("", workload.namespace, workload.short)

@@ -13,8 +13,9 @@ from daemon.core.events import Command
 from daemon.core.facts import Fact
 from daemon.core.state import State
 from daemon.runtime.journal import incident_of
+from handlers.answers import Actor
 from handlers.auth import Authenticator
-from handlers.inbound.operators import Actor, operator_routes, token_actor, unix_actor
+from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.server import HttpServer, ServerLimits, build_app
 from tests.core.builders import MINUTE, SECOND
 from tests.core.story import Story
