@@ -6,19 +6,34 @@ all (.ci/run) and allows no skip.
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where servers are installed, and what the PATH of a user who is not root leaves out."""
+
+HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
+"""Exact, because what it renders is compared letter by letter; `.ci/run` installs the same."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """A program: the names it goes by (the first that is found wins), and the Debian package that holds it."""
+    """A program: the names it goes by (the first that is found wins), and how to install it, from Debian's packages or
+    by another command.
+    """
 
     binaries: tuple[str, ...]
-    package: str
+    package: str = ""
+    command: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to type where it is missing."""
+        return self.command or f"on Debian: apt-get install {self.package}"
 
 
 # Debian renames Alertmanager's binary; its makers' own archive does not.
@@ -28,12 +43,16 @@ PARTS = {
     "alertmanager": Part(binaries=("prometheus-alertmanager", "alertmanager"), package="prometheus-alertmanager"),
     "amtool": Part(binaries=("amtool",), package="prometheus-alertmanager"),
     "kubectl": Part(binaries=("kubectl",), package="kubernetes-client"),
+    "mosquitto": Part(binaries=("mosquitto",), package="mosquitto"),
+    "mosquitto_pub": Part(binaries=("mosquitto_pub",), package="mosquitto-clients"),
+    "helm": Part(binaries=("helm",), command=f"with Go: go install {HELM}"),
 }
 
 
 def find(name: str) -> Path | None:
     """Where the part is, or None. KeyError for a name that is not in PARTS."""
-    found = (shutil.which(binary) for binary in PARTS[name].binaries)
+    folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS))
+    found = (shutil.which(binary, path=folders) for binary in PARTS[name].binaries)
     return next((Path(path) for path in found if path), None)
 
 
@@ -44,7 +63,7 @@ def require(name: str) -> Path:
         part = PARTS[name]
         looked_for = " or ".join(part.binaries)
         pytest.skip(
-            f"part missing: {name} (no {looked_for} on PATH); on Debian: apt-get install {part.package}",
+            f"part missing: {name} (no {looked_for} on PATH); {part.remedy}",
             allow_module_level=True,
         )
     return path
