@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement, Sample
-from daemon.core.model import OnsetSource, Rollout
+from daemon.core.model import Declaration, OnsetSource, Rollout
 from daemon.core.policy import Policy, SignalRule
 from daemon.core.signals import (
     enough_traffic,
@@ -33,6 +33,8 @@ WEIGHTS = {
     "before_after": 0.4,
     # "A deploy shortly before the alert" alone is right in a quarter to a half of the cases (blame.md: precision .23-.50).
     "timing": 0.4,
+    # Somebody who sees what no metric shows: enough to ask a person, never to act (the tier stays that of the timing).
+    "declared": 0.9,
     # New and old serve side by side and the new one is fine: it takes back what timing alone would say.
     "exculpation": -0.5,
 }
@@ -185,6 +187,7 @@ def suspect(
     old_ran: bool,
     chain_start: datetime | None,
     regression: bool = False,
+    declared: Declaration | None = None,
 ) -> Suspicion:
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach."""
     contrast = contrast_of(measurement, rollout, policy)
@@ -193,6 +196,7 @@ def suspect(
         *_contrast_terms(contrast, policy),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
         *_timing(rollout, onset, onset_source, chain_start),
+        *_declared(declared),
     ]
     score = round(sum(term.weight for term in terms), 4)
     return Suspicion(
@@ -291,6 +295,21 @@ def _regressed(onset: datetime) -> list[Term]:
             threshold=1.0,
             weight=WEIGHTS["before_after"],
             sentence=f"It was healthy through its soak and is unhealthy since {onset:%H:%M:%S}Z.",
+        )
+    ]
+
+
+def _declared(declaration: Declaration | None) -> list[Term]:
+    if declaration is None:
+        return []
+    note = f" ({declaration.note})" if declaration.note else ""
+    return [
+        Term(
+            name="declared",
+            value=1.0,
+            threshold=1.0,
+            weight=WEIGHTS["declared"],
+            sentence=f"Declared by {declaration.actor}: {declaration.cause.sentence}{note}.",
         )
     ]
 

@@ -11,6 +11,7 @@ from daemon.core.brief import Brief
 from daemon.core.incidents import Incident, Phase
 from daemon.core.measurement import Measurement, Sample
 from daemon.core.model import Revision, Workload
+from daemon.core.notices import Notice, first, links_of
 from daemon.core.policy import Policy, SignalKind
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State
@@ -69,6 +70,9 @@ def compose(incident: Incident, state: State, policy: Policy, update: str) -> Br
         commands=commands(incident),
         update=update,
         final=incident.phase.ended,
+        links=links_of(_notices(incident, state)),
+        asks=incident.phase is Phase.PROPOSED and incident.approved_by is None,
+        countdown_until=incident.countdown_until if incident.phase is Phase.PROPOSED else None,
     )
 
 
@@ -93,7 +97,26 @@ def _changed(incident: Incident, state: State) -> str:
     when = f" at {began:%H:%M:%S}Z" if began else ""
     by = f" by {cut(who)}" if who else ""
     cause = f": {cut(new.change_cause)}" if new.change_cause else ""
-    return f"{_images(old)} → {_images(new)}{when}{by}{cause}"
+    return f"{_images(old)} → {_images(new)}{when}{by}{cause}{_said(_notices(incident, state))}"
+
+
+def _notices(incident: Incident, state: State) -> tuple[Notice, ...]:
+    """What pipelines said of the rollout in question."""
+    tracked = state.workloads.get((incident.suspect or incident.symptom).key)
+    latest = tracked.notices if tracked is not None and incident.blamed is None else ()
+    return incident.notices or latest
+
+
+def _said(notices: tuple[Notice, ...]) -> str:
+    """Commit, author and environment, as the pipeline told them."""
+    commit, author, environment = (first(notices, name) for name in ("commit", "author", "environment"))
+    parts = [
+        f"commit {cut(commit)[:12]}" if commit else "",
+        f"by {cut(author)}" if author else "",
+        f"to {cut(environment)}" if environment else "",
+    ]
+    said = " ".join(part for part in parts if part)
+    return f" ({said})" if said else ""
 
 
 def _images(revision: Revision) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from daemon.core import intake, people, progress, rollouts, soaking
+from daemon.core import attaching, intake, people, progress, rollouts, soaking
 from daemon.core.actions import (
     Action,
     Checked,
@@ -30,6 +30,7 @@ from daemon.core.events import (
     AlertsReported,
     DeadlinePassed,
     Event,
+    Noticed,
     Started,
     WorkloadSeen,
 )
@@ -48,6 +49,8 @@ def decide(state: State, event: Event, *, now: datetime, policy: Policy) -> tupl
     match event:
         case AlertsReported():
             intake.alerts_reported(draft, event)
+        case Noticed():
+            attaching.noticed(draft, event)
         case WorkloadSeen():
             rollouts.workload_seen(draft, event.view)
             people.stop_paused(draft)
@@ -124,11 +127,11 @@ def _due(draft: Draft) -> None:
     for scope, pause in tuple(draft.state.pauses.items()):
         if pause.until is not None and pause.until <= draft.now:
             draft.add(PauseLifted(at=draft.now, scope=scope, actor="its own end"))
-    for tracked in tuple(draft.state.workloads.values()):
+    for tracked in draft.state.workloads_due(draft.now):
         soaking.due(draft, tracked)
         if tracked.successor_due is not None and tracked.successor_due <= draft.now:
             rollouts.successor_due(draft, tracked)
-    for incident in draft.state.open_incidents:
+    for incident in draft.state.incidents_due(draft.now):
         progress.due(draft, draft.incident(incident.id))
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from daemon.core.actions import Action
 from daemon.core.evolution import evolve
-from daemon.core.facts import ActionOwed, Fact, Moved
+from daemon.core.facts import ActionOwed, CommandRefused, Fact, Moved
 from daemon.core.incidents import Incident, Trigger, after
 from daemon.core.model import IncidentId
 from daemon.core.policy import Policy
@@ -36,6 +36,10 @@ class Draft:
         """Owe an action; one that is owed already (same id) is not owed twice."""
         if action.id not in self.state.owed:
             self.add(ActionOwed(at=self.now, action=action))
+
+    def refuse(self, command: str, actor: str, why: str) -> None:
+        """Record that a person's command could not be followed."""
+        self.add(CommandRefused(at=self.now, command=command, actor=actor, why=why))
 
     def incident(self, incident_id: IncidentId) -> Incident:
         """The incident as it stands now."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from daemon.core import action_evolution
+from daemon.core import action_evolution, notice_evolution
 from daemon.core import facts as f
 from daemon.core.incidents import Phase, Trigger
 from daemon.core.model import AlertStatus, OnsetSource, Rung, Workload
 from daemon.core.state import NotedAlert, Pause, State, Tracked, with_key, without_key
+from daemon.core.table import table
 
 ENDED_KEPT_MAX = 300
 """Ended incidents kept in memory for `incidents` and `explain`; older ones are in the journal only."""
@@ -50,10 +51,6 @@ def _workload(state: State, fact: f.WorkloadRecorded) -> State:
     return replace(state, workloads=with_key(state.workloads, key, tracked))
 
 
-def _rollout(state: State, fact: f.RolloutRecorded) -> State:
-    return state.with_tracked(fact.rollout.workload.key, rollout=fact.rollout)
-
-
 def _alert_noted(state: State, fact: f.AlertNoted) -> State:
     alert = fact.alert
     known = state.alerts.get(alert.fingerprint)
@@ -62,24 +59,25 @@ def _alert_noted(state: State, fact: f.AlertNoted) -> State:
     gone_since = fact.at if alert.status is AlertStatus.RESOLVED else None
     noted = NotedAlert(alert=alert, noted_at=fact.at, location=location, gone_since=gone_since)
     alerts = with_key(state.alerts, alert.fingerprint, noted)
-    if len(alerts) > ALERTS_KEPT_MAX:
-        gone = [key for key, value in alerts.items() if value.gone_since is not None]
-        for key in gone[: len(alerts) - ALERTS_KEPT_MAX]:
-            del alerts[key]
+    while len(alerts) > ALERTS_KEPT_MAX and (gone := table(alerts).first_having(_goneness, True)) is not None:
+        alerts = without_key(alerts, gone[0])
     return replace(_gone_in_incidents(state, fact), alerts=alerts)
+
+
+def _goneness(noted: NotedAlert) -> tuple[bool]:
+    return (noted.gone_since is not None,)
 
 
 def _gone_in_incidents(state: State, fact: f.AlertNoted) -> State:
     gone_since = fact.at if fact.alert.status is AlertStatus.RESOLVED else None
-    for incident in state.open_incidents:
-        if any(located.alert.fingerprint == fact.alert.fingerprint for located in incident.alerts):
-            alerts = tuple(
-                replace(located, alert=fact.alert, gone_since=gone_since)
-                if located.alert.fingerprint == fact.alert.fingerprint
-                else located
-                for located in incident.alerts
-            )
-            state = state.with_incident(incident.id, alerts=alerts)
+    for incident in state.incidents_of(fact.alert.fingerprint):
+        alerts = tuple(
+            replace(located, alert=fact.alert, gone_since=gone_since)
+            if located.alert.fingerprint == fact.alert.fingerprint
+            else located
+            for located in incident.alerts
+        )
+        state = state.with_incident(incident.id, alerts=alerts)
     return state
 
 
@@ -150,7 +148,7 @@ def _judged(state: State, fact: f.Judged) -> State:
         return state  # a proposal stays about what it proposes until another one is made
     leader = fact.suspicions[0]
     if not fact.verdict.blames:
-        none: dict[str, Any] = {"blamed": None, "replaced": None, "rollout_started_at": None}
+        none: dict[str, Any] = {"blamed": None, "replaced": None, "rollout_started_at": None, "notices": ()}
         return state.with_incident(fact.incident, suspect=leader.workload, **none)
     return state.with_incident(
         fact.incident,
@@ -162,12 +160,13 @@ def _judged(state: State, fact: f.Judged) -> State:
 
 
 def _rollout_of(state: State, workload: Workload) -> dict[str, Any]:
-    """When the workload's latest rollout began and who made it: kept, because a rollback will be the latest soon."""
+    """What is known of the workload's latest rollout: kept, because a rollback will be the latest soon."""
     tracked = state.workloads.get(workload.key)
     rollout = tracked.rollout if tracked else None
     return {
         "rollout_started_at": rollout.started_at if rollout else None,
         "rolled_out_by": rollout.changed_by if rollout else None,
+        "notices": tracked.notices if tracked else (),
     }
 
 
@@ -220,21 +219,17 @@ def _moved(state: State, fact: f.Moved) -> State:
 
 
 def _forget_ended(state: State) -> State:
-    ended = [incident.id for incident in state.incidents.values() if incident.phase.ended]
-    if len(ended) <= ENDED_KEPT_MAX:
-        return state
-    oldest = set(ended[: len(ended) - ENDED_KEPT_MAX])
-    return replace(
-        state,
-        incidents={key: value for key, value in state.incidents.items() if key not in oldest},
-    )
+    ended = state.ended_incidents
+    for incident in ended[: max(0, len(ended) - ENDED_KEPT_MAX)]:
+        state = replace(state, incidents=without_key(state.incidents, incident.id))
+    return state
 
 
 def _ledger(state: State, fact: f.LedgerWritten) -> State:
     tracked = state.workloads.get(fact.workload)
     if tracked is None:
         return state
-    ledger = with_key(tracked.ledger, fact.entry.revision.id, fact.entry)
+    ledger = {**tracked.ledger, fact.entry.revision.id: fact.entry}
     if len(ledger) > LEDGER_KEPT_MAX:
         kept = {revision.id for revision in tracked.view.history} | {fact.entry.revision.id}
         spare = [key for key in ledger if key not in kept]
@@ -270,11 +265,14 @@ def _nothing(state: State, _fact: f.CommandRefused) -> State:
 _STEPS: dict[type[f.Fact], Callable[[State, Any], State]] = {
     f.DaemonStarted: _started,
     f.WorkloadRecorded: _workload,
-    f.RolloutRecorded: _rollout,
+    f.RolloutRecorded: notice_evolution.rollout_recorded,
+    f.NoticeTaken: notice_evolution.taken,
+    f.NoticeAttached: notice_evolution.attached,
     f.AlertNoted: _alert_noted,
     f.AlertPlaced: _alert_placed,
     f.IncidentOpened: _opened,
     f.AlertJoined: _joined,
+    f.IncidentDeclared: notice_evolution.declared,
     f.MeasureBegan: _measure_began,
     f.MeasurementKept: _measured,
     f.TargetChecked: _target_checked,

@@ -13,7 +13,7 @@ from daemon.core import target_guards
 from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
-from daemon.core.model import Mode, OnsetSource, OwnerKind, Rollout, Rung
+from daemon.core.model import Mode, OnsetSource, OwnerKind, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import Tracked
@@ -185,7 +185,7 @@ def rollback_of_rollback(case: Case) -> Refusal | None:
     """Going back from having gone back only flaps, whoever did it."""
     if case.rollout.ours is not None:
         seen = f"rolled back by {case.rollout.ours}"
-    elif returned(case.rollout):
+    elif case.rollout.returns:
         seen = f"went back to an older revision, by {case.rollout.changed_by or 'somebody'}"
     else:
         return None
@@ -198,20 +198,21 @@ def rollback_of_rollback(case: Case) -> Refusal | None:
     )
 
 
-def returned(rollout: Rollout) -> bool:
-    """The rollout went to a revision that had been created before the one it replaced: an undo."""
-    old, new = rollout.replaced, rollout.revision
-    if old is None or old.created_at is None or new.created_at is None:
-        return False
-    return new.created_at < old.created_at
-
-
 def regression(case: Case) -> Refusal | None:
     """What only the watch after the soak has seen is for a person to judge."""
     if not case.incident.regression:
         return None
     seen = f"verified, unhealthy since {case.incident.onset:%H:%M:%S}Z"
     return refuse(Reason.REGRESSION, Consequence.PROPOSE, seen, "an alert, or a person's approval")
+
+
+def data_at_risk(case: Case) -> Refusal | None:
+    """Data and migrations: never without a person (issue: declared reasons)."""
+    declared = case.incident.declared
+    if declared is None or not declared.cause.risks_data:
+        return None
+    seen = f"{declared.cause.sentence}, says {declared.actor}"
+    return refuse(Reason.DATA_AT_RISK, Consequence.PROPOSE, seen, "a person's approval")
 
 
 def too_old(case: Case) -> Refusal | None:
@@ -330,6 +331,7 @@ GUARDS: tuple[Guard, ...] = (
     mapped_by_namespace,
     ambiguous,
     regression,
+    data_at_risk,
 )
 
 

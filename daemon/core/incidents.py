@@ -68,6 +68,7 @@ class Trigger(StrEnum):
     NOT_RECOVERED = "not_recovered"
     INCONCLUSIVE = "inconclusive"
     CLOSED_BY_PERSON = "closed_by_person"
+    ASK_REFUSED = "ask_refused"
 
 
 PHASES: dict[tuple[Phase, Trigger], Phase] = {
@@ -79,6 +80,7 @@ PHASES: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.OPEN, Trigger.REFUSED): Phase.ESCALATED,
     (Phase.OPEN, Trigger.DEADLINE): Phase.ESCALATED,
     (Phase.OPEN, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
+    (Phase.OPEN, Trigger.ASK_REFUSED): Phase.DISMISSED,
     (Phase.PROPOSED, Trigger.GO): Phase.ROLLING_BACK,
     (Phase.PROPOSED, Trigger.DECLINED): Phase.ESCALATED,
     (Phase.PROPOSED, Trigger.DEADLINE): Phase.ESCALATED,

@@ -9,13 +9,14 @@ from daemon.core import progress, verdicts
 from daemon.core.actions import Locate
 from daemon.core.draft import Draft
 from daemon.core.events import AlertSource, AlertsReported
-from daemon.core.facts import AlertJoined, AlertNoted, AlertPlaced, IncidentOpened
-from daemon.core.incidents import Incident, Phase
+from daemon.core.facts import AlertJoined, AlertNoted, AlertPlaced, IncidentDeclared, IncidentOpened
+from daemon.core.incidents import Ask, Incident, Phase
 from daemon.core.measuring import begin_measure
 from daemon.core.model import (
     ActionId,
     Alert,
     AlertStatus,
+    Declaration,
     IncidentId,
     LocatedAlert,
     Location,
@@ -181,17 +182,54 @@ def open_incident(
 
 def open_for_stuck_rollout(draft: Draft, workload: Workload) -> None:
     """A rollout whose pods cannot start is an anomaly even when no alert fires."""
-    _open_without_alert(draft, workload, draft.now, regression=False)
+    open_without_alert(draft, workload, draft.now)
 
 
 def open_for_regression(draft: Draft, workload: Workload, onset: datetime) -> None:
     """A freshly verified revision turned unhealthy: its mark is withdrawn, and a rollback is proposed (DESIGN)."""
     busy = any(workload in (incident.symptom, incident.suspect) for incident in draft.state.open_incidents)
     if not busy:
-        _open_without_alert(draft, workload, onset, regression=True)
+        open_without_alert(draft, workload, onset, regression=True)
 
 
-def _open_without_alert(draft: Draft, workload: Workload, onset: datetime, *, regression: bool) -> None:
+def declare(draft: Draft, workload: Workload, onset: datetime, declaration: Declaration) -> None:
+    """Somebody says that the workload's latest rollout does harm: an incident without an alert, or a mark on the open one.
+
+    The mark matters: what is declared about data must also stop a countdown that is under way.
+    """
+    incident = _about_latest_rollout(draft, workload)
+    if incident is None:
+        open_without_alert(draft, workload, min(onset, draft.now), declared=declaration)
+        return
+    draft.add(IncidentDeclared(at=draft.now, incident=incident.id, declaration=declaration))
+    tell(
+        draft, incident.id, f"Declared by {declaration.actor}: {declaration.cause.sentence}. {declaration.note}".strip()
+    )
+    if incident.phase in (Phase.OPEN, Phase.PROPOSED):
+        begin_measure(draft, incident.id)
+
+
+def _about_latest_rollout(draft: Draft, workload: Workload) -> Incident | None:
+    """The oldest open incident about the workload, unless it was handed over before the latest rollout began."""
+    tracked = draft.state.workloads.get(workload.key)
+    began = tracked.rollout.started_at if tracked is not None and tracked.rollout is not None else draft.now
+    for incident in draft.state.open_incidents:
+        stale = incident.phase is Phase.ESCALATED and incident.opened_at < began
+        if workload in (incident.symptom, incident.suspect) and not stale:
+            return incident
+    return None
+
+
+def open_without_alert(
+    draft: Draft,
+    workload: Workload,
+    onset: datetime,
+    *,
+    severity: Severity = Severity.CRITICAL,
+    regression: bool = False,
+    declared: Declaration | None = None,
+    asked: Ask | None = None,
+) -> None:
     """Without an alert an incident counts as critical (DESIGN, "Defaults")."""
     start(
         draft,
@@ -203,12 +241,14 @@ def _open_without_alert(draft: Draft, workload: Workload, onset: datetime, *, re
             opened_at=draft.now,
             onset=onset,
             onset_source=OnsetSource.RULE,
-            severity=Severity.CRITICAL,
+            severity=severity,
             alerts=(),
             phase=Phase.OPEN,
             phase_since=draft.now,
             deadline=draft.now + draft.policy.decide_deadline,
             regression=regression,
+            declared=declared,
+            asked=asked,
         ),
     )
 

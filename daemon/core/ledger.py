@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from daemon.core.measurement import SoakMeasurement
-from daemon.core.model import IncidentId, Revision
+from daemon.core.model import Revision
 from daemon.core.policy import Policy
 
 ZERO = timedelta(0)
@@ -56,7 +56,7 @@ class LedgerEntry:
     checks: int = 0
     proof: Proof | None = None
     healthy_at: datetime | None = None
-    quarantined_by: IncidentId | None = None
+    quarantined_by: str | None = None
     withdrawn: str | None = None
     because: str = ""
     baseline: tuple[tuple[str, float], ...] = ()

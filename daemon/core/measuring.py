@@ -94,7 +94,7 @@ def _check_target(draft: Draft, incident: Incident, attempt: int) -> None:
     tracked = draft.state.workloads.get(subject(incident).key)
     if tracked is None or tracked.rollout is None:
         return
-    choice = verdicts.target_of(tracked, tracked.rollout, draft.policy)
+    choice = verdicts.target_of(tracked, tracked.rollout, draft.policy, incident.asked)
     if choice.target is None:
         return
     draft.owe(

@@ -248,6 +248,14 @@ class Rollout:
             return False
         return not old.digests or not self.revision.digests or set(old.digests) == set(self.revision.digests)
 
+    @property
+    def returns(self) -> bool:
+        """It went to a revision that had been created before the one it replaced: an undo, by whomever."""
+        old, new = self.replaced, self.revision
+        if old is None or old.created_at is None or new.created_at is None:
+            return False
+        return new.created_at < old.created_at
+
     def names_of(self, revision: RevisionId) -> tuple[str, ...]:
         """The pods seen to run `revision` during this rollout."""
         return next((pods.names for pods in self.pods if pods.revision == revision), ())

@@ -115,3 +115,9 @@ def first(notices: tuple[Notice, ...], attribute: str) -> str | None:
     """The newest notice's word on an attribute (`commit`, `author`, `change_url`, …), None where none says it."""
     values = (getattr(notice, attribute) for notice in reversed(notices))
     return next((str(value) for value in values if value), None)
+
+
+def links_of(notices: tuple[Notice, ...]) -> tuple[tuple[str, str], ...]:
+    """(text, URL) of the change and of its pipeline, as far as a notice says."""
+    named = (("Change", first(notices, "change_url")), ("Pipeline", first(notices, "pipeline_url")))
+    return tuple((text, url) for text, url in named if url)

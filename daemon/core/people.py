@@ -1,14 +1,17 @@
-"""What people may do: approve, decline, close, pause, resume, release. Every act keeps its actor; a refused one says why."""
+"""What people may do: approve, decline, close, declare, pause, resume, release (a rollback: `asking`).
+
+Every act keeps its actor; a refused one says why.
+"""
 
 from __future__ import annotations
 
-from daemon.core import progress, soaking
+from daemon.core import asking, intake, progress, soaking
 from daemon.core.draft import Draft
-from daemon.core.events import Approved, Closed, Command, Declined, PauseAsked, ReleaseAsked, ResumeAsked
-from daemon.core.facts import ApprovalGiven, CommandRefused, PauseLifted, PauseSet
+from daemon.core.events import Approved, Closed, Command, Declared, Declined, PauseAsked, ReleaseAsked, ResumeAsked
+from daemon.core.facts import ApprovalGiven, PauseLifted, PauseSet
 from daemon.core.incidents import Incident, Phase, Trigger
 from daemon.core.measuring import begin_measure
-from daemon.core.model import IncidentId
+from daemon.core.model import Declaration, IncidentId
 from daemon.core.reasons import Reason
 
 
@@ -25,26 +28,35 @@ def command(draft: Draft, event: Command) -> None:
             _paused(draft, event)
         case ResumeAsked():
             _resumed(draft, event)
-        case _:
+        case ReleaseAsked():
             _released(draft, event)
+        case Declared():
+            _declared(draft, event)
+        case _:
+            asking.rollback_asked(draft, event)
 
 
 def _released(draft: Draft, event: ReleaseAsked) -> None:
     if soaking.release(draft, event.workload, event.revision, event.actor) == 0:
-        _refuse(draft, "release", event.actor, f"nothing of {event.workload} is quarantined")
+        draft.refuse("release", event.actor, f"nothing of {event.workload} is quarantined")
 
 
-def _refuse(draft: Draft, name: str, actor: str, why: str) -> None:
-    draft.add(CommandRefused(at=draft.now, command=name, actor=actor, why=why))
+def _declared(draft: Draft, event: Declared) -> None:
+    tracked = draft.state.workloads.get(event.workload)
+    if tracked is None or tracked.rollout is None or tracked.rollout.replaced is None:
+        draft.refuse("declare", event.actor, f"no rollout of {event.workload} is known that it could come from")
+        return
+    declaration = Declaration(cause=event.cause, actor=event.actor, at=draft.now, note=event.note)
+    intake.declare(draft, tracked.view.workload, event.onset, declaration)
 
 
 def _incident_in(draft: Draft, incident_id: IncidentId, phase: Phase, name: str, actor: str) -> Incident | None:
     incident = draft.state.incidents.get(incident_id)
     if incident is None:
-        _refuse(draft, name, actor, f"there is no incident {incident_id}")
+        draft.refuse(name, actor, f"there is no incident {incident_id}")
         return None
     if incident.phase is not phase:
-        _refuse(draft, name, actor, f"incident {incident_id} is {incident.phase}, not {phase}")
+        draft.refuse(name, actor, f"incident {incident_id} is {incident.phase}, not {phase}")
         return None
     return incident
 
@@ -85,6 +97,6 @@ def stop_paused(draft: Draft) -> None:
 
 def _resumed(draft: Draft, event: ResumeAsked) -> None:
     if event.scope not in draft.state.pauses:
-        _refuse(draft, "resume", event.actor, f"{event.scope or 'everything'} is not paused")
+        draft.refuse("resume", event.actor, f"{event.scope or 'everything'} is not paused")
         return
     draft.add(PauseLifted(at=draft.now, scope=event.scope, actor=event.actor))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.core import measuring, verdicts
-from daemon.core.actions import CheckTarget, Measure, Outcome, OutcomeKind, RollBack, Superseded
+from daemon.core import changes, measuring, verdicts
+from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, Superseded
 from daemon.core.draft import Draft
-from daemon.core.facts import AlertJoined, Judged, MeasurementKept, Proposed, RecoveryMeasured, TargetChecked
-from daemon.core.incidents import Incident, Phase, Tier, Trigger, Verdict, VerdictKind
+from daemon.core.facts import (
+    AlertJoined,
+    ApprovalGiven,
+    Judged,
+    MeasurementKept,
+    Proposed,
+    RecoveryMeasured,
+    TargetChecked,
+)
+from daemon.core.incidents import Ask, Incident, Phase, Tier, Trigger, Verdict, VerdictKind
 from daemon.core.measurement import Health, Measurement, TargetCheck
 from daemon.core.measuring import begin_measure
 from daemon.core.model import ActionId, IncidentId, WorkloadView
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.recovery import symptom
 from daemon.core.soaking import clear, quarantine, trust_again
+from daemon.core.table import table
 from daemon.core.telling import tell
 
 
@@ -65,14 +74,13 @@ def target_checked(draft: Draft, incident_id: IncidentId, attempt: int, check: T
 
 def _judge_when_complete(draft: Draft, incident_id: IncidentId) -> None:
     incident = draft.incident(incident_id)
-    waiting = any(
-        isinstance(action, Measure | CheckTarget)
-        and action.incident == incident_id
-        and action.attempt == incident.attempt
-        for action in draft.state.owed.values()
-    )
-    if incident.measurement is not None and not waiting:
+    waiting = table(draft.state.owed).first_having(_looked_at, (incident_id, incident.attempt))
+    if incident.measurement is not None and waiting is None:
         _judge(draft, incident, incident.measurement)
+
+
+def _looked_at(action: Action) -> tuple[tuple[IncidentId, int], ...]:
+    return ((action.incident, action.attempt),) if isinstance(action, Measure | CheckTarget) else ()
 
 
 def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
@@ -97,6 +105,9 @@ def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
 
 def _follow_open(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> None:
     incident = draft.incident(incident_id)
+    if incident.asked is not None:
+        _follow_asked(draft, incident.asked, incident_id, verdict)
+        return
     if _merge(draft, incident_id, verdict):
         return
     match verdict.kind:
@@ -113,6 +124,16 @@ def _follow_open(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> Non
             _propose(draft, incident_id, verdict, Trigger.PROPOSABLE)
         case _:
             pass  # HOLD: it waits for data
+
+
+def _follow_asked(draft: Draft, ask: Ask, incident_id: IncidentId, verdict: Verdict) -> None:
+    """A person asked: refused, it is no incident of anybody else's; else the measurement just taken was the last look."""
+    if verdict.kind is VerdictKind.ESCALATE:
+        _end(draft, incident_id, Trigger.ASK_REFUSED, verdict.reason)
+    elif verdict.kind is VerdictKind.ROLL_BACK:
+        _propose(draft, incident_id, verdict, Trigger.PROPOSABLE)
+        draft.add(ApprovalGiven(at=draft.now, incident=incident_id, actor=ask.actor))
+        _go(draft, incident_id)
 
 
 def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
@@ -151,7 +172,7 @@ def _propose(draft: Draft, incident_id: IncidentId, verdict: Verdict, trigger: T
     leader, target = incident.suspicions[0], verdict.target
     if target is None:  # pragma: no cover  an invariant of the guards, not a case
         raise AssertionError("the guard TARGET_NOT_VERIFIED lets no verdict through without a target")
-    alone = verdict.kind is VerdictKind.ROLL_BACK
+    alone = verdict.kind is VerdictKind.ROLL_BACK and incident.asked is None
     countdown = timedelta(0) if leader.tier is Tier.START_FAILURE else draft.policy.countdown
     draft.add(
         Proposed(
@@ -168,6 +189,8 @@ def _propose(draft: Draft, incident_id: IncidentId, verdict: Verdict, trigger: T
     if trigger is not None:
         step = draft.policy.sample_interval
         draft.move(incident_id, trigger, verdict.reason, lasts=draft.policy.approve_deadline, measure_in=step)
+    if incident.asked is not None:
+        return  # it runs in the same breath, and that is told
     tell(draft, incident_id, verdict.reason.sentence)
     if alone and countdown == timedelta(0):
         begin_measure(draft, incident_id, final=True)
@@ -225,6 +248,7 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
     """What became of the rollback. An executed one quarantines the revision, whatever comes next."""
     if outcome.kind is OutcomeKind.DONE:
         quarantine(draft, action)
+        changes.rolled_back(draft, action)
     incident = draft.state.incidents.get(action.incident)
     if incident is None or incident.phase is not Phase.ROLLING_BACK:
         return
@@ -307,6 +331,8 @@ def _consented(incident: Incident) -> bool:
 
 def _deadline(draft: Draft, incident: Incident) -> None:
     match incident.phase:
+        case Phase.OPEN if incident.asked is not None:
+            _end(draft, incident.id, Trigger.ASK_REFUSED, Reason.DECIDE_DEADLINE)
         case Phase.OPEN if incident.regression:
             _end(draft, incident.id, Trigger.NO_CANDIDATE, Reason.DECIDE_DEADLINE)
         case Phase.OPEN:

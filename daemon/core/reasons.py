@@ -38,6 +38,7 @@ class Reason(StrEnum):
     MAPPED_BY_NAMESPACE = "mapped_by_namespace"
     AMBIGUOUS = "ambiguous"
     REGRESSION = "regression"
+    DATA_AT_RISK = "data_at_risk"
     TARGET_NOT_VERIFIED = "target_not_verified"
     TARGET_GONE = "target_gone"
     ROLLOUT_PAUSED = "rollout_paused"
@@ -52,6 +53,8 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded"
     # how later phases end
     APPROVED = "approved"
+    ASKED = "asked"
+    DECLARED = "declared"
     DECLINED = "declined"
     COUNTDOWN_OVER = "countdown_over"
     APPROVE_DEADLINE = "approve_deadline"
@@ -97,6 +100,7 @@ _SENTENCES = {
     Reason.MAPPED_BY_NAMESPACE: "The alert names only a namespace, not a workload.",
     Reason.AMBIGUOUS: "Another rollout is nearly as suspicious.",
     Reason.REGRESSION: "The revision was verified and turned unhealthy later; no alert says so.",
+    Reason.DATA_AT_RISK: "Data is declared to be at risk: an older revision may not understand it.",
     Reason.TARGET_NOT_VERIFIED: "There is no verified revision to go back to.",
     Reason.TARGET_GONE: "The target cannot be deployed any more.",
     Reason.ROLLOUT_PAUSED: "The rollout is paused in the workload's spec: a person is driving.",
@@ -110,6 +114,8 @@ _SENTENCES = {
     Reason.PROTECTED: "Lastgood never touches its own workload, nor kube-system unless the policy names it.",
     Reason.SUPERSEDED: "A newer rollout is under way.",
     Reason.APPROVED: "A person approved the rollback.",
+    Reason.ASKED: "A person asked for this rollback.",
+    Reason.DECLARED: "The rollout is declared to do harm, and only the declaration points at it.",
     Reason.DECLINED: "A person declined the rollback.",
     Reason.COUNTDOWN_OVER: "The countdown ran out and nothing spoke against it.",
     Reason.APPROVE_DEADLINE: "Nobody confirmed in time.",
@@ -121,6 +127,20 @@ _SENTENCES = {
     Reason.VERIFY_INCONCLUSIVE: "Whether the symptom is gone could not be told in time.",
     Reason.CLOSED_BY_PERSON: "A person closed the incident.",
 }
+
+
+NEVER_OVERRIDDEN = frozenset(
+    {
+        Reason.TARGET_NOT_VERIFIED,
+        Reason.TARGET_GONE,
+        Reason.SUPERSEDED,
+        Reason.PAUSED,
+        Reason.ROLLBACK_OF_ROLLBACK,
+        Reason.MODE_OBSERVE,
+        Reason.PROTECTED,
+    }
+)
+"""What no person may override (DESIGN, "Guards"); their guards say the same of each refusal."""
 
 
 class Consequence(StrEnum):

@@ -22,8 +22,13 @@ def symptom(incident: Incident, measurement: Measurement, policy: Policy) -> Hea
     if Health.UNHEALTHY in (alerts, signals):
         return Health.UNHEALTHY
     if alerts is Health.HEALTHY and signals is Health.HEALTHY and not _unread(measurement):
-        return Health.HEALTHY
+        return Health.INCONCLUSIVE if _said_by_people(incident) else Health.HEALTHY
     return Health.INCONCLUSIVE
+
+
+def _said_by_people(incident: Incident) -> bool:
+    """What somebody declared or asked for shows in no metric: until a rollback ran, good signals do not disprove it."""
+    return (incident.declared is not None or incident.asked is not None) and incident.patched_at is None
 
 
 def _unread(measurement: Measurement) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from daemon.core import intake, progress, soaking
+from daemon.core import attaching, changes, intake, progress, soaking
 from daemon.core.draft import Draft
 from daemon.core.facts import RolloutRecorded, SuccessorDue, WorkloadRecorded
 from daemon.core.incidents import Incident, Phase
@@ -61,8 +61,11 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         pods=view.pods,
     )
     draft.add(RolloutRecorded(at=draft.now, rollout=rollout))
+    attaching.rollout_seen(draft, view.workload.key)
     if known is not None:
         soaking.last_check(draft, known, rollout)
+        soaking.undone(draft, rollout)
+        changes.rollout_began(draft, rollout)
     progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
         _look_for_successor(draft, view)
@@ -96,6 +99,7 @@ def _learned(draft: Draft, rollout: Rollout, view: WorkloadView) -> None:
     )
     if after != rollout:
         draft.add(RolloutRecorded(at=draft.now, rollout=after))
+        attaching.rollout_seen(draft, view.workload.key)
     if completed is not None and rollout.completed_at is None:
         _look_for_successor(draft, view)
 

@@ -6,14 +6,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from daemon.core.actions import ProveSoak, RollBack
+from daemon.core.actions import Action, ProveSoak, RollBack
 from daemon.core.draft import Draft
 from daemon.core.facts import LedgerWritten
 from daemon.core.incidents import Incident
 from daemon.core.ledger import LedgerEntry, counted, next_check, proof_of
 from daemon.core.measurement import SoakMeasurement
-from daemon.core.model import ActionId, Revision, Rollout, Workload, WorkloadKey, WorkloadView
+from daemon.core.model import ActionId, Revision, RevisionId, Rollout, Workload, WorkloadKey, WorkloadView
 from daemon.core.state import Tracked
+from daemon.core.table import table
 
 SOAK_FOR = timedelta(minutes=5)
 """How long a soak measurement is retried before the next one is scheduled anyway."""
@@ -46,10 +47,11 @@ def serving(draft: Draft, view: WorkloadView) -> None:
 
 
 def _asked(draft: Draft, workload: WorkloadKey, revision: Revision) -> bool:
-    return any(
-        isinstance(action, ProveSoak) and action.workload.key == workload and action.revision.id == revision.id
-        for action in draft.state.owed.values()
-    )
+    return table(draft.state.owed).first_having(_proven, (workload, revision.id)) is not None
+
+
+def _proven(action: Action) -> tuple[tuple[WorkloadKey, RevisionId], ...]:
+    return ((action.workload.key, action.revision.id),) if isinstance(action, ProveSoak) else ()
 
 
 def due(draft: Draft, tracked: Tracked) -> None:
@@ -165,6 +167,20 @@ def quarantine(draft: Draft, action: RollBack) -> None:
     entry = tracked.entry(action.blamed.id) or LedgerEntry(revision=action.blamed)
     entry = replace(entry, quarantined_by=action.incident, next_check=None)
     _write(draft, action.workload.key, entry, "quarantined", action.why)
+
+
+def undone(draft: Draft, rollout: Rollout) -> None:
+    """Somebody went back to an older revision by hand: what they went away from is bad, and must not be a target again."""
+    old = rollout.replaced
+    ours = any(incident.roll_back == rollout.ours for incident in draft.state.incidents.values() if incident.roll_back)
+    if old is None or ours or old.content == rollout.revision.content or not rollout.returns:
+        return
+    tracked = draft.state.workloads[rollout.workload.key]
+    entry = tracked.entry(old.id) or LedgerEntry(revision=old)
+    if entry.quarantined_by is None:
+        by = f"the undo by {rollout.changed_by or 'somebody'}"
+        entry = replace(entry, quarantined_by=by, next_check=None)
+        _write(draft, rollout.workload.key, entry, "quarantined", f"{by} at {rollout.started_at:%H:%M:%S}Z")
 
 
 def clear(draft: Draft, incident: Incident) -> None:

@@ -6,7 +6,7 @@ next to be looked at (`next_deadline`) are read off the state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,34 +15,60 @@ from daemon.core.actions import Action, Announce, Page
 from daemon.core.incidents import Incident
 from daemon.core.ledger import LedgerEntry
 from daemon.core.model import (
+    ActionId,
     Alert,
     IncidentId,
     Location,
+    Revision,
     Rollout,
     Workload,
     WorkloadKey,
     WorkloadView,
 )
+from daemon.core.notices import Notice
+from daemon.core.table import Table, table
 
 Value = TypeVar("Value")
 
 
-def with_key(mapping: Mapping[str, Value], key: str, value: Value) -> dict[str, Value]:
-    """A copy of the mapping with this key set: state is never mutated."""
+def with_key(mapping: Mapping[str, Value], key: str, value: Value) -> Mapping[str, Value]:
+    """The mapping with this key set: state is never mutated. A Table stays one, anything else is copied."""
+    if isinstance(mapping, Table):
+        return mapping.with_key(key, value)
     return {**mapping, key: value}
 
 
-def without_key(mapping: Mapping[str, Value], key: str) -> dict[str, Value]:
-    """A copy of the mapping without this key."""
+def without_key(mapping: Mapping[str, Value], key: str) -> Mapping[str, Value]:
+    """The mapping without this key."""
+    if isinstance(mapping, Table):
+        return mapping.without_key(key)
     return {name: value for name, value in mapping.items() if name != key}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastRollout:
+    """A rollout that a later one replaced: what `history` shows of it."""
+
+    revision: Revision
+    replaced: Revision | None
+    started_at: datetime
+    completed_at: datetime | None
+    changed_by: str | None
+    ours: ActionId | None
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tracked:
-    """A workload: how it looks, its latest rollout, its ledger (by revision id), and what we did to it."""
+    """A workload: how it looks, its latest rollout, its ledger (by revision id), and what we did to it.
+
+    `notices` is what pipelines said of the latest rollout, oldest first; `past` are the rollouts before it, newest last.
+    """
 
     view: WorkloadView
     rollout: Rollout | None = None
+    notices: tuple[Notice, ...] = ()
+    past: tuple[PastRollout, ...] = ()
     ledger: Mapping[str, LedgerEntry] = field(default_factory=dict)
     rolled_back_at: datetime | None = None
     rolled_back_to: str | None = None
@@ -84,16 +110,22 @@ class RollbackDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Everything the daemon holds true. All mappings are keyed by strings and are never mutated."""
+    """Everything the daemon holds true. All mappings are keyed by strings and are never mutated.
 
-    workloads: Mapping[str, Tracked] = field(default_factory=dict)
-    alerts: Mapping[str, NotedAlert] = field(default_factory=dict)
-    incidents: Mapping[str, Incident] = field(default_factory=dict)
-    owed: Mapping[str, Action] = field(default_factory=dict)
+    `notices` has the identity of every notice taken of late (the same twice is one), `waiting` those without a rollout yet.
+    Those that grow with the cluster are Tables. Any mapping does in their place, at the price of being looked through.
+    """
+
+    workloads: Mapping[str, Tracked] = field(default_factory=Table)
+    alerts: Mapping[str, NotedAlert] = field(default_factory=Table)
+    incidents: Mapping[str, Incident] = field(default_factory=Table)
+    owed: Mapping[str, Action] = field(default_factory=Table)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     rollbacks: tuple[RollbackDone, ...] = ()
     incident_count: int = 0
     started_at: datetime | None = None
+    notices: Mapping[str, datetime] = field(default_factory=Table)
+    waiting: Mapping[str, Notice] = field(default_factory=Table)
 
     def with_incident(self, incident_id: str, **changes: Any) -> State:
         """The state with an incident changed; the same state where it is not known (any more)."""
@@ -112,7 +144,16 @@ class State:
     @property
     def open_incidents(self) -> tuple[Incident, ...]:
         """The incidents that have not ended, oldest first."""
-        return tuple(incident for incident in self.incidents.values() if not incident.phase.ended)
+        return table(self.incidents).having(_openness, True)
+
+    @property
+    def ended_incidents(self) -> tuple[Incident, ...]:
+        """Those that have ended and are still remembered, in the order of their opening."""
+        return table(self.incidents).having(_openness, False)
+
+    def incidents_of(self, fingerprint: str) -> tuple[Incident, ...]:
+        """The open incidents that carry this alert, oldest first."""
+        return tuple(i for i in table(self.incidents).having(_fingerprints, fingerprint) if not i.phase.ended)
 
     @property
     def due(self) -> tuple[Action, ...]:
@@ -123,41 +164,41 @@ class State:
         """
         return tuple(self._released())
 
-    def _released(self) -> Iterator[Action]:
-        lanes: set[tuple[str, str]] = set()
-        for action in self.owed.values():
-            if isinstance(action, Page | Announce):
-                lane = (action.kind, action.key if isinstance(action, Page) else action.incident)
-                if lane in lanes:
-                    continue
-                lanes.add(lane)
-            yield self._addressed(action) if isinstance(action, Announce) else action
+    def due_of(self, touched: Iterable[Action]) -> Iterator[Action]:
+        """Of `due`, what may have become so because these actions were owed or settled."""
+        for action in touched:
+            lanes = _lanes(action)
+            first = table(self.owed).first_having(_lanes, lanes[0]) if lanes else None
+            follows = first[1] if first else self.owed.get(action.id)
+            if follows is not None:
+                yield self._addressed(follows)
 
-    def _addressed(self, action: Announce) -> Announce:
-        incident = self.incidents.get(action.incident)
-        if incident is None:
+    def _released(self) -> Iterator[Action]:
+        begun: set[tuple[str, str]] = set()
+        for action in self.owed.values():
+            lanes = _lanes(action)
+            if begun.isdisjoint(lanes):
+                begun.update(lanes)
+                yield self._addressed(action)
+
+    def _addressed(self, action: Action) -> Action:
+        incident = self.incidents.get(action.incident) if isinstance(action, Announce) else None
+        if incident is None or not isinstance(action, Announce):
             return action
         return replace(action, channel=incident.thread.channel, thread=incident.thread.thread)
 
     def next_deadline(self) -> datetime | None:
         """When `decide` must be asked again with DeadlinePassed, None where nothing is pending."""
-        return min(self._moments(), default=None)
+        incidents, workloads = table(self.incidents).least(_incident_due), table(self.workloads).least(_workload_due)
+        return _earliest(incidents, workloads, *(pause.until for pause in self.pauses.values()))
 
-    def _moments(self) -> Iterator[datetime]:
-        for incident in self.open_incidents:
-            moments = (
-                incident.deadline,
-                incident.next_measure_at,
-                incident.countdown_until,
-            )
-            yield from (moment for moment in moments if moment is not None)
-        for tracked in self.workloads.values():
-            if tracked.successor_due is not None:
-                yield tracked.successor_due
-            entry = tracked.ledger.get(tracked.view.current.id)
-            if entry is not None and entry.next_check is not None:
-                yield entry.next_check
-        yield from (pause.until for pause in self.pauses.values() if pause.until is not None)
+    def incidents_due(self, now: datetime) -> tuple[Incident, ...]:
+        """The open incidents of which a moment has come, oldest first."""
+        return table(self.incidents).until(_incident_due, now)
+
+    def workloads_due(self, now: datetime) -> tuple[Tracked, ...]:
+        """The workloads whose next soak check or successor has come."""
+        return table(self.workloads).until(_workload_due, now)
 
     def paused_by(self, workload: Workload, now: datetime) -> str | None:
         """Which pause covers the workload, in words; None where none does."""
@@ -170,3 +211,36 @@ class State:
         if tracked is not None and tracked.view.namespace_paused:
             return f"namespace {workload.namespace} is annotated lastgood.dev/paused"
         return None
+
+
+# What the state's tables are asked for; each is a key of their memory (see Table).
+
+
+def _openness(incident: Incident) -> tuple[bool]:
+    return (not incident.phase.ended,)
+
+
+def _fingerprints(incident: Incident) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(located.alert.fingerprint for located in incident.alerts))
+
+
+def _lanes(action: Action) -> tuple[tuple[str, str], ...]:
+    """Actions of one lane go out one by one."""
+    if isinstance(action, Page):
+        return ((action.kind, action.key),)
+    return ((action.kind, action.incident),) if isinstance(action, Announce) else ()
+
+
+def _incident_due(incident: Incident) -> datetime | None:
+    if incident.phase.ended:
+        return None
+    return _earliest(incident.deadline, incident.next_measure_at, incident.countdown_until)
+
+
+def _workload_due(tracked: Tracked) -> datetime | None:
+    entry = tracked.ledger.get(tracked.view.current.id)
+    return _earliest(tracked.successor_due, entry.next_check if entry is not None else None)
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)

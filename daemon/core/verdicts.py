@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from daemon.core import blame, guards
+from daemon.core import asked, blame, guards
 from daemon.core.case import Case
-from daemon.core.incidents import Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
+from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
 from daemon.core.model import OnsetSource, Rollout
@@ -47,12 +47,15 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
         if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
     ]
     onset = incident.onset
+    if incident.asked is not None:
+        return tuple(rollouts)  # who asks for a rollback has judged
     return tuple(
         rollout
         for rollout in rollouts
         if rollout.replaced is not None
         and (
             incident.regression
+            or (incident.declared is not None and not _older(rollout, incident, policy))
             or blame.in_window(rollout, onset, policy, incident.chain_started_at)
             or (
                 incident.onset_source is OnsetSource.ASSUMED
@@ -67,6 +70,10 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
     )
 
 
+def _older(rollout: Rollout, incident: Incident, policy: Policy) -> bool:
+    return blame.symptom_older(rollout, incident.onset, policy, incident.chain_started_at)
+
+
 def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
     """There are rollouts in scope, but the anomaly is older than every one of them."""
     rollouts = [
@@ -75,13 +82,13 @@ def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
         if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
     ]
     real = [rollout for rollout in rollouts if rollout.replaced is not None]
-    return bool(real) and all(
-        blame.symptom_older(rollout, incident.onset, policy, incident.chain_started_at) for rollout in real
-    )
+    return bool(real) and all(_older(rollout, incident, policy) for rollout in real)
 
 
-def target_of(tracked: Tracked, rollout: Rollout, policy: Policy) -> TargetChoice:
-    """The revision to go back to from this rollout."""
+def target_of(tracked: Tracked, rollout: Rollout, policy: Policy, ask: Ask | None = None) -> TargetChoice:
+    """The revision to go back to from this rollout: the one that was asked for, else the best one."""
+    if ask is not None:
+        return asked.chosen(tracked, ask.target, policy)
     return choose_target(
         dict(tracked.ledger),
         tracked.view.history,
@@ -115,7 +122,10 @@ def judge(
     ]
     found = [guards.refusals(case) for case in cases]
     hopeless = all(any(r.consequence is Consequence.ESCALATE for r in refusals) for refusals in found)
-    verdict = _verdict(found[0], cases[0], policy, hopeless=hopeless)
+    if incident.asked is not None:
+        verdict = asked.verdict(found[0], cases[0].choice, incident.asked)
+    else:
+        verdict = _verdict(found[0], cases[0], policy, hopeless=hopeless)
     vetoed = (replace(suspicion, vetoes=vetoes) for suspicion, vetoes in zip(suspicions, found, strict=True))
     return Judgement(verdict=verdict, suspicions=tuple(vetoed))
 
@@ -140,6 +150,7 @@ def _suspicion(
         old_ran=old_ran,
         chain_start=incident.chain_started_at,
         regression=incident.regression,
+        declared=incident.declared,
     )
 
 
@@ -182,7 +193,7 @@ def _case(
         suspicion=leader,
         measurement=measured,
         contrast=blame.contrast_of(measured, rollout, policy),
-        choice=target_of(tracked, rollout, policy),
+        choice=target_of(tracked, rollout, policy, incident.asked),
         ambiguous=second if close else None,
         contrast_due=_contrast_due(rollout, measurement, policy, now),
     )
@@ -219,7 +230,8 @@ def _verdict(found: tuple[Refusal, ...], case: Case, policy: Policy, *, hopeless
         kind, reason = VerdictKind.HOLD, by[Consequence.HOLD][0].reason
     else:
         kind = VerdictKind.PROPOSE if by[Consequence.PROPOSE] else VerdictKind.ROLL_BACK
-        reason = _TIER_REASONS[leader.tier]
+        said = leader.tier is Tier.TIMING and case.incident.declared is not None
+        reason = Reason.DECLARED if said else _TIER_REASONS[leader.tier]
     innocent = any(r.reason in (Reason.COMMON_CAUSE, Reason.RESTART_ONLY) for r in found)
     return Verdict(
         kind=kind,

@@ -1,0 +1,57 @@
+"""From what pipelines say to the rollouts they speak of, in whichever order the two arrive."""
+
+from __future__ import annotations
+
+from daemon.core import intake
+from daemon.core.draft import Draft
+from daemon.core.events import Noticed
+from daemon.core.facts import NoticeAttached, NoticeTaken
+from daemon.core.model import Declaration, DeclaredCause
+from daemon.core.notices import Notice, NoticeStatus, belongs
+from daemon.core.state import Tracked
+
+
+def noticed(draft: Draft, event: Noticed) -> None:
+    """A notice came in: kept once, and attached to the rollouts that are there already."""
+    notice = event.notice
+    if notice.key in draft.state.notices:
+        return  # the same delivery again
+    draft.add(NoticeTaken(at=draft.now, notice=notice))
+    for tracked in _meant(draft, notice):
+        _attach(draft, tracked, notice)
+
+
+def _meant(draft: Draft, notice: Notice) -> tuple[Tracked, ...]:
+    """The workloads it may speak of: the one it names, or without a name all that run its artefact."""
+    if notice.workload is not None:
+        tracked = draft.state.workloads.get(notice.workload.key)
+        return () if tracked is None else (tracked,)
+    return tuple(draft.state.workloads.values()) if notice.digests else ()
+
+
+def rollout_seen(draft: Draft, key: str) -> None:
+    """A rollout began, or its digests became known: does a notice wait for it?"""
+    for notice in tuple(draft.state.waiting.values()):
+        _attach(draft, draft.state.workloads[key], notice)
+
+
+def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
+    rollout, workload = tracked.rollout, tracked.view.workload
+    if rollout is None or any(known.key == notice.key for known in tracked.notices):
+        return
+    if belongs(notice, workload, rollout.revision, rollout.started_at, rollout.completed_at):
+        revision = rollout.revision.id
+        draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=revision))
+        if notice.status is NoticeStatus.FAILED and notice.may_cause:
+            _failed(draft, tracked, notice)
+
+
+def _failed(draft: Draft, tracked: Tracked, notice: Notice) -> None:
+    """A sender that may cause says that the deployment failed: an anomaly without an alert."""
+    declaration = Declaration(
+        cause=DeclaredCause.PIPELINE_FAILED,
+        actor=f"source:{notice.source}",
+        at=draft.now,
+        note=notice.description or "",
+    )
+    intake.declare(draft, tracked.view.workload, max(notice.at, tracked.view.started_at), declaration)
