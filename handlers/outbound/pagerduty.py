@@ -21,54 +21,27 @@ paged.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 
 from daemon.core.actions import Outcome, OutcomeKind, Page, Paged, PageKind
 from daemon.core.brief import Brief
-from handlers.faults import Fault, FaultKind, Permanent, Transient, client_faults, from_status
+from handlers.pagerduty_events import DETAIL_MAX, LINES_MAX, SUMMARY_MAX, EventsApi, as_links, as_name, iso_time
 from handlers.plain import exact, one_line, utf8_bytes
-
-PEER = "PagerDuty"
-
-SUMMARY_MAX = 1024
-"""Vendor's limit of `summary`, in characters; kept in bytes, the stricter reading."""
 
 DEDUP_KEY_MAX = 255
 """Vendor's limit of `dedup_key`, in characters; kept in bytes. A longer key is replaced by its hash, never cut: a cut
 key could be another incident's."""
 
-NAME_MAX = 255
-"""Our own limit in bytes of source, component, group: names, and Kubernetes' are shorter than that."""
-
-DETAIL_MAX = 4096
-"""Our own limit in bytes of one answer: a screen of text on a telephone."""
-
 LINE_MAX = 1024
 """Our own limit in bytes of one refusal or piece of evidence: each is a sentence."""
 
 COMMAND_MAX = 2048
-"""Our own limit in bytes of one command. A longer one is not shown at all: half a command must not be run."""
-
-LINES_MAX = 30
-"""Our own limit of refusals, of evidence and of commands. With the limits above the details stay below 150 KB before
-and 300 KB after JSON escaping, well under the vendor's 512 KB of a whole event."""
-
-RATE_LIMIT_WAIT_SECONDS = 120.0
-"""Wait after a 429 without Retry-After: the vendor asks for "a few minutes", a page cannot wait many."""
-
-REQUEST_SECONDS_MAX = 15.0
-"""Longest wait for one answer: PagerDuty answers within a second, and repeating is harmless."""
-
-ANSWER_BYTES_MAX = 64 * 1024
-"""Most that is read of an answer: real ones have a few hundred bytes."""
-
-ERRORS_MAX = 10
-"""Most of PagerDuty's complaints that are passed on."""
+"""Our own limit in bytes of one command. A longer one is not shown at all: half a command must not be run. With at most
+LINES_MAX of each the details stay below 150 KB before and 300 KB after JSON escaping, well under the vendor's 512 KB of a
+whole event."""
 
 _EVENT_ACTIONS = {PageKind.TRIGGER: "trigger", PageKind.UPDATE: "trigger", PageKind.RESOLVE: "resolve"}
 
@@ -89,12 +62,10 @@ class PagerDutyPager:
         *,
         links: Iterable[tuple[str, str]] = (),
     ) -> None:
-        self._session = session
-        self._url = base_url.rstrip("/") + "/v2/enqueue"
-        self._routing_key = routing_key
+        self._api = EventsApi(session, base_url, routing_key)
         self._cluster = cluster
-        self._links = tuple(links)
-        for href, _ in self._links:
+        self._links = tuple((text, href) for href, text in links)
+        for _, href in self._links:
             if not href.startswith("https://"):
                 raise ValueError(f"pagerduty link {href!r}: PagerDuty shows only https, use that or drop it")
 
@@ -102,20 +73,7 @@ class PagerDutyPager:
         """Send the event. Raises Permanent with PagerDuty's complaints on a 400; Transient on 429, 5xx and no
         answer.
         """
-        event = self.event(action)
-        body = json.dumps(event, ensure_ascii=False).encode()
-        with client_faults(PEER):
-            async with self._session.post(
-                self._url,
-                data=body,
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX),
-                # A redirect would carry the routing key to somebody else.
-                allow_redirects=False,
-            ) as response:
-                answer = await _read(response)
-                if response.status != 202:
-                    raise self._fault(response, answer)
+        await self._api.send("/v2/enqueue", self.event(action))
         paged = Paged(key=dedup_key(action.key))
         return Outcome(kind=OutcomeKind.DONE, result=paged, message=f"PagerDuty accepted the {action.page.value}")
 
@@ -129,44 +87,15 @@ class PagerDutyPager:
         A resolve carries the payload as well: the alert's log then says how the incident ended.
         """
         event: dict[str, Any] = {
-            "routing_key": self._routing_key,
+            "routing_key": self._api.routing_key,
             "event_action": _EVENT_ACTIONS[page.page],
             "dedup_key": dedup_key(page.key),
             "client": "Lastgood",
             "payload": _payload(page, self._cluster),
         }
-        if self._links:
-            event["links"] = [{"href": href, "text": _name(text)} for href, text in self._links]
+        if shown := as_links((*page.brief.links, *self._links)):
+            event["links"] = shown
         return event
-
-    def _fault(self, response: aiohttp.ClientResponse, answer: bytes) -> Fault:
-        if 200 <= response.status <= 299:
-            reason = f"{PEER} answered {response.status} instead of 202: is a proxy in between?"
-            return Transient(None, reason, FaultKind.SERVER, status=response.status)
-        if 300 <= response.status <= 399:
-            reason = f"{PEER} answered {response.status}: not followed, set base_url to the final address"
-            return Permanent(reason, FaultKind.CLIENT, status=response.status)
-        message, causes = self._complaints(answer)
-        fault = from_status(response.status, response.headers, peer=PEER, message=message, causes=causes)
-        if isinstance(fault, Transient) and response.status == 429 and fault.retry_after is None:
-            fault.retry_after = RATE_LIMIT_WAIT_SECONDS
-        return fault
-
-    def _complaints(self, answer: bytes) -> tuple[str, tuple[str, ...]]:
-        """What PagerDuty says is wrong: a line of everything, and item by item; without our key, whatever it echoes."""
-        try:
-            body = json.loads(answer)
-        except ValueError:
-            return "", ()
-        if not isinstance(body, dict):
-            return "", ()
-        errors = body.get("errors")
-        listed = errors[:ERRORS_MAX] if isinstance(errors, list) else []
-        causes = tuple(self._without_key(str(error)) for error in listed)
-        return "; ".join((self._without_key(str(body.get("message", ""))), *causes)), causes
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._routing_key, "[routing_key]") if self._routing_key else text
 
 
 def dedup_key(key: str) -> str:
@@ -178,18 +107,18 @@ def dedup_key(key: str) -> str:
 
 def _payload(page: Page, cluster: str) -> dict[str, Any]:
     brief = page.brief
-    namespace, _, name = _name(brief.workload).rpartition("/")
-    names = {"component": name, "group": _name(f"{cluster}/{namespace.partition('/')[0]}") if namespace else ""}
+    namespace, _, name = as_name(brief.workload).rpartition("/")
+    names = {"component": name, "group": as_name(f"{cluster}/{namespace.partition('/')[0]}") if namespace else ""}
     payload: dict[str, Any] = {
         "summary": one_line(brief.headline, SUMMARY_MAX, utf8_bytes) or "Lastgood: an incident without a headline",
-        "source": _name(f"{cluster}/{brief.workload}"),
+        "source": as_name(f"{cluster}/{brief.workload}"),
         "severity": _severity(page),
         **{field: value for field, value in names.items() if value},
         "class": "rollout",
         "custom_details": _details(brief, cluster),
     }
     if page.page is PageKind.TRIGGER and brief.since is not None:
-        payload["timestamp"] = _iso(brief.since)
+        payload["timestamp"] = iso_time(brief.since)
     return payload
 
 
@@ -202,22 +131,22 @@ def _severity(page: Page) -> str:
 def _details(brief: Brief, cluster: str) -> dict[str, Any]:
     return {
         "changed": _answer(brief.changed),
-        "since": _iso(brief.since) if brief.since is not None else "unknown",
+        "since": iso_time(brief.since) if brief.since is not None else "unknown",
         "wide": _answer(brief.wide),
         "done": _answer(brief.done),
         "refusals": _lines(brief.refusals),
         "commands": [_command(command, brief) for command in brief.commands[:LINES_MAX]],
         "evidence": _lines(brief.evidence),
         "update": _answer(brief.update),
-        "phase": _name(brief.phase),
-        "incident": _name(brief.incident),
-        "workload": _name(brief.workload),
-        "cluster": _name(cluster),
+        "phase": as_name(brief.phase),
+        "incident": as_name(brief.incident),
+        "workload": as_name(brief.workload),
+        "cluster": as_name(cluster),
     }
 
 
 def _command(command: str, brief: Brief) -> str:
-    instead = f"(not shown: too long or not printable; see incident {_name(brief.incident)})"
+    instead = f"(not shown: too long or not printable; see incident {as_name(brief.incident)})"
     return exact(command, COMMAND_MAX, utf8_bytes) or instead
 
 
@@ -229,22 +158,3 @@ def _lines(lines: tuple[str, ...]) -> list[str]:
 
 def _answer(text: str) -> str:
     return one_line(text, DETAIL_MAX, utf8_bytes)
-
-
-def _name(text: str) -> str:
-    return one_line(text, NAME_MAX, utf8_bytes)
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds")
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The start of the answer, at most ANSWER_BYTES_MAX: what is cut off is no JSON and counts as no explanation."""
-    answer = b""
-    while len(answer) < ANSWER_BYTES_MAX:
-        piece = await response.content.read(ANSWER_BYTES_MAX - len(answer))
-        if not piece:
-            break
-        answer += piece
-    return answer

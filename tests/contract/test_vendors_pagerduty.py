@@ -89,6 +89,7 @@ PAYLOAD: dict[str, Any] = {"summary": "s", "source": "x", "severity": "info"}
         (event(payload={**PAYLOAD, "class": 1}), "class"),
         (event(links=[{"text": "no href"}]), "href"),
         (event(links="http://x"), "links"),
+        (event(links=[{"href": "httpx://x"}]), "href"),
         (event(images=[{"src": "http://plain"}]), "src"),
     ],
 )
@@ -122,6 +123,10 @@ async def test_change_events(pd: PagerDutyStandIn) -> None:
     assert (await send(pd, body, "/v2/change/enqueue"))[0] == 202
     assert (await send(pd, {**body, "routing_key": "R" * 32}, "/v2/change/enqueue"))[0] == 400
     assert (await send(pd, {"routing_key": KEY}, "/v2/change/enqueue"))[0] == 400
+    numbered = {"routing_key": KEY, "payload": {"summary": "rolled back", "source": 7}}
+    assert (await send(pd, numbered, "/v2/change/enqueue"))[0] == 400
+    linked = {**body, "links": [{"href": "javascript:x"}]}
+    assert (await send(pd, linked, "/v2/change/enqueue"))[0] == 400
     assert (pd.changes, pd.incidents) == ([body], [])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,8 @@ from aiohttp import web
 from daemon.core.actions import OutcomeKind, Paged, PageKind
 from daemon.core.brief import Brief
 from handlers.faults import FaultKind, Permanent, Transient
-from handlers.outbound.pagerduty import RATE_LIMIT_WAIT_SECONDS, PagerDutyPager, dedup_key
+from handlers.outbound.pagerduty import PagerDutyPager, dedup_key
+from handlers.pagerduty_events import HREF_MAX, LINKS_MAX, RATE_LIMIT_WAIT_SECONDS
 from tests.handlers.telling import ESCALATED, HOSTILE, RECOVERED, ROLLING_BACK, matches_golden, page, serving, strings
 
 pytestmark = pytest.mark.real
@@ -35,7 +37,7 @@ SCHEMA: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "required": ["href"],
-                "properties": {"href": {"type": "string", "pattern": "^https://"}, "text": {"type": "string"}},
+                "properties": {"href": {"type": "string", "pattern": "^https?://"}, "text": {"type": "string"}},
             },
         },
         "payload": {
@@ -166,6 +168,60 @@ async def test_a_link_must_be_https() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ValueError, match="only https"):
             PagerDutyPager(session, "https://x.example", KEY, "prod", links=[("http://plain.example", "x")])
+
+
+async def links_shown(*links: tuple[str, str]) -> Any:
+    async with aiohttp.ClientSession() as session:
+        event = PagerDutyPager(session, "https://x.example", KEY, "prod").event(
+            page(PageKind.TRIGGER, replace(ROLLING_BACK, links=links))
+        )
+    jsonschema.validate(event, SCHEMA)
+    return event.get("links", [])
+
+
+async def test_the_change_and_its_pipeline_are_linked() -> None:
+    """The brief's links stand in the page in their order, before those of the configuration, each address once."""
+    change, job = "https://git.example/shop/checkout/-/merge_requests/7", "http://ci.internal:8080/job/42?x=1#log"
+    brief = replace(ROLLING_BACK, links=(("change", change), ("pipeline", job), ("again", change), ("", job + "2")))
+    async with aiohttp.ClientSession() as session:
+        event = pager(session, "https://x.example").event(page(PageKind.UPDATE, brief))
+    assert event["links"] == [
+        {"href": change, "text": "change"},
+        {"href": job, "text": "pipeline"},
+        {"href": job + "2", "text": job + "2"},
+        {"href": "https://runbooks.example/rollback", "text": "Runbook"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "javascript:alert(1)",
+        "ftp://x.example/",
+        "HTTPS://x.example/",
+        "https://",
+        "https://user:secret@x.example/",
+        "https://x.example/a b",
+        "https://x.example/\n",
+        "https://x.example/\u202e",
+        "https://[broken",
+        "https://x.example:99999/",
+        "https://x.example/" + "a" * HREF_MAX,
+        "",
+    ],
+)
+async def test_a_doubtful_link_is_left_out(href: str) -> None:
+    """What is no plain web address, or holds a secret, is left out and spoils nothing else of the page."""
+    assert await links_shown(("bad", href), ("good", "https://x.example/")) == [
+        {"href": "https://x.example/", "text": "good"}
+    ]
+
+
+async def test_links_are_limited() -> None:
+    """Many links are cut to the limit, and a hostile text is made one line."""
+    shown = await links_shown(*((HOSTILE.headline, f"https://x.example/{number}") for number in range(100)))
+    assert [link["href"] for link in shown] == [f"https://x.example/{number}" for number in range(LINKS_MAX)]
+    assert all(len(link["text"].encode()) <= 255 and "\n" not in link["text"] for link in shown)
 
 
 async def test_a_crash_before_the_journal_pages_nobody_twice() -> None:

@@ -16,7 +16,7 @@ EVENT_BYTES_MAX = 512 * 1024
 SEVERITIES = ("critical", "error", "warning", "info")
 ACTIONS = ("trigger", "acknowledge", "resolve")
 
-_TEXTS = ("component", "group", "class")
+_TEXTS = ("source", "component", "group", "class")
 
 
 def check_event(body: Mapping[str, Any]) -> list[str]:
@@ -85,15 +85,17 @@ def _check_payload(payload: Mapping[str, Any], *, severity: bool) -> list[str]:
 
 def _check_extras(body: Mapping[str, Any]) -> list[str]:
     errors = []
-    for name, field, scheme in (("links", "href", "http"), ("images", "src", "https://")):
+    for name, field, schemes in (("links", "href", ("http://", "https://")), ("images", "src", ("https://",))):
         listed = body.get(name, [])
         if not isinstance(listed, list):
             errors.append(f"'{name}' is invalid (must be an array)")
             continue
         for number, each in enumerate(listed):
             url = each.get(field) if isinstance(each, dict) else None
-            if not isinstance(url, str) or not url.startswith(scheme):
-                errors.append(f"'{name}[{number}].{field}' is invalid (must be a URL that begins with {scheme})")
+            if not isinstance(url, str) or not url.startswith(schemes):
+                errors.append(
+                    f"'{name}[{number}].{field}' is invalid (must be a URL that begins with {' or '.join(schemes)})"
+                )
     for name in ("client", "client_url"):
         if name in body and not isinstance(body[name], str):
             errors.append(f"'{name}' is invalid (must be a string)")
