@@ -13,7 +13,7 @@ from datetime import timedelta
 from config.durations import render
 from config.problems import Problem
 from daemon.core.model import Mode
-from daemon.core.policy import Policy, SignalKind, SignalRule
+from daemon.core.policy import ApproverRule, ModeRule, Policy, SignalKind, SignalRule
 
 PROTECTED_NAMESPACE = "kube-system"
 """Never acted in unless a rule names it (DESIGN)."""
@@ -35,16 +35,26 @@ def problems_of(policy: Policy) -> Iterator[Problem]:
     for signal in policy.signals:
         yield from _signal(signal)
     for index, rule in enumerate(policy.modes):
-        for key, texts, shape in (("namespaces", rule.namespaces, _NAMESPACE_GLOB), ("names", rule.names, _NAME_GLOB)):
-            if not all(shape.fullmatch(text) for text in texts):
-                yield Problem(
-                    where=("modes", index, key),
-                    text="holds no Kubernetes name; use a-z, 0-9, - and * for any characters",
-                )
+        yield from _globs(rule, ("modes", index))
+    for index, approver in enumerate(policy.approvers):
+        yield from _globs(approver, ("approvers", index))
+        if not approver.actors:
+            yield Problem(
+                where=("approvers", index, "slack"), text="is empty; name at least one member, like [U0123ABCD]"
+            )
     for index, mapping in enumerate(policy.mappings):
         if not mapping.labels:
             yield Problem(
                 where=("mappings", index, "labels"), text="is empty and would match every alert; name a label"
+            )
+
+
+def _globs(rule: ModeRule | ApproverRule, where: tuple[str, int]) -> Iterator[Problem]:
+    for key, texts, shape in (("namespaces", rule.namespaces, _NAMESPACE_GLOB), ("names", rule.names, _NAME_GLOB)):
+        if not all(shape.fullmatch(text) for text in texts):
+            yield Problem(
+                where=(*where, key),
+                text="holds no Kubernetes name; use a-z, 0-9, - and * for any characters",
             )
 
 
@@ -60,6 +70,8 @@ def warnings_of(policy: Policy) -> Iterator[str]:
             yield f"{where}: arms {PROTECTED_NAMESPACE}; a rollback there can take the cluster down"
         if not (rule.namespaces or rule.names or rule.labels):
             yield f"{where}: has no selector, so it arms every workload; name namespaces, names or labels"
+    if not policy.approvers and Mode.APPROVE in (policy.default_mode, *(rule.mode for rule in policy.modes)):
+        yield "policy.approvers: not set while a mode is approve; only the command line can approve, Slack's buttons cannot"
     if not any(signal.kind is SignalKind.TRAFFIC for signal in policy.signals):
         yield "policy.signals: none of kind traffic, so min_traffic_rate is never met; revisions get health-only proof"
 

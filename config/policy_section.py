@@ -11,6 +11,7 @@ that read the file: every timedelta becomes a Prometheus duration, pairs become 
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -21,13 +22,23 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from config import durations, policy_checks, problems
 from daemon.core.model import Workload
-from daemon.core.policy import DEFAULT_SIGNALS, Policy, SignalRule
+from daemon.core.policy import DEFAULT_SIGNALS, ApproverRule, Policy, SignalRule
 
 ZERO_ALLOWED = frozenset({"countdown", "latency_warm_up", "assumed_for"})
 """Durations of the policy where 0 has a meaning: at once, no warm-up, rules without `for`. Elsewhere 0 is a mistake."""
 
+SLACK_ACTOR = "slack:"
+"""What stands before a member's id in the journal: `slack:U0123ABCD`."""
+
 _CONFIG = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+_MEMBER = re.compile(r"[UW][A-Z0-9]{5,20}")
 _WORKLOAD_HELP = "write it as namespace/Kind/name, like shop/Deployment/web"
+
+
+def _member(value: str) -> str:
+    if _MEMBER.fullmatch(value) is None:
+        raise ValueError("is no member id; copy it in Slack from the person's profile, it is like U0123ABCD")
+    return value
 
 
 def read(value: object, info: ValidationInfo) -> Policy:
@@ -47,14 +58,30 @@ def read(value: object, info: ValidationInfo) -> Policy:
     return policy
 
 
+class _Approvers(BaseModel):
+    """Who may press the buttons in Slack: members by their ids, because a name can be changed by whoever bears it."""
+
+    model_config = _CONFIG
+
+    slack: tuple[Annotated[str, AfterValidator(_member)], ...]
+    namespaces: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+def _approver_rule(value: _Approvers) -> ApproverRule:
+    actors = tuple(f"{SLACK_ACTOR}{member}" for member in value.slack)
+    return ApproverRule(actors=actors, namespaces=value.namespaces, names=value.names)
+
+
 @cache
 def model() -> type[BaseModel]:
     """The model that reads the section, made from the core's Policy."""
     signal = model_of(SignalRule, skip=frozenset({"name"}))
     fields: dict[str, Any] = {
-        "signals": (dict[str, signal], Field(default_factory=lambda: _laid_over_defaults({}), validate_default=True))  # type: ignore[valid-type]
+        "approvers": (tuple[Annotated[_Approvers, AfterValidator(_approver_rule)], ...], ()),
+        "signals": (dict[str, signal], Field(default_factory=lambda: _laid_over_defaults({}), validate_default=True)),  # type: ignore[valid-type]
     }
-    made = model_of(Policy, skip=frozenset({"cluster", "signals"}))
+    made = model_of(Policy, skip=frozenset({"cluster", "signals", "approvers"}))
     return create_model("Policy", __base__=made, **fields)
 
 

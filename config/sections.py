@@ -23,6 +23,9 @@ from config.durations import Duration, DurationOrZero
 OPERATOR_TOKEN_MIN = 16
 """Characters. An operator token can roll back production; 16 random ones cannot be guessed over HTTP."""
 
+SIGNING_SECRET_MIN = 16
+"""Characters. Slack's have 32 hex digits; whoever knows it can press every button as anybody."""
+
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|key|password", re.IGNORECASE)
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -212,11 +215,17 @@ class PagerDuty(Section):
 
 
 class Slack(Section):
-    """Slack: `bot_token` and `channel` (one thread per incident), or `webhook_url` (its channel only, no updates)."""
+    """Slack: `bot_token` and `channel` (one thread per incident), or `webhook_url` (its channel only, no updates).
+
+    Buttons need one more secret: `signing_secret` where Slack can reach the server's address from outside (presses come
+    to /api/v1/slack/interactions), or `app_token` for Socket Mode, where Lastgood calls Slack.
+    """
 
     bot_token: OptionalSecret = None
     channel: str | None = None
     webhook_url: OptionalSecret = None
+    signing_secret: OptionalSecret = None
+    app_token: OptionalSecret = None
     base_url: Url = "https://slack.com/api"
 
     @model_validator(mode="after")
@@ -230,10 +239,35 @@ class Slack(Section):
             raise ValueError("webhook_url is no URL; copy it from Slack's page of the incoming webhook")
         return self
 
+    @model_validator(mode="after")
+    def _one_door(self) -> Self:
+        if self.signing_secret is not None and self.app_token is not None:
+            raise ValueError(
+                "both signing_secret and app_token are set; keep app_token for Socket Mode, signing_secret for a public URL"
+            )
+        if self.interactions != "off" and self.bot_token is None:
+            raise ValueError(
+                "signing_secret and app_token are for buttons, and those need bot_token; set it and channel"
+            )
+        if self.app_token is not None and not self.app_token.get_secret_value().startswith("xapp-"):
+            raise ValueError("app_token is no app-level token; make one with connections:write, it begins with xapp-")
+        if self.signing_secret is not None and len(self.signing_secret.get_secret_value()) < SIGNING_SECRET_MIN:
+            raise ValueError(
+                f"signing_secret is shorter than {SIGNING_SECRET_MIN} characters; copy it from the app's Basic Information"
+            )
+        return self
+
     @property
     def is_set(self) -> bool:
         """True when something can be announced."""
         return self.bot_token is not None or self.webhook_url is not None
+
+    @property
+    def interactions(self) -> Literal["off", "url", "socket"]:
+        """How presses of buttons reach us; `off`: messages have no buttons."""
+        if self.app_token is not None:
+            return "socket"
+        return "url" if self.signing_secret is not None else "off"
 
 
 class Log(Section):
