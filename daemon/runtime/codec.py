@@ -7,6 +7,8 @@ What is written can be read again, whatever is in it: one number or character mu
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import fields, replace
 from functools import cache
 from typing import Annotated, Any
 
@@ -15,10 +17,15 @@ from pydantic_core import PydanticSerializationError
 
 from daemon.core.facts import Fact
 from daemon.core.state import State
+from daemon.core.table import Table
 from daemon.ports import Journalled
 
 _PLAIN = ConfigDict(ser_json_inf_nan="constants")
 """NaN and the infinities by name: by default they are written as null, which is no number when it is read."""
+
+
+_TABLES = tuple(each.name for each in fields(State) if each.default_factory is Table)
+"""Fields of the state that are mappings of our own (daemon/core/table.py): written as plain ones."""
 
 
 class UnreadableRecordError(Exception):
@@ -63,12 +70,18 @@ def load_event(raw: bytes) -> Journalled:
 
 def dump_state(state: State) -> bytes:
     """A snapshot of the state."""
-    return _dump(_state(), state)
+    return _dump(_state(), _with_tables(state, dict))
 
 
 def load_state(raw: bytes) -> State:
     """The state of a snapshot. Raises UnreadableRecordError."""
-    return _load(_state(), raw, "snapshot")  # type: ignore[no-any-return]
+    state: State = _load(_state(), raw, "snapshot")
+    return _with_tables(state, Table)
+
+
+def _with_tables(state: State, made: Callable[[Any], Any]) -> State:
+    tables: dict[str, Any] = {name: made(getattr(state, name)) for name in _TABLES}
+    return replace(state, **tables)
 
 
 def _dump(adapter: TypeAdapter[Any], value: Any) -> bytes:

@@ -20,7 +20,7 @@ from daemon.core.actions import Action
 from daemon.core.decide import decide
 from daemon.core.events import DeadlinePassed, Event, Started, WorkloadSeen
 from daemon.core.evolution import replay
-from daemon.core.facts import ActionSettled, Fact
+from daemon.core.facts import ActionOwed, ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
 from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnavailableError
@@ -94,7 +94,7 @@ class Engine:
         self._unwritable: str | None = "the journal is being read"
         self._waiting_for: str | None = "caches are not synced"
         self._reserved = 0
-        self._dispatched: set[str] = set()
+        self._dispatched: dict[str, Action] = {}
         self._asked: dict[int, asyncio.Future[Sequence[Fact]]] = {}
         self._rested = asyncio.Event()
         self._quiet_until: datetime | None = None
@@ -163,7 +163,7 @@ class Engine:
         """Fold the journal, queue what was accepted but not consumed, and say that we are back; since when we were away."""
         loaded = await self._journal.load()
         self._state, self._cursor, self._since_snapshot = loaded.state, loaded.cursor, loaded.facts
-        self._dispatched = {action.id for action in self._state.due}
+        self._dispatched = {action.id: action for action in self._state.due}
         after = self._cursor
         while rows := await self._journal.unread(after, 1000):
             self._queue.accepted.extend(rows)
@@ -284,10 +284,15 @@ class Engine:
 
     def _release(self, facts: Sequence[Fact]) -> None:
         """Dispatch what is due and not yet handed out; what was settled may be owed anew under the same id."""
-        self._dispatched -= {fact.action_id for fact in facts if isinstance(fact, ActionSettled)}
-        for action in self._state.due:
+        touched: list[Action] = []
+        for fact in facts:
+            if isinstance(fact, ActionOwed):
+                touched.append(fact.action)
+            elif isinstance(fact, ActionSettled) and fact.action_id in self._dispatched:
+                touched.append(self._dispatched.pop(fact.action_id))
+        for action in self._state.due_of(touched):
             if action.id not in self._dispatched:
-                self._dispatched.add(action.id)
+                self._dispatched[action.id] = action
                 self._dispatch(action, False)
 
     async def compact(self) -> None:
