@@ -49,7 +49,8 @@ configMapGenerator:
 """
 
 # Helm's own marks mean nothing to kustomize, and a hash of the rendered settings would be that of the unedited ones.
-_DROPPED = re.compile(r"^ +(?:helm\.sh/chart|helm\.sh/resource-policy|app\.kubernetes\.io/managed-by|checksum/config): .*\n", re.MULTILINE)
+_MARKS = r"helm\.sh/chart|helm\.sh/resource-policy|app\.kubernetes\.io/managed-by|checksum/config"
+_DROPPED = re.compile(rf"^ +(?:{_MARKS}): .*\n", re.MULTILINE)
 _EMPTIED = re.compile(r"^ +annotations:\n(?= *spec:)", re.MULTILINE)
 
 
@@ -80,14 +81,14 @@ def files(mode: str) -> dict[str, str]:
     }
 
 
-def faults() -> list[str]:
-    """Files that are not what the chart renders now, a sentence each."""
+def faults(out: Path = OUT) -> list[str]:
+    """Files below `out` that are not what the chart renders now, a sentence each."""
     found = []
     for mode in MODES:
         for name, text in files(mode).items():
-            path = OUT / mode / name
+            path = out / mode / name
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                found.append(f"{path.relative_to(ROOT)}: not what the chart renders; {REMEDY}")
+                found.append(f"{path.relative_to(out)}: not what the chart renders; {REMEDY}")
     return found
 
 

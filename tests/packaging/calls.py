@@ -1,0 +1,95 @@
+"""What the daemon asks of the Kubernetes API, recorded by the sandbox's API server, and who may ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from daemon.core.actions import Outcome
+from daemon.core.events import Event
+from deploy.sandbox.kube.errors import ApiError
+from deploy.sandbox.kube.faults import RequestRecord
+from deploy.sandbox.kube.paths import parse
+from handlers.inbound.cluster import ClusterWatch
+from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.targets import TargetChecker
+from tests.handlers.rollback_world import WallClock, World, until
+
+Obj = dict[str, Any]
+
+WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+NO_RULE_NEEDED = {("create", "authorization.k8s.io", "selfsubjectaccessreviews")}
+"""Every authenticated user may ask what it may do (system:basic-user)."""
+
+
+class Call(NamedTuple):
+    """One right, as RBAC names it."""
+
+    verb: str
+    group: str
+    resource: str
+
+
+def call_of(record: RequestRecord) -> Call:
+    """The right that a request needs. AssertionError for a path that names no resource."""
+    target = parse(record.path)
+    assert target is not None, f"{record.method} {record.path}: names nothing that RBAC knows"
+    reading = "watch" if record.is_watch else "get" if target.name else "list"
+    verb = WRITES.get(record.method, reading)
+    resource = "/".join(part for part in (target.resource.plural, target.subresource) if part)
+    return Call(verb, target.resource.group, resource)
+
+
+def granted(roles: Iterable[Obj]) -> set[Call]:
+    """Every right in these roles; none of them may hold a wildcard, a name or a path."""
+    found: set[Call] = set()
+    for role in roles:
+        for rule in role["rules"]:
+            assert set(rule) == {"apiGroups", "resources", "verbs"}, rule
+            assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}, rule
+            found |= {Call(v, g, r) for v in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]}
+    return found
+
+
+def authorizer(rights: set[Call]) -> Callable[[RequestRecord], None]:
+    """What the API server's own authorizer does with these rights: 403 for everything else."""
+
+    def check(record: RequestRecord) -> None:
+        call = call_of(record)
+        if call not in rights:
+            what = f"{call.resource}.{call.group}" if call.group else call.resource
+            raise ApiError(403, "Forbidden", f"{what} is forbidden: the service account cannot {call.verb} it")
+
+    return check
+
+
+class _Inbox:
+    """Views go nowhere: only the requests are of interest."""
+
+    def put(self, event: Event) -> None:
+        """Drop it."""
+
+
+async def play(there: World) -> tuple[Outcome, Outcome]:
+    """Everything the daemon does with the cluster: watch it, check a target, roll back, look what became of it.
+
+    The outcomes of the check and of the rollback.
+    """
+    watch = ClusterWatch(there.client, _Inbox(), WallClock())
+    tasks = [asyncio.create_task(run()) for run in watch.tasks().values()]
+    try:
+        async with asyncio.timeout(15):
+            await watch.synced.wait()
+        seen = there.cluster.faults.log
+        await until(lambda: {r.path for r in seen if r.is_watch}, lambda paths: len(paths) == len(watch.reflectors))
+        checked = await TargetChecker(there.client).run(there.check())
+        rollback = DeploymentRollback(there.client, WallClock())
+        done = await rollback.run(there.action())
+        await rollback.probe(there.action())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return checked, done
