@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from daemon.core import events
 from daemon.core.events import Command
-from daemon.core.facts import ApprovalGiven, Fact, LedgerWritten, Moved, PauseLifted, PauseSet
-from daemon.core.model import Workload
+from daemon.core.facts import (
+    ApprovalGiven,
+    Fact,
+    IncidentDeclared,
+    IncidentOpened,
+    LedgerWritten,
+    Moved,
+    PauseLifted,
+    PauseSet,
+)
+from daemon.core.guards import mode_of
+from daemon.core.incidents import Incident, Phase
+from daemon.core.model import IncidentId, Mode, Workload
+from daemon.core.policy import Policy
 from daemon.core.state import State
 from handlers import overview
 from handlers.overview import Document
@@ -22,6 +36,8 @@ def remedy(name: str, *, missing: bool) -> str:
         return "`lastgood incidents --all` lists the known ones"
     if name == "resume":
         return "`lastgood status` lists the pauses; the scope must be the one that was paused"
+    if name == "declare":
+        return "`lastgood history NAMESPACE/NAME` shows the rollouts that are known"
     return "`lastgood verified NAMESPACE/NAME` shows its ledger" if name == "release" else "`lastgood explain` says why"
 
 
@@ -30,6 +46,10 @@ def changed(fact: Fact) -> str | None:
     match fact:
         case ApprovalGiven():
             return f"approval of {fact.incident} recorded; a fresh measurement comes first, then the rollback"
+        case IncidentOpened():
+            return f"{fact.incident.id} is open: it looks into the latest rollout of {fact.incident.symptom.short}"
+        case IncidentDeclared():
+            return f"{fact.incident} was open already: it is now a declared one, too"
         case Moved():
             return f"{fact.incident} is now {fact.phase.value}: {fact.reason.sentence}"
         case PauseSet():
@@ -43,8 +63,8 @@ def changed(fact: Fact) -> str | None:
             return None
 
 
-def after(command: Command, state: State) -> Document:
-    """How that stands now which the command was about."""
+def after(command: Command, facts: Sequence[Fact], state: State, policy: Policy) -> Document:
+    """How that stands now which the command was about, and what will come of it."""
     match command:
         case events.PauseAsked() | events.ResumeAsked():
             covered = [each.view.workload for each in state.workloads.values()]
@@ -52,8 +72,46 @@ def after(command: Command, state: State) -> Document:
         case events.Approved() | events.Declined() | events.Closed():
             incident = state.incidents.get(command.incident)
             return {"incident": overview.incident_row(incident)} if incident else {}
+        case events.Declared():
+            return _of_declared(command, facts, state, policy)
         case _:
             return {}
+
+
+def _of_declared(command: events.Declared, facts: Sequence[Fact], state: State, policy: Policy) -> Document:
+    """The incident that the declaration opened or marked, and what will happen."""
+    named = [_named(fact) for fact in facts]
+    incident = next((state.incidents[each] for each in named if each is not None and each in state.incidents), None)
+    if incident is None:
+        return {}
+    return {"incident": overview.incident_row(incident), "then": _then(command, incident, state, policy)}
+
+
+def _named(fact: Fact) -> IncidentId | None:
+    match fact:
+        case IncidentOpened():
+            return fact.incident.id
+        case IncidentDeclared():
+            return fact.incident
+        case _:
+            return None
+
+
+def _then(command: events.Declared, incident: Incident, state: State, policy: Policy) -> str:
+    more = f"`lastgood explain {incident.id}` tells more"
+    tracked = state.workloads.get(command.workload)
+    mode = mode_of(policy, tracked) if tracked is not None else policy.default_mode
+    if incident.phase.ended or incident.phase is Phase.ESCALATED:
+        return f"nothing more is done by itself: it is {incident.phase.value}; {more}"
+    if incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING):
+        return f"a rollback is under way already; {more}"
+    if mode is Mode.OBSERVE:
+        return f"the mode is observe: it is judged and announced, and nothing is changed; {more}"
+    if command.cause.risks_data:
+        return f"{command.cause.sentence}: nothing is rolled back without a person's approval; {more}"
+    if mode is Mode.APPROVE:
+        return f"where the rollout is blamed, a rollback is proposed and waits for a person; {more}"
+    return f"the rollout is measured: only strong evidence acts by itself, else a rollback is proposed; {more}"
 
 
 def _covers(scope: str, workload: Workload) -> bool:

@@ -7,36 +7,29 @@ here whole: what spoke for or against is in the terms and refusals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from daemon.core import facts as f
-from daemon.core.actions import Announce, Outcome, Page, RollBack
 from daemon.core.briefs import commands, compose
 from daemon.core.guards import mode_of
 from daemon.core.incidents import Incident, Suspicion
-from daemon.core.measurement import Measurement, TargetCheck
+from daemon.core.measurement import Measurement
 from daemon.core.model import LocatedAlert, OnsetSource
+from daemon.core.notices import Notice
 from daemon.core.policy import Policy
 from daemon.core.state import NotedAlert, State, Tracked
-from handlers import overview
+from handlers import notice_rows, overview, road
 from handlers.overview import Document, cut, moment
+from handlers.road import History
 
 FACTS_MAX = 1000
 """Facts of one incident that are read for its road; an incident that is watched for hours repeats itself."""
-
-STEPS_MAX = 200
-"""Steps of the road that are told: the first half and the last half of a longer one."""
 
 ALERTS_MAX = 50
 """Alerts that are shown in full, of the 200 an incident may carry."""
 
 UNMAPPED_MAX = 10
 """Alerts without a workload that are shown beside one."""
-
-History = Sequence[tuple[datetime, f.Fact]]
-"""Facts of an incident with the moment they were journalled, oldest first."""
 
 
 def workloads_named(state: State, name: str) -> list[Tracked]:
@@ -70,7 +63,10 @@ def without_incident(state: State, policy: Policy, now: datetime, about: str) ->
     return {
         "kind": "workload",
         "now": moment(now),
-        "workloads": [overview.workload_row(each, state, policy, now) for each in found],
+        "workloads": [
+            {**overview.workload_row(each, state, policy, now), "notices": notice_rows.rows(each.notices)}
+            for each in found
+        ],
         "why": "no incident is about it",
         "unmapped_alerts": overview.unmapped_alerts(state, UNMAPPED_MAX),
     }
@@ -92,7 +88,7 @@ def incident_document(incident: Incident, history: History, state: State, policy
     """Everything that is known of an incident."""
     brief = compose(incident, state, policy, "")
     tracked = state.workloads.get((incident.suspect or incident.symptom).key)
-    steps = list(_steps(history))
+    steps, left_out = road.road(history)
     return {
         "kind": "incident",
         "now": moment(now),
@@ -103,23 +99,40 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "wide": cut(brief.wide),
         "done": cut(brief.done),
         "mode": mode_of(policy, tracked).value if tracked else policy.default_mode.value,
-        "road": _middle_out(steps),
-        "road_left_out": max(0, len(steps) - STEPS_MAX),
+        "road": steps,
+        "road_left_out": left_out,
         "alerts": [_alert(located, incident.measurement) for located in incident.alerts[:ALERTS_MAX]],
         "alerts_left_out": max(0, len(incident.alerts) - ALERTS_MAX),
         "verdict": _verdict(incident, policy),
         "candidates": [_candidate(each) for each in incident.suspicions],
         "target": _target(incident, tracked, history, policy, now),
         "measured": _measured(incident.measurement),
-        "told": list(_told(history)),
+        "told": list(road.told(history)),
         "commands": list(commands(incident)),
         "unmapped_alerts": overview.unmapped_alerts(state, UNMAPPED_MAX),
+        "declared": _declared(incident),
+        "notices": notice_rows.rows(_notices(incident, tracked)),
     }
 
 
-def _middle_out(steps: list[Document]) -> list[Document]:
-    half = STEPS_MAX // 2
-    return steps if len(steps) <= STEPS_MAX else [*steps[:half], *steps[-half:]]
+def _notices(incident: Incident, tracked: Tracked | None) -> tuple[Notice, ...]:
+    """What pipelines said of the rollout in question: the blamed one, or while nothing is blamed the latest."""
+    latest = tracked.notices if tracked is not None and incident.blamed is None else ()
+    return incident.notices or latest
+
+
+def _declared(incident: Incident) -> Document | None:
+    found = incident.declared
+    if found is None:
+        return None
+    return {
+        "cause": found.cause.value,
+        "sentence": found.cause.sentence,
+        "risks_data": found.cause.risks_data,
+        "actor": cut(found.actor),
+        "at": moment(found.at),
+        "note": cut(found.note),
+    }
 
 
 def _incident(incident: Incident) -> Document:
@@ -255,135 +268,4 @@ def _measured(measurement: Measurement | None) -> Document | None:
         "last_old": dict(measurement.old[-1].values) if measurement.old else {},
         "missing": [cut(each) for each in measurement.missing],
         "failed_nodes": [cut(each) for each in measurement.failed_nodes],
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------- the road
-
-
-def _step(at: datetime, what: str, text: str, **more: Any) -> Document:
-    return {"at": moment(at), "what": what, "text": cut(text), **more}
-
-
-def _short(at: datetime) -> str:
-    return f"{at:%H:%M:%S}Z"
-
-
-def _steps(history: History) -> Iterator[Document]:
-    """The facts that moved the incident, each as one line; what only repeats the last one is left out."""
-    last: tuple[Any, ...] = ()
-    for _, fact in history:
-        step = _step_of(fact)
-        if step is None:
-            continue
-        same = (step["what"], step["text"])
-        if same != last:
-            yield step
-        last = same
-
-
-def _step_of(fact: f.Fact) -> Document | None:
-    match fact:
-        case f.IncidentOpened():
-            return _opened(fact)
-        case f.AlertJoined():
-            return _step(fact.at, "joined", f"alert {fact.alert.alert.name} joined; severity {fact.severity.value}")
-        case f.MeasureBegan() if fact.final:
-            return _step(fact.at, "looked", "a fresh look before acting began")
-        case f.TargetChecked():
-            return _step(fact.at, "checked", _checked(fact.check))
-        case f.Judged():
-            return _judged(fact)
-        case f.RecoveryMeasured():
-            since = f"good since {_short(fact.good_since)}" if fact.good_since else "not good, or cannot tell"
-            return _step(fact.at, "watched", f"the symptom: {since}")
-        case f.Proposed():
-            return _proposed(fact)
-        case f.ApprovalGiven():
-            return _step(fact.at, "approved", f"approved by {fact.actor}", actor=cut(fact.actor))
-        case f.Moved():
-            return _moved(fact)
-        case f.ActionOwed(action=RollBack() as action):
-            return _step(fact.at, "rollback", f"rollback to {action.target.label} ordered")
-        case f.ActionSettled() if fact.action_id.endswith("/roll_back"):
-            return _step(fact.at, "rollback", f"rollback {_outcome(fact.outcome)}", outcome=fact.outcome.kind.value)
-        case _:
-            return None
-
-
-def _opened(fact: f.IncidentOpened) -> Document:
-    names = sorted({located.alert.name for located in fact.incident.alerts})
-    because = ", ".join(names[:5]) or "a rollout whose pods cannot start"
-    return _step(fact.at, "opened", f"opened for {because}", phase="open", severity=fact.incident.severity.value)
-
-
-def _checked(check: TargetCheck) -> str:
-    if not check.exists:
-        return "the target is gone"
-    if check.dry_run_error:
-        return f"the target was refused by a dry run: {check.dry_run_error}"
-    lacking = f"; missing: {', '.join(check.missing)}" if check.missing else ""
-    return f"the target could be deployed{lacking}" if not check.missing else f"the target lacks something{lacking}"
-
-
-def _judged(fact: f.Judged) -> Document:
-    verdict = fact.verdict
-    names = ", ".join(refusal.reason.value.upper() for refusal in verdict.refusals)
-    text = f"verdict {verdict.kind.value}: {verdict.reason.sentence}" + (f" Refusals: {names}." if names else "")
-    score = fact.suspicions[0].score if fact.suspicions else None
-    return _step(fact.at, "judged", text, verdict=verdict.kind.value, reason=verdict.reason.value, score=score)
-
-
-def _proposed(fact: f.Proposed) -> Document:
-    when = f"runs by itself at {_short(fact.countdown_until)}" if fact.countdown_until else "a person must confirm"
-    return _step(fact.at, "proposed", f"rollback of {fact.workload.short} to {fact.target.label}: {when}")
-
-
-def _moved(fact: f.Moved) -> Document:
-    by = f" (by {fact.actor})" if fact.actor else ""
-    by += f": {cut(fact.note)}" if fact.note else ""
-    into = f" (into {fact.merged_into})" if fact.merged_into else ""
-    return _step(
-        fact.at,
-        "moved",
-        f"{fact.phase.value}: {fact.reason.sentence}{by}{into}",
-        phase=fact.phase.value,
-        trigger=fact.trigger.value,
-        reason=fact.reason.value,
-        actor=cut(fact.actor) if fact.actor else None,
-    )
-
-
-def _outcome(outcome: Outcome) -> str:
-    message = f": {outcome.message}" if outcome.message else ""
-    tries = f" after {outcome.attempts} attempts" if outcome.attempts > 1 else ""
-    return f"{outcome.kind.value}{tries}{message}"
-
-
-def _told(history: History) -> Iterator[Document]:
-    """Every page and announcement with what became of it (outcome None: still owed)."""
-    owed: dict[str, tuple[datetime, Page | Announce]] = {}
-    settled: dict[str, f.ActionSettled] = {}
-    for _, fact in history:
-        if isinstance(fact, f.ActionOwed) and isinstance(fact.action, Page | Announce):
-            owed[fact.action.id] = (fact.at, fact.action)
-        elif isinstance(fact, f.ActionSettled):
-            settled[fact.action_id] = fact
-    for name, (at, action) in owed.items():
-        yield _message(at, action, settled.get(name))
-
-
-def _message(at: datetime, action: Page | Announce, settled: f.ActionSettled | None) -> Document:
-    outcome = settled.outcome if settled else None
-    return {
-        "at": moment(at),
-        "action": action.id,
-        "kind": action.kind,
-        "page": action.page.value if isinstance(action, Page) else None,
-        "urgent": action.urgent if isinstance(action, Page) else None,
-        "text": cut(action.brief.update or action.brief.headline),
-        "outcome": outcome.kind.value if outcome else None,
-        "settled_at": moment(settled.at) if settled else None,
-        "message": cut(outcome.message) if outcome else "",
-        "attempts": outcome.attempts if outcome else 0,
     }

@@ -25,7 +25,7 @@ from daemon.core.model import IncidentId, RevisionId
 from daemon.core.policy import Policy
 from daemon.core.state import Tracked
 from daemon.ports import Clock, Commands, InboxFullError, Journal, JournalUnavailableError, Reader
-from handlers import command_input, consequences, explain, overview
+from handlers import command_input, consequences, explain, history, overview
 from handlers.answers import Actor, Refused, answered
 from handlers.auth import Authenticator
 from handlers.overview import Document
@@ -99,6 +99,7 @@ class _Operators:
             "incidents": self._incidents,
             "explain": self._explain,
             "verified": self._ledger,
+            "history": self._history,
         }
         orders: dict[str, Callable[[Mapping[str, Any], str], Command]] = {
             "approve": self._approve,
@@ -107,6 +108,7 @@ class _Operators:
             "pause": self._pause,
             "resume": self._resume,
             "release": self._release,
+            "declare": self._declare,
         }
         return [
             *(web.get(f"/api/v1/{name}", self._asked(ask)) for name, ask in asks.items()),
@@ -149,8 +151,8 @@ class _Operators:
         state, policy, now = self._reader.state, self._policy(), self._clock.now()
         incident = explain.incident_about(state, about)
         if incident is not None:
-            history = [entry async for entry in self._journal.history(incident=incident.id, limit=explain.FACTS_MAX)]
-            return explain.incident_document(incident, history, state, policy, now)
+            facts = [entry async for entry in self._journal.history(incident=incident.id, limit=explain.FACTS_MAX)]
+            return explain.incident_document(incident, facts, state, policy, now)
         document = explain.without_incident(state, policy, now, about)
         if document is None:
             raise Refused(
@@ -164,6 +166,11 @@ class _Operators:
         query = command_input.query(request, "workload")
         tracked = self._tracked(command_input.text(query, "workload", command_input.ABOUT_MAX))
         return overview.ledger(tracked, self._reader.state, self._policy(), self._clock.now())
+
+    async def _history(self, request: web.Request) -> Document:
+        query = command_input.query(request, "workload")
+        tracked = self._tracked(command_input.text(query, "workload", command_input.ABOUT_MAX))
+        return history.history(tracked, self._reader.state, self._policy(), self._clock.now())
 
     def _tracked(self, name: str) -> Tracked:
         found = explain.workloads_named(self._reader.state, name)
@@ -211,6 +218,15 @@ class _Operators:
             at=self._clock.now(), workload=tracked.view.workload.key, revision=revision, actor=actor
         )
 
+    def _declare(self, body: Mapping[str, Any], actor: str) -> Command:
+        command_input.only(body, "workload", "reason", "since", "note")
+        cause, since, now = command_input.cause(body), command_input.since(body), self._clock.now()
+        note = command_input.text(body, "note", command_input.NOTE_MAX) if body.get("note") is not None else ""
+        tracked = self._tracked(command_input.text(body, "workload", command_input.ABOUT_MAX))
+        return events.Declared(
+            at=now, workload=tracked.view.workload.key, cause=cause, onset=now - since, actor=actor, note=note
+        )
+
     async def _follow(self, name: str, command: Command) -> Document:
         """Hand the command over and tell what it led to."""
         before = self._reader.state
@@ -235,7 +251,7 @@ class _Operators:
             "done": True,
             "why": None,
             "changed": [sentence for fact in facts if (sentence := consequences.changed(fact))],
-            **consequences.after(command, self._reader.state),
+            **consequences.after(command, facts, self._reader.state, self._policy()),
         }
 
 
