@@ -15,12 +15,14 @@ from daemon.core.actions import (
     Action,
     Announce,
     Announced,
+    AnswerPipeline,
     Checked,
     CheckTarget,
     Locate,
     Located,
     Measure,
     Measured,
+    NoteChange,
     Outcome,
     OutcomeKind,
     Page,
@@ -39,11 +41,13 @@ from daemon.core.events import (
     Approved,
     Closed,
     DeadlinePassed,
+    Declared,
     Declined,
     Event,
     PauseAsked,
     ReleaseAsked,
     ResumeAsked,
+    RollbackAsked,
     Started,
     WorkloadSeen,
 )
@@ -51,7 +55,7 @@ from daemon.core.evolution import replay
 from daemon.core.facts import Fact
 from daemon.core.incidents import Incident, Phase
 from daemon.core.measurement import Measurement, SoakMeasurement, TargetCheck
-from daemon.core.model import Alert, AlertStatus, Location, Revision, Workload, WorkloadView
+from daemon.core.model import Alert, AlertStatus, DeclaredCause, Location, Revision, Workload, WorkloadView
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State
@@ -109,6 +113,8 @@ class Story:
             RollBack: lambda action: self.patches(action),  # noqa: PLW0108  looked up when asked: tests replace it
             Page: lambda action: done(Paged(key=action.key)),
             Announce: lambda action: done(Announced(channel="C1", thread="1.1")),
+            AnswerPipeline: lambda action: done(),
+            NoteChange: lambda action: done(),
         }
 
     @staticmethod
@@ -253,6 +259,16 @@ class Story:
     def resumes(self, scope: str = "") -> None:
         """A person ends the pause of a scope."""
         self.plays(ResumeAsked(at=self.now, scope=scope, actor="ann"))
+
+    def declares(self, cause: DeclaredCause = DeclaredCause.CUSTOMER_REPORTS, **changes: Any) -> None:
+        """A person declares that the shop's latest rollout does harm."""
+        values: dict[str, Any] = {"workload": SHOP.key, "onset": self.now, "actor": "ann"}
+        self.plays(Declared(at=self.now, cause=cause, **(values | changes)))
+
+    def asks(self, target: Revision = V1, current: Revision = V2, **changes: Any) -> None:
+        """A person asks for a rollback of the shop."""
+        values: dict[str, Any] = {"workload": SHOP.key, "current": current.id, "target": target.id, "actor": "ann"}
+        self.plays(RollbackAsked(at=self.now, **(values | changes)))
 
     def releases(self, revision: Revision | None = None) -> None:
         """A person releases a revision of the shop, or all of them."""

@@ -11,7 +11,7 @@ import pytest
 
 from daemon.core.facts import Judged, Moved
 from daemon.core.measurement import Measurement
-from daemon.core.model import AlertStatus
+from daemon.core.model import AlertStatus, DeclaredCause
 from daemon.core.reasons import Reason
 from tests.core.builders import (
     HOUR,
@@ -31,6 +31,7 @@ from tests.core.builders import (
 )
 from tests.core.guard_cases import CASES, nothing_to_compare_ever, spike
 from tests.core.story import Story, failed
+from tests.core.test_declared import declared
 from tests.core.test_regression import leaking, opened
 
 Play = Callable[[], Story]
@@ -131,6 +132,14 @@ def regressed() -> Story:
     return story
 
 
+def declared_and_waited() -> Story:
+    """Somebody declares, every metric is good, and no old pod is left to compare with."""
+    story = declared()
+    story.completes()
+    story.waits(4 * MINUTE)
+    return story
+
+
 CRASH: dict[str, Any] = {"new_ready": 0, "start_failure": a_start_failure()}
 OTHERS: list[tuple[Reason, Play]] = [
     (Reason.BLAMED_START_FAILURE, measuring(new=None, old=None, **CRASH)),
@@ -156,6 +165,9 @@ OTHERS: list[tuple[Reason, Play]] = [
     (Reason.RECOVERED, rolled(None)),
     (Reason.NOT_RECOVERED, rolled(a_recovery(NOON + MINUTE, errors=0.3))),
     (Reason.VERIFY_INCONCLUSIVE, rolled(a_recovery(NOON + MINUTE, errors=None, missing=("prometheus: down",)))),
+    (Reason.ASKED, after(lambda s: s.declines(), lambda s: s.asks())),
+    (Reason.DECLARED, declared_and_waited),
+    (Reason.DATA_AT_RISK, after(lambda s: s.declares(DeclaredCause.DATA_CORRUPTION))),
     (Reason.CLOSED_BY_PERSON, after(lambda s: s.declines(), lambda s: s.closes())),
 ]
 
