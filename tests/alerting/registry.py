@@ -23,7 +23,7 @@ FOREIGN = {
 NO_NAME = set("and or unless on ignoring by without group_left group_right offset bool Inf inf sum count max".split())
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
-_SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}")
+_SELECTOR = re.compile(r'([a-zA-Z_:][\w:]*)\s*\{((?:[^}"]|"(?:[^"\\]|\\.)*")*)\}')
 _NAME = re.compile(r"(?<![\w$.])([a-zA-Z_:][\w:]*)\b(?!\s*\()")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
 
@@ -42,13 +42,9 @@ def ours() -> Mapping[str, Mapping[str, frozenset[str]]]:
 
 def names_in(expression: str) -> set[str]:
     """The names of the series that a PromQL expression reads."""
-    bare = _GROUPING.sub(" ", re.sub(r"\[[^\]]*\]", " ", re.sub(r"\{[^}]*\}", " ", _without_texts(expression))))
+    without_texts = _QUOTED.sub('""', expression)  # a brace or a word in a text means nothing
+    bare = _GROUPING.sub(" ", re.sub(r"\[[^\]]*\]|\{[^}]*\}", " ", without_texts))
     return {name for name in _NAME.findall(bare) if name not in NO_NAME}
-
-
-def _without_texts(expression: str) -> str:
-    """The expression with every text emptied, so that a brace or a word in one means nothing."""
-    return _QUOTED.sub('""', expression)
 
 
 def faults_of(expression: str) -> list[str]:
