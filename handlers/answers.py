@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
 from handlers.alerts import MalformedError
 from handlers.auth import REALM
@@ -53,6 +54,18 @@ async def answered(
         error = f"the journal cannot be read now ({unavailable})"
         return _json(503, {"error": error, "remedy": "see to the disk of the state folder, then try again"})
     return _json(202 if document.get("done") is False else 200, document)
+
+
+def the_workload(state: State, name: str) -> Tracked:
+    """The one workload that `namespace/name` or `namespace/Kind/name` means. Raises Refused (404, 409)."""
+    found = [each for each in state.workloads.values() if name in (each.view.workload.short, each.view.workload.key)]
+    if not found:
+        remedy = "write it as namespace/name; `lastgood status` lists the known ones"
+        raise Refused(404, f"no workload {name[:80]!r} is known", remedy)
+    if len(found) > 1:
+        kinds = ", ".join(each.view.workload.key for each in found)
+        raise Refused(409, f"{name} may be any of {kinds}", "write it as namespace/Kind/name")
+    return found[0]
 
 
 def _stranger(whose: str) -> web.Response:

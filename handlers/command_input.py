@@ -14,6 +14,7 @@ from aiohttp import web
 
 from config import durations
 from daemon.core.model import DeclaredCause
+from handlers import plain
 from handlers.alerts import MalformedError, kind_of, object_of, parse_json
 from handlers.server import BodyRefusedError, read_body
 
@@ -50,6 +51,12 @@ async def body(request: web.Request) -> Mapping[str, Any]:
     if len(raw) > BODY_BYTES_MAX:
         raise BodyRefusedError(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
     return object_of(parse_json(raw, "body"), "body")
+
+
+def actor(given: Mapping[str, Any], who: str) -> str:
+    """Who commands: what the credential says, and beside it the name that the client claims."""
+    claimed = text(given, "name", NAME_MAX) if "name" in given else ""
+    return f"{who} (says {plain.cut(claimed, NAME_MAX)!r})" if claimed else who
 
 
 def query(request: web.Request, *known: str) -> Mapping[str, str]:

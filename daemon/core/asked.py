@@ -29,7 +29,7 @@ def chosen(tracked: Tracked, target: RevisionId, policy: Policy) -> TargetChoice
 
 def verdict(found: tuple[Refusal, ...], choice: TargetChoice, ask: Ask) -> Verdict:
     """What becomes of the request, given what every guard had to say."""
-    standing = [refusal for refusal in found if _stands(refusal, ask)]
+    standing = [refusal for refusal in found if stands(refusal, ask)]
     waiting = [refusal for refusal in found if refusal.reason in WAITS]
     if standing:
         kind, reason = VerdictKind.ESCALATE, standing[0].reason
@@ -41,7 +41,8 @@ def verdict(found: tuple[Refusal, ...], choice: TargetChoice, ask: Ask) -> Verdi
     return Verdict(kind=kind, reason=reason, refusals=found, blames=True, target=target, rejected=choice.rejected)
 
 
-def _stands(refusal: Refusal, ask: Ask) -> bool:
+def stands(refusal: Refusal, ask: Ask) -> bool:
+    """Whether a refusal forbids the request: it hands over for good, and is not overridden by name where it may be."""
     if refusal.consequence is not Consequence.ESCALATE:
         return False
     return not (refusal.overridable and refusal.reason in ask.overrides)

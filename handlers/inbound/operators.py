@@ -9,7 +9,6 @@ The answers and their statuses are those of `handlers.answers`.
 
 from __future__ import annotations
 
-import asyncio
 import pwd
 import socket
 import struct
@@ -20,18 +19,15 @@ from aiohttp import web
 
 from daemon.core import events
 from daemon.core.events import Command
-from daemon.core.facts import CommandRefused
 from daemon.core.model import IncidentId, RevisionId
 from daemon.core.policy import Policy
 from daemon.core.state import Tracked
-from daemon.ports import Clock, Commands, InboxFullError, Journal, JournalUnavailableError, Reader
-from handlers import command_input, consequences, explain, history, overview
-from handlers.answers import Actor, Refused, answered
+from daemon.ports import Clock, Commands, Journal, Reader
+from handlers import command_input, explain, history, overview
+from handlers.answers import Actor, Refused, answered, the_workload
 from handlers.auth import Authenticator
+from handlers.following import ANSWER_SECONDS, Following
 from handlers.overview import Document
-
-ANSWER_SECONDS = 10.0
-"""How long a command waits for its consequence before it is answered with "kept, not carried out yet"."""
 
 
 def token_actor(authenticator: Authenticator) -> Actor:
@@ -86,12 +82,11 @@ class _Operators:
         answer_seconds: float,
     ) -> None:
         self._reader = reader
-        self._commands = commands
         self._journal = journal
         self._policy = policy
         self._clock = clock
         self._actor = actor
-        self._answer_seconds = answer_seconds
+        self._follow = Following(reader, commands, policy, answer_seconds).follow
 
     def routes(self) -> list[web.AbstractRouteDef]:
         asks = {
@@ -127,8 +122,7 @@ class _Operators:
         async def handle(request: web.Request) -> web.Response:
             async def follow(actor: str) -> Document:
                 body = await command_input.body(request)
-                claimed = command_input.text(body, "name", command_input.NAME_MAX) if "name" in body else ""
-                who = f"{actor} (says {overview.cut(claimed)!r})" if claimed else actor
+                who = command_input.actor(body, actor)
                 return await self._follow(name, order({k: v for k, v in body.items() if k != "name"}, who))
 
             return await answered(request, self._actor, follow)
@@ -173,17 +167,7 @@ class _Operators:
         return history.history(tracked, self._reader.state, self._policy(), self._clock.now())
 
     def _tracked(self, name: str) -> Tracked:
-        found = explain.workloads_named(self._reader.state, name)
-        if not found:
-            raise Refused(
-                404,
-                f"no workload {name[:80]!r} is known",
-                "write it as namespace/name; `lastgood status` lists the known ones",
-            )
-        if len(found) > 1:
-            kinds = ", ".join(each.view.workload.key for each in found)
-            raise Refused(409, f"{name} may be any of {kinds}", "write it as namespace/Kind/name")
-        return found[0]
+        return the_workload(self._reader.state, name)
 
     # ----------------------------------------------------------------------------------------------------- commands
 
@@ -226,33 +210,6 @@ class _Operators:
         return events.Declared(
             at=now, workload=tracked.view.workload.key, cause=cause, onset=now - since, actor=actor, note=note
         )
-
-    async def _follow(self, name: str, command: Command) -> Document:
-        """Hand the command over and tell what it led to."""
-        before = self._reader.state
-        try:
-            # Shielded: what the journal already holds must come to its end even when nobody waits any more.
-            facts = await asyncio.wait_for(asyncio.shield(self._commands.command(command)), self._answer_seconds)
-        except JournalUnavailableError as error:
-            why = f"the journal cannot write now ({error}): nothing was done"
-            raise Refused(503, why, "free the disk of the state folder, then try again") from None
-        except InboxFullError:
-            raise Refused(503, "the inbox is full: nothing was done", "try again in a few seconds") from None
-        except TimeoutError:
-            why = self._reader.ready or "the daemon is busy"
-            return {"command": name, "actor": command.actor, "done": False, "why": why, "changed": []}
-        for fact in facts:
-            if isinstance(fact, CommandRefused):
-                missing = consequences.missing(command, before)
-                raise Refused(404 if missing else 409, fact.why, consequences.remedy(name, missing=missing))
-        return {
-            "command": name,
-            "actor": command.actor,
-            "done": True,
-            "why": None,
-            "changed": [sentence for fact in facts if (sentence := consequences.changed(fact))],
-            **consequences.after(command, facts, self._reader.state, self._policy()),
-        }
 
 
 # ------------------------------------------------------------------------------------------------------------- telling
