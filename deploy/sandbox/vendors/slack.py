@@ -1,4 +1,4 @@
-"""A stand-in for Slack: the Web API's methods for messages, and one incoming webhook.
+"""A stand-in for Slack: the Web API's methods for messages, one incoming webhook, and people who press buttons.
 
 Errors come as Slack sends them, `{"ok": false, "error": …}` with HTTP 200; only the rate limit is a 429 with
 `Retry-After`.
@@ -20,6 +20,7 @@ from aiohttp import web
 
 from deploy.sandbox.services import serve_loopback
 from deploy.sandbox.vendors.faults import Faults
+from deploy.sandbox.vendors.slack_interactions import Interactions, Pressed
 from deploy.sandbox.vendors.slack_schema import SlackError, check_message, parsed
 
 BURST = 4
@@ -75,7 +76,8 @@ class SlackStandIn:
 
     `slack.url` takes the place of `https://slack.com` (methods are under `/api/`), `slack.webhook_url` is the
     incoming webhook; it posts to the first channel. `channels` maps ids to names, both may be given as `channel`.
-    `rate_limit` may be switched at any time.
+    `rate_limit` may be switched at any time. `press` presses a button of a message; where the press goes and what the
+    app answers is in `interactions`.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class SlackStandIn:
         self.faults = Faults()
         self.messages: list[SlackMessage] = []
         self.calls: list[Call] = []
+        self.interactions = Interactions(home=lambda: self.url)
         self._clock = clock
         self._last_us = 0
         self._tokens: dict[str, tuple[float, float]] = {}
@@ -104,6 +107,7 @@ class SlackStandIn:
         app = web.Application(client_max_size=4 * 1024 * 1024)
         app.router.add_route("*", "/api/{method}", self._serve_method)
         app.router.add_post("/services/{path:.+}", self._serve_webhook)
+        app.add_routes(self.interactions.routes())
         self.url = await self._servers.enter_async_context(serve_loopback(app))
         self.webhook_url = self.url + WEBHOOK_PATH
         return self
@@ -121,6 +125,28 @@ class SlackStandIn:
         """The replies to one message, oldest first."""
         return [message for message in self.messages if message.thread_ts == ts]
 
+    def button(self, text: str, message: SlackMessage | None = None) -> tuple[SlackMessage, dict[str, Any]] | None:
+        """The newest message with a button that reads so (or this message), and the button; None where there is none."""
+        for each in [message] if message is not None else reversed(self.messages):
+            for block in each.blocks:
+                for element in block.get("elements", []) if block.get("type") == "actions" else ():
+                    if element.get("type") == "button" and element["text"]["text"] == text:
+                        return each, {**element, "block_id": block.get("block_id", "b0")}
+        return None
+
+    async def press(self, text: str, *, user: str = "U0ANNA", message: SlackMessage | None = None) -> Pressed:
+        """A person presses the button that reads so; how the app answered Slack.
+
+        `message` may be a copy that was taken earlier: somebody whose screen shows the past. Raises LookupError where no
+        message has such a button.
+        """
+        found = self.button(text, message)
+        if found is None:
+            raise LookupError(f"no message has a button {text!r}")
+        where, action = found
+        payload = self.interactions.payload(action, where.shown(metadata=False), channel=where.channel, user=user)
+        return await self.interactions.deliver(payload)
+
     # The wire ---------------------------------------------------------------------------------------------------------
 
     async def _serve_method(self, request: web.Request) -> web.StreamResponse:
@@ -133,6 +159,8 @@ class SlackStandIn:
         method, arguments, wait = request.match_info["method"], {}, 0.0
         try:
             arguments = await _arguments(request)
+            if method == "apps.connections.open":
+                return web.json_response(self.interactions.open_connection(request.headers.get("Authorization", "")))
             self._authenticate(request)
             if method == "chat.postMessage":
                 wait = self._wait(self._channel(arguments))

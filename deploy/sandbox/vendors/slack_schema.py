@@ -16,6 +16,9 @@ SECTION_LENGTH_MAX = 3000
 BLOCKS_LENGTH_MAX = 13_200
 """Characters in all blocks together: not documented, but more is answered with `msg_blocks_too_long`."""
 MARKDOWN_LENGTH_MAX = 12_000
+RICH_HOLDERS = ("rich_text_section", "rich_text_list", "rich_text_preformatted", "rich_text_quote")
+RICH_ELEMENTS_MAX = 1000
+"""Not documented; a bound so that a mistake is seen."""
 METADATA_BYTES_MAX = 16_384
 """Not published; a payload of some kilobytes is fine, and more is the wrong place for it."""
 
@@ -106,7 +109,7 @@ class _Checker:
             "markdown": self._markdown,
             "image": self._image,
             "divider": lambda *_: None,
-            "rich_text": lambda *_: None,
+            "rich_text": self._rich_text,
         }
         kind = block.get("type") if isinstance(block, dict) else None
         if kind not in kinds:
@@ -190,9 +193,34 @@ class _Checker:
             self._name(element["action_id"], self._action_ids, f"{at}/action_id")
         if element.get("style", "primary") not in ("primary", "danger"):
             self._fail("style must be primary or danger", f"{at}/style")
-        if (confirm := element.get("confirm")) is not None:
-            for name, limit in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
-                self._text(confirm.get(name), limit, f"{at}/confirm/{name}")
+        if "confirm" in element:
+            self._confirm(element["confirm"], f"{at}/confirm")
+
+    def _confirm(self, confirm: Any, at: str) -> None:
+        if not isinstance(confirm, dict) or set(confirm) - {"title", "text", "confirm", "deny", "style"}:
+            self._fail("must be a confirmation dialog object", at)
+            return
+        for name, limit in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
+            self._text(confirm.get(name), limit, f"{at}/{name}", ("plain_text",))
+        if confirm.get("style", "primary") not in ("primary", "danger"):
+            self._fail("style must be primary or danger", f"{at}/style")
+
+    def _rich_text(self, block: Mapping[str, Any], at: str) -> None:
+        for number, each in enumerate(self._items(block.get("elements"), RICH_ELEMENTS_MAX, f"{at}/elements")):
+            self._rich(each, f"{at}/elements/{number}")
+
+    def _rich(self, element: Any, at: str) -> None:
+        kind = element.get("type") if isinstance(element, dict) else None
+        if kind in RICH_HOLDERS:
+            self._rich_text(element, at)
+        elif kind == "text":
+            self._length(element.get("text"), TEXT_LENGTH_MAX, f"{at}/text")
+        elif kind == "link":
+            self._length(element.get("url"), 3000, f"{at}/url")
+            if "text" in element:
+                self._length(element["text"], TEXT_LENGTH_MAX, f"{at}/text")
+        else:
+            self._fail(f"unsupported rich text element in the sandbox: {kind}", f"{at}/type")
 
     def _markdown(self, block: Mapping[str, Any], at: str) -> None:
         self._length(block.get("text"), MARKDOWN_LENGTH_MAX, f"{at}/text")

@@ -54,7 +54,8 @@ class SlackAnnouncer:
     """Runner of Announce. `token` is a bot token with chat:write and channels:history (groups:history if private).
 
     `channel` is the channel's ID (`C…`): `chat.postMessage` takes a name too, but nobody can look for a post by it.
-    `base_url` is https://slack.com/api. `message_seconds` is the time between two messages to one channel.
+    `base_url` is https://slack.com/api. `message_seconds` is the time between two messages to one channel. `buttons`:
+    presses can reach us (handlers.inbound.slack or slack_socket), so proposals have buttons.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class SlackAnnouncer:
         channel: str,
         *,
         message_seconds: float = MESSAGE_SECONDS,
+        buttons: bool = False,
     ) -> None:
         self._session = session
         self._url = base_url.rstrip("/")
@@ -72,6 +74,7 @@ class SlackAnnouncer:
         self._channel = channel
         self._channel_id = channel
         self._message_seconds = message_seconds
+        self._buttons = buttons
         self._paces: dict[str, Pace] = {}
         self._in_doubt: dict[str, None] = {}
 
@@ -117,13 +120,13 @@ class SlackAnnouncer:
             return await self._start(action)
 
     async def _start(self, action: Announce) -> Announced:
-        text, blocks = message(action.brief)
+        text, blocks = message(action.brief, buttons=self._buttons)
         announced = _place(await self._post(self._channel, text, blocks, action))
         self._channel_id = announced.channel or self._channel_id
         return announced
 
     async def _update(self, channel: str, thread: str, action: Announce) -> None:
-        text, blocks = message(action.brief)
+        text, blocks = message(action.brief, buttons=self._buttons)
         await self._write("chat.update", {"channel": channel, "ts": thread, "text": text, "parse": "none"}, blocks)
 
     async def _reply(self, channel: str, thread: str, action: Announce) -> Announced:
