@@ -18,11 +18,12 @@ class Failure:
     status: int
     retry_after: int | None = None
     body: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> web.Response:
         """The answer on the wire."""
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        return web.json_response(dict(self.body), status=self.status, headers=headers)
+        wait = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return web.json_response(dict(self.body), status=self.status, headers={**self.headers, **wait})
 
 
 class Faults:
@@ -41,9 +42,11 @@ class Faults:
         status: int = 503,
         retry_after: int | None = None,
         body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Answer the next `count` requests with this status and `Retry-After` seconds, without carrying them out."""
-        self._failures.extend([Failure(status=status, retry_after=retry_after, body=body or {})] * count)
+        failure = Failure(status=status, retry_after=retry_after, body=body or {}, headers=headers or {})
+        self._failures.extend([failure] * count)
 
     def lose_replies(self, count: int = 1) -> None:
         """Carry out the next `count` requests that are accepted (2xx), then cut the connection without an answer."""
