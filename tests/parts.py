@@ -45,6 +45,7 @@ PARTS = {
     "kubectl": Part(binaries=("kubectl",), package="kubernetes-client"),
     "mosquitto": Part(binaries=("mosquitto",), package="mosquitto"),
     "mosquitto_pub": Part(binaries=("mosquitto_pub",), package="mosquitto-clients"),
+    "curl": Part(binaries=("curl",), package="curl"),
     "helm": Part(binaries=("helm",), command=f"with Go: go install {HELM}"),
 }
 

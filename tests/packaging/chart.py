@@ -27,7 +27,8 @@ EVERYTHING = (
     "serviceMonitor.enabled=true",
     "prometheusRule.enabled=true",
     "alertmanagerConfig.enabled=true",
-    *(("dashboard.enabled=true", "dashboard.folder=Deploys") if (CHART / "files/dashboard.json").is_file() else ()),
+    "dashboard.enabled=true",
+    "dashboard.folder=Deploys",
 )
 
 

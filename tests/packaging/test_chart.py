@@ -14,6 +14,7 @@ from daemon.app import FLUSH_SECONDS
 from handlers.server import ServerLimits
 from tests.packaging.chart import CHART, EVERYTHING, TOKEN, Obj, RefusedError, loaded, one, render, settings_of
 from tests.packaging.shapes import MODELS, unknown_fields
+from tests.parts import HELM
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.real
@@ -209,6 +210,11 @@ def test_the_chart_is_of_this_version() -> None:
     assert container_of(render())["image"] == f"lastgood:{version}"
     digest = "sha256:" + "0" * 64
     assert container_of(render(f"image.digest={digest}", "image.tag=x"))["image"] == f"lastgood@{digest}"
+
+
+def test_ci_builds_the_helm_that_is_asked_for() -> None:
+    """One version of helm: the remedy's and CI's."""
+    assert f"helm={HELM}\n" in (ROOT / ".ci/run").read_text()
 
 
 def test_the_image_and_the_pod_agree_on_user_and_paths() -> None:
