@@ -9,12 +9,27 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from daemon.cli.exits import MEANINGS, Exit
+from daemon.core.model import DeclaredCause
+
+SHELLS = ("bash", "zsh", "tcsh")
+"""Shells that `completion` writes for."""
+
+CAUSES = tuple(cause.value for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
+"""What people may declare; a failed pipeline tells so itself."""
+
+_GATE = """a pipeline's step, by what the exit code means:
+  lastgood gate shop/web                                  stops at "closed"
+                                                          and at "cannot ask"
+  lastgood gate shop/web || test $? -ne 1                 stops at "closed" only
+  lastgood gate shop/web || true                          only tells
+
+"""
 
 _EPILOG = f"""environment:
   LASTGOOD_CONFIG      the configuration file, for --config
   LASTGOOD_SOCKET      the daemon's socket, for --socket
   LASTGOOD_URL         the daemon's address (https://…), for --server
-  LASTGOOD_TOKEN_FILE  the file with the operator's token, for --token-file
+  LASTGOOD_TOKEN_FILE  the file with your token, for --token-file
   LASTGOOD_DEBUG       not empty: a traceback with every internal error
   NO_COLOR             not empty: no colours
 
@@ -119,6 +134,13 @@ def _questions(add: Add) -> None:
         "about", metavar="INCIDENT|FINGERPRINT|NAMESPACE/NAME"
     )
     add("verified", "show a workload's revisions and their proof").add_argument("workload", metavar="NAMESPACE/NAME")
+    add("history", "show a workload's rollouts, newest first").add_argument("workload", metavar="NAMESPACE/NAME")
+    gate = add("gate", "ask before a rollout: closed (1) after a rollback, in an incident or pause, else open (0)")
+    gate.epilog = _GATE + MEANINGS
+    gate.add_argument("workload", metavar="NAMESPACE/NAME")
+    gate.add_argument("--image", metavar="DIGEST", help="what is to be rolled out: sha256:…, a reference or a tag")
+    completion = add("completion", "print a completion script for a shell")
+    completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS))
 
 
 def _orders(add: Add) -> None:
@@ -127,6 +149,13 @@ def _orders(add: Add) -> None:
     close = add("close", "close an escalated incident", claims=True)
     close.add_argument("incident", metavar="INCIDENT")
     close.add_argument("--note", metavar="TEXT", help="why, for the journal")
+    declare = add("declare", "say that a workload's latest rollout does harm, whatever the alerts say", claims=True)
+    declare.add_argument("workload", metavar="NAMESPACE/NAME")
+    declare.add_argument(
+        "--reason", type=_underscored, choices=CAUSES, required=True, metavar="REASON", help=", ".join(CAUSES)
+    )
+    declare.add_argument("--since", metavar="DURATION", help="how long it has been so, such as 10m; else since now")
+    declare.add_argument("--note", metavar="TEXT", help="what is seen, for the page and the journal")
     pause = add("pause", "stop all action, in a namespace or of a workload where named", claims=True)
     pause.add_argument("scope", nargs="?", default="", metavar="NAMESPACE[/NAME]")
     pause.add_argument("--for", dest="lasts", metavar="DURATION", help="such as 30m or 2h; else until resumed")
@@ -135,6 +164,11 @@ def _orders(add: Add) -> None:
     release = add("release", "lift the quarantine of a workload's revisions", claims=True)
     release.add_argument("workload", metavar="NAMESPACE/NAME")
     release.add_argument("--revision", metavar="HASH", help="only the one whose hash begins so")
+
+
+def _underscored(word: str) -> str:
+    """A reason as it is sent; people also write it with hyphens."""
+    return word.replace("-", "_")
 
 
 def chosen_config(options: argparse.Namespace) -> Path | None:

@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ ANSWER_BYTES_MAX = 64 * 2**20
 
 TOKEN_BYTES_MAX = 4096
 """Longest token file; a header line may have 8 KiB."""
+
+_PART = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")
+"""Part of a path that stays one: no slash, no dots alone, nothing to be escaped."""
 
 Document = dict[str, Any]
 
@@ -111,6 +115,19 @@ def _configured_socket(options: argparse.Namespace) -> Path:
 async def ask(where: Address, name: str, query: Mapping[str, str]) -> Document:
     """The answer to a question. Raises CliError."""
     return await _request(where, "GET", name, params=dict(query))
+
+
+async def gate(where: Address, workload: str, image: str | None) -> Document:
+    """May this workload be rolled out? Raises CliError, never with Exit.REFUSED: here that means "closed"."""
+    parts = workload.split("/")
+    if not 2 <= len(parts) <= 3 or not all(map(_PART.fullmatch, parts)):
+        raise CliError(Exit.USAGE, f"{ascii_only(workload)!r} is no workload", "write it as namespace/name")
+    try:
+        return await ask(where, f"gate/{workload}", {} if image is None else {"image": image})
+    except CliError as error:
+        if error.code is not Exit.REFUSED:
+            raise
+        raise CliError(Exit.UNREACHABLE, f"the gate did not answer: {error}", "") from None
 
 
 async def order(where: Address, name: str, body: Mapping[str, Any]) -> Document:

@@ -32,11 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us (head, less) has seen enough. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return Exit.OK
     except Exception as error:  # noqa: BLE001 - the last net: a person at night needs a line, not a traceback
         return _bug(error, debug=options.debug)
+
+
+def _forget_output() -> None:
+    """Whoever read us (head, less) has seen enough. Python would complain once more when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _lenient_output() -> None:
@@ -63,16 +67,31 @@ def _follow(options: argparse.Namespace) -> int:
         if options.command == "run":
             return run.run(chosen_config(options))
         return run.check(options.file, as_json=options.json)
+    if options.command == "completion":
+        from daemon.cli import completion
+
+        sys.stdout.write(completion.script(options.shell))
+        sys.stdout.flush()
+        return Exit.OK
+    document = _ask(options)
+    code = _code(options.command, document)
+    try:
+        _show(options, document)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+    return code
+
+
+def _ask(options: argparse.Namespace) -> Document:
     from daemon.cli import client
 
     where = client.address(options)
-    if options.command in ("status", "incidents", "explain", "verified"):
-        document = asyncio.run(client.ask(where, options.command, _query(options)))
-    else:
-        document = asyncio.run(client.order(where, options.command, _body(options)))
-    _show(options, document)
-    sys.stdout.flush()
-    return _code(options.command, document)
+    if options.command == "gate":
+        return asyncio.run(client.gate(where, options.workload, options.image))
+    if options.command in ("status", "incidents", "explain", "verified", "history"):
+        return asyncio.run(client.ask(where, options.command, _query(options)))
+    return asyncio.run(client.order(where, options.command, _body(options)))
 
 
 def _query(options: argparse.Namespace) -> dict[str, str]:
@@ -82,7 +101,7 @@ def _query(options: argparse.Namespace) -> dict[str, str]:
             return {"all": "true" if options.all else "false", **limit}
         case "explain":
             return {"about": options.about}
-        case "verified":
+        case "verified" | "history":
             return {"workload": options.workload}
         case _:
             return {}
@@ -98,6 +117,9 @@ def _body(options: argparse.Namespace) -> Document:
             found = {"scope": options.scope}
         case "release":
             found = {"workload": options.workload, "revision": options.revision}
+        case "declare":
+            about = {"workload": options.workload, "reason": options.reason}
+            found = {**about, "since": options.since, "note": options.note}
         case _:
             found = {"incident": options.incident}
     return {name: value for name, value in {**found, "name": options.name}.items() if value is not None}
@@ -108,7 +130,7 @@ def _show(options: argparse.Namespace, document: Document) -> None:
         # ASCII only: escape sequences and direction marks in a label stay letters.
         print(json.dumps(document, indent=2))
         return
-    from daemon.cli import story, tables
+    from daemon.cli import history, story, tables
     from daemon.cli.terminal import Screen
 
     screen = Screen(sys.stdout)
@@ -122,13 +144,21 @@ def _show(options: argparse.Namespace, document: Document) -> None:
                 story.tell(document, screen)
             case "verified":
                 tables.verified(document, screen)
+            case "history":
+                history.tell(document, screen)
+            case "gate":
+                tables.gate(document, screen)
             case _:
                 tables.led_to(document, screen)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if options.debug:
             raise
-        what = f"the daemon's answer is not understood ({type(error).__name__})"
-        raise CliError(Exit.UNREACHABLE, what, "use the lastgood of the daemon's version, or --json") from error
+        raise _strange(type(error).__name__) from error
+
+
+def _strange(what: str) -> CliError:
+    said = f"the daemon's answer is not understood ({what})"
+    return CliError(Exit.UNREACHABLE, said, "use the lastgood of the daemon's version, or --json")
 
 
 def _code(command: str, document: Document) -> int:
@@ -136,4 +166,9 @@ def _code(command: str, document: Document) -> int:
         return Exit.REFUSED
     if command == "verified" and not document.get("verified"):
         return Exit.REFUSED
+    if command == "gate":
+        # A pipeline acts on this: only a plain yes or no counts.
+        if not isinstance(document.get("open"), bool):
+            raise _strange("neither open nor closed")
+        return Exit.OK if document["open"] else Exit.REFUSED
     return Exit.OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from daemon.cli.history import pipelines
 from daemon.cli.tables import short
 from daemon.cli.terminal import Screen, ago, clock, now_of, parsed, safe, span
 
@@ -76,6 +77,9 @@ def _happened(document: Document, screen: Screen, now: datetime) -> None:
     incident = document["incident"]
     _heading("WHAT HAPPENED", screen)
     _fact("changed", safe(document["changed"]), screen)
+    pipelines(document["notices"], screen, " " * (LABEL + 2))
+    if document["declared"]:
+        _fact("declared", _declared(document["declared"], now), screen)
     _fact("began", _began(incident, now), screen)
     _fact("how wide", safe(document["wide"]), screen)
     _fact("done", safe(document["done"]), screen)
@@ -89,6 +93,12 @@ def _happened(document: Document, screen: Screen, now: datetime) -> None:
     for name, key in (("follows", "predecessor"), ("joined", "merged_into"), ("approved by", "approved_by")):
         if incident[key]:
             _fact(name, safe(incident[key]), screen)
+
+
+def _declared(found: Document, now: datetime) -> str:
+    note = f': "{safe(found["note"])}"' if found["note"] else ""
+    data = "; nothing is rolled back without a person's approval" if found["risks_data"] else ""
+    return f"{safe(found['sentence'])}, says {safe(found['actor'])} at {clock(found['at'], now)}{note}{data}"
 
 
 def _began(incident: Document, now: datetime) -> str:
@@ -243,6 +253,7 @@ def _workload(document: Document, screen: Screen) -> None:
         screen.prose(f"{short(row['workload'])}: {safe(document['why'])}", style="bold")
         _fact("mode", row["mode"], screen)
         _fact("runs", f"{safe(row['current']['label'])}, {row['standing']}", screen)
+        pipelines(row["notices"], screen, " " * (LABEL + 2))
         _fact("rollback", f"not possible: {safe(row['because'])}" if row["unprotected"] else "possible", screen)
     if document["unmapped_alerts"]:
         _heading("ALERTS THAT BELONG TO NO WORKLOAD (perhaps to this one)", screen)

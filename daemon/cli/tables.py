@@ -1,4 +1,4 @@
-"""The tables: status, incidents, a workload's ledger, and what a command led to."""
+"""The tables: status, incidents, a workload's ledger, the gate, and what a command led to."""
 
 from __future__ import annotations
 
@@ -164,6 +164,16 @@ def _revision(row: Document, screen: Screen, now: datetime) -> None:
         screen.prose(f"next measured {ago(row['next_check'], now)}", "    ")
 
 
+def gate(document: Document, screen: Screen) -> None:
+    """The gate's answer: one line for yes, one line per reason for no."""
+    for reason in document["reasons"]:
+        screen.line(f"closed: {safe(reason)}", "bold red")
+    if not document["reasons"]:
+        screen.line(f"open: {safe(document['workload'])}", "bold green")
+    for note in document["notes"]:
+        screen.line(f"note: {safe(note)}")
+
+
 def led_to(document: Document, screen: Screen) -> None:
     """What a command led to."""
     if not document["done"]:
@@ -171,6 +181,8 @@ def led_to(document: Document, screen: Screen) -> None:
         return
     for sentence in document["changed"] or ["done"]:
         screen.prose(safe(sentence))
+    if document.get("then"):
+        screen.prose(safe(document["then"]))
     if document.get("covers") == 0:
         screen.prose("note: no workload is known there yet; check the spelling", style="bold yellow")
     screen.prose(f"recorded as {safe(document['actor'])}")

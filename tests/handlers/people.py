@@ -15,6 +15,7 @@ from daemon.core.state import State
 from daemon.runtime.journal import incident_of
 from handlers.answers import Actor
 from handlers.auth import Authenticator
+from handlers.inbound.gate import any_of, gate_routes, sender_actor
 from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.server import HttpServer, ServerLimits, build_app
 from tests.core.builders import MINUTE, SECOND
@@ -52,7 +53,7 @@ class Daemon:
             yield fact.at, fact
 
     def routes(self, actor: Actor) -> Sequence[web.AbstractRouteDef]:
-        return operator_routes(
+        operators = operator_routes(
             self,
             self,
             self,  # type: ignore[arg-type]  # of the journal only the history is read
@@ -61,6 +62,8 @@ class Daemon:
             actor,
             answer_seconds=self.answer_seconds,
         )
+        senders = sender_actor("webhook", Authenticator(tokens={"alertmanager": WEBHOOK_TOKEN}))
+        return [*operators, *gate_routes(self, self, any_of(actor, senders))]
 
 
 @asynccontextmanager
