@@ -82,7 +82,7 @@ class Daemon:
             raise StartError("prometheus.url is not set; without signals nothing can be verified or blamed")
         self._on_signals()
         async with AsyncExitStack() as stack:
-            stack.enter_context(_only_one(self.settings.state_dir))
+            stack.enter_context(only_one(self.settings.state_dir))
             journal = SqliteJournal(self.settings.journal_path, on_fsync=self.metrics.fsync.observe)
             stack.push_async_callback(journal.close)
             session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -236,7 +236,7 @@ def _fixed(name: str, old: Settings, new: Settings) -> bool:
     return name not in ("policy", "log") and getattr(old, name) != getattr(new, name)
 
 
-def _only_one(folder: Path) -> IO[str]:
+def only_one(folder: Path) -> IO[str]:
     """Hold the state folder: two daemons on one journal would both act. Raises StartError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

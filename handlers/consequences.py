@@ -36,6 +36,8 @@ def remedy(name: str, *, missing: bool) -> str:
         return "`lastgood incidents --all` lists the known ones"
     if name == "resume":
         return "`lastgood status` lists the pauses; the scope must be the one that was paused"
+    if name == "rollback":
+        return "`lastgood rollback` shows how it stands now; `lastgood explain NAMESPACE/NAME` tells why"
     if name == "declare":
         return "`lastgood history NAMESPACE/NAME` shows the rollouts that are known"
     return "`lastgood verified NAMESPACE/NAME` shows its ledger" if name == "release" else "`lastgood explain` says why"
@@ -46,6 +48,8 @@ def changed(fact: Fact) -> str | None:
     match fact:
         case ApprovalGiven():
             return f"approval of {fact.incident} recorded; a fresh measurement comes first, then the rollback"
+        case IncidentOpened() if fact.incident.asked is not None:
+            return f"{fact.incident.id} carries out the rollback of {fact.incident.symptom.short}"
         case IncidentOpened():
             return f"{fact.incident.id} is open: it looks into the latest rollout of {fact.incident.symptom.short}"
         case IncidentDeclared():
@@ -72,6 +76,9 @@ def after(command: Command, facts: Sequence[Fact], state: State, policy: Policy)
         case events.Approved() | events.Declined() | events.Closed():
             incident = state.incidents.get(command.incident)
             return {"incident": overview.incident_row(incident)} if incident else {}
+        case events.RollbackAsked():
+            opened = [state.incidents[fact.incident.id] for fact in facts if isinstance(fact, IncidentOpened)]
+            return {"incident": overview.incident_row(opened[0])} if opened else {}
         case events.Declared():
             return _of_declared(command, facts, state, policy)
         case _:

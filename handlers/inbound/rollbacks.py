@@ -81,12 +81,12 @@ class Rollbacks:
     async def _preview(self, request: web.Request, who: str) -> Document:
         query = command_input.query(request, "workload", "to", "override")
         tracked = self._tracked(command_input.text(query, "workload", command_input.ABOUT_MAX))
-        target = _target(tracked, query.get("to") or "previous")
+        target = one_target(tracked, query.get("to") or "previous")
         overrides = tuple(_reason(name) for name in (query.get("override") or "").split(",") if name)
         ask = Ask(actor=who, current=tracked.view.current.id, target=target.id, overrides=overrides)
         diff, check = await self._try(tracked, target)
         found = preview(tracked, ask, check, state=self._reader.state, policy=self._policy(), now=self._clock.now())
-        return _document(tracked, target, found, diff, check)
+        return document(tracked, target, found, diff, check)
 
     async def _try(self, tracked: Tracked, target: Revision) -> tuple[list[str], TargetCheck | None]:
         """The diff of the templates as they are now, and whether the target can be deployed (None: nobody could tell)."""
@@ -137,8 +137,8 @@ def _reason(name: object) -> Reason:
         raise MalformedError("override", "is no reason; the refusal names it, such as OWNED_BY_GITOPS") from None
 
 
-def _target(tracked: Tracked, text: str) -> Revision:
-    """The one revision that is meant."""
+def one_target(tracked: Tracked, text: str) -> Revision:
+    """The one revision that is meant. Raises Refused (404, 409)."""
     found = named(tracked, text[: command_input.ABOUT_MAX])
     if len(found) == 1:
         return found[0]
@@ -151,9 +151,10 @@ def _target(tracked: Tracked, text: str) -> Revision:
     raise Refused(409, f"{text[:80]!r} may be any of {labels}", "name it by its number or its hash")
 
 
-def _document(
+def document(
     tracked: Tracked, target: Revision, found: Preview, diff: Sequence[str], check: TargetCheck | None
 ) -> Document:
+    """What a person reads before saying yes."""
     view = tracked.view
     entry = found.target
     return {

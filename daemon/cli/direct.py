@@ -1,0 +1,165 @@
+"""`lastgood rollback --direct`: the guarded rollback without the daemon, for the night on which the daemon is what is broken.
+
+It holds the daemon's state folder while it works, so the daemon cannot act beside it; it reads the journal for proof, mode,
+pauses and quarantine, and asks the same guards; and it sends the same guarded patch. It writes no facts: the patch carries who
+did it, and the daemon, once it runs again, sees an undo by hand and quarantines what was left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from config import ConfigError, Settings, load
+from daemon import assembly
+from daemon.app import StartError, only_one
+from daemon.cli import rollback as shown
+from daemon.cli.arguments import ascii_only, chosen_config
+from daemon.cli.exits import CliError, Exit
+from daemon.cli.terminal import Screen, safe
+from daemon.core.actions import Checked, CheckTarget, OutcomeKind, RollBack, RolledBack
+from daemon.core.incidents import Ask
+from daemon.core.model import ActionId, IncidentId, Revision, Rollout
+from daemon.core.preview import preview
+from daemon.core.reasons import Reason
+from daemon.core.state import State, Tracked
+from daemon.ports import JournalUnavailableError
+from daemon.runtime.clock import SystemClock
+from daemon.runtime.journal import JournalUnusableError, SqliteJournal
+from handlers import deployments, revisions
+from handlers.answers import Refused, the_workload
+from handlers.deployments import Fresh
+from handlers.faults import Fault
+from handlers.inbound.rollbacks import document, one_target
+from handlers.kube import KubeClient
+from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.targets import TargetChecker
+from handlers.template_diff import template_diff
+
+PATCH_FOR = timedelta(minutes=2)
+"""How long checking and patching may take; the API's own limit is 30 s a request."""
+
+
+async def rollback(options: argparse.Namespace, screen: Screen) -> int:
+    """Show, ask, patch; the exit code. Raises CliError."""
+    settings = _settings(options)
+    try:
+        with only_one(settings.state_dir):
+            state = await _journalled(settings)
+            async with await assembly.kube_client(settings) as kube:
+                return await _guarded(options, settings, state, kube, screen)
+    except StartError as error:
+        raise CliError(Exit.REFUSED, str(error), "a daemon that runs does this itself: leave out --direct") from None
+    except Refused as refused:
+        raise CliError(Exit.REFUSED, refused.error, refused.remedy) from None
+    except Fault as fault:
+        raise CliError(
+            Exit.UNREACHABLE, f"the cluster: {fault.reason}", "check `kubernetes` in the configuration"
+        ) from None
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    path = chosen_config(options)
+    try:
+        return load(path)
+    except ConfigError as error:
+        remedy = "name the daemon's configuration with --config"
+        raise CliError(Exit.CONFIGURATION, f"{ascii_only(str(path))}: {error.problems[0]}", remedy) from None
+
+
+async def _journalled(settings: Settings) -> State:
+    """What the daemon knew. Without it nothing is proven, so nothing may be a target."""
+    remedy = (
+        "--direct needs the daemon's state folder; without it only `kubectl rollout undo` is left, which checks nothing"
+    )
+    if not settings.journal_path.exists():
+        raise CliError(Exit.REFUSED, f"there is no journal {settings.journal_path}", remedy)
+    try:
+        journal = SqliteJournal(settings.journal_path)
+        try:
+            return (await journal.load()).state
+        finally:
+            await journal.close()
+    except (JournalUnavailableError, JournalUnusableError) as error:
+        raise CliError(Exit.REFUSED, f"the journal cannot be read: {error}", remedy) from None
+
+
+async def _guarded(
+    options: argparse.Namespace, settings: Settings, state: State, kube: KubeClient, screen: Screen
+) -> int:
+    known = the_workload(state, options.workload)
+    fresh = await deployments.read(kube, known.view.workload)
+    if fresh is None:
+        raise CliError(Exit.REFUSED, f"{known.view.workload.short} is gone", "")
+    tracked = as_it_is(known, fresh)
+    target = one_target(tracked, options.to or "previous")
+    overrides = tuple(Reason(name.lower()) for name in options.override)
+    actor = f"direct:{getpass.getuser()}"
+    ask = Ask(actor=actor, current=fresh.current, target=target.id, overrides=overrides, note=options.note or "")
+    action = _action(tracked, target, ask)
+    checked = await TargetChecker(kube).run(_check(action))
+    check = checked.result.check if isinstance(checked.result, Checked) else None
+    found = preview(tracked, ask, check, state=state, policy=settings.policy, now=SystemClock().now())
+    wanted = fresh.find(target.id)
+    diff = template_diff(revisions.template_of(fresh.deployment), revisions.template_of(wanted)) if wanted else []
+    told = document(tracked, target, found, diff, check)
+    shown.show(told, screen)
+    shown.refuse_what_stands(told, options.workload)
+    shown.confirm(told, yes=options.yes)
+    return await _patch(kube, action, screen)
+
+
+def as_it_is(known: Tracked, fresh: Fresh) -> Tracked:
+    """The workload as the cluster has it now: the daemon may have missed rollouts since it died."""
+    view = known.view
+    current = revisions.revision_of(fresh.deployment)
+    history = tuple(revisions.revision_of(dict(each)) for each in fresh.replica_sets)
+    seen = replace(view, uid=fresh.uid, generation=fresh.generation, paused=fresh.is_paused, history=history)
+    if current.id == view.current.id:
+        return replace(known, view=seen)
+    now = datetime.now(UTC)
+    began = revisions.started_at(fresh.deployment, fresh.replica_sets, now)
+    rollout = Rollout(workload=view.workload, replaced=view.current, revision=current, started_at=began, seen_at=now)
+    return replace(known, view=replace(seen, current=current, started_at=began), rollout=rollout)
+
+
+def _action(tracked: Tracked, target: Revision, ask: Ask) -> RollBack:
+    now = datetime.now(UTC)
+    incident = IncidentId(f"direct-{now:%Y%m%d-%H%M%S}")
+    note = f": {ask.note}" if ask.note else ""
+    return RollBack(
+        id=ActionId(f"{incident}/roll_back"),
+        deadline=now + PATCH_FOR,
+        incident=incident,
+        workload=tracked.view.workload,
+        uid=tracked.view.uid,
+        blamed=tracked.view.current,
+        target=target,
+        why=f"asked by {ask.actor}, without the daemon{note}",
+    )
+
+
+def _check(action: RollBack) -> CheckTarget:
+    return CheckTarget(
+        id=ActionId(f"{action.incident}/check"),
+        deadline=action.deadline,
+        incident=action.incident,
+        attempt=1,
+        workload=action.workload,
+        uid=action.uid,
+        blamed=action.blamed,
+        target=action.target,
+    )
+
+
+async def _patch(kube: KubeClient, action: RollBack, screen: Screen) -> int:
+    outcome = await DeploymentRollback(kube, SystemClock()).run(action)
+    if outcome.kind is not OutcomeKind.DONE or not isinstance(outcome.result, RolledBack):
+        raise CliError(Exit.REFUSED, f"nothing was changed: {safe(outcome.message)}", "look again, then decide anew")
+    screen.prose(f"{action.workload.short} is being rolled back to {safe(action.target.label)}; nobody watches it:")
+    screen.line(f"  kubectl -n {action.workload.namespace} rollout status deployment/{action.workload.name}")
+    for warning in outcome.result.warnings:
+        screen.prose(f"note: {safe(warning)}")
+    return Exit.OK
