@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import getpass
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from config import ConfigError, Settings, load
 from daemon import assembly
@@ -23,7 +23,6 @@ from daemon.core.actions import Checked, CheckTarget, OutcomeKind, RollBack, Rol
 from daemon.core.incidents import Ask
 from daemon.core.model import ActionId, IncidentId, Revision, Rollout
 from daemon.core.preview import preview
-from daemon.core.reasons import Reason
 from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
@@ -32,7 +31,7 @@ from handlers import deployments, revisions
 from handlers.answers import Refused, the_workload
 from handlers.deployments import Fresh
 from handlers.faults import Fault
-from handlers.inbound.rollbacks import document, one_target
+from handlers.inbound.rollbacks import document, one_target, reason
 from handlers.kube import KubeClient
 from handlers.outbound.rollback.deployment import DeploymentRollback
 from handlers.outbound.targets import TargetChecker
@@ -93,15 +92,16 @@ async def _guarded(
     fresh = await deployments.read(kube, known.view.workload)
     if fresh is None:
         raise CliError(Exit.REFUSED, f"{known.view.workload.short} is gone", "")
-    tracked = as_it_is(known, fresh)
+    now = SystemClock().now()
+    tracked = as_it_is(known, fresh, now)
     target = one_target(tracked, options.to or "previous")
-    overrides = tuple(Reason(name.lower()) for name in options.override)
+    overrides = tuple(reason(name) for name in options.override)
     actor = f"direct:{getpass.getuser()}"
     ask = Ask(actor=actor, current=fresh.current, target=target.id, overrides=overrides, note=options.note or "")
-    action = _action(tracked, target, ask)
+    action = _action(tracked, target, ask, now)
     checked = await TargetChecker(kube).run(_check(action))
     check = checked.result.check if isinstance(checked.result, Checked) else None
-    found = preview(tracked, ask, check, state=state, policy=settings.policy, now=SystemClock().now())
+    found = preview(tracked, ask, check, state=state, policy=settings.policy, now=now)
     wanted = fresh.find(target.id)
     diff = template_diff(revisions.template_of(fresh.deployment), revisions.template_of(wanted)) if wanted else []
     told = document(tracked, target, found, diff, check)
@@ -111,7 +111,7 @@ async def _guarded(
     return await _patch(kube, action, screen)
 
 
-def as_it_is(known: Tracked, fresh: Fresh) -> Tracked:
+def as_it_is(known: Tracked, fresh: Fresh, now: datetime) -> Tracked:
     """The workload as the cluster has it now: the daemon may have missed rollouts since it died."""
     view = known.view
     current = revisions.revision_of(fresh.deployment)
@@ -119,14 +119,12 @@ def as_it_is(known: Tracked, fresh: Fresh) -> Tracked:
     seen = replace(view, uid=fresh.uid, generation=fresh.generation, paused=fresh.is_paused, history=history)
     if current.id == view.current.id:
         return replace(known, view=seen)
-    now = datetime.now(UTC)
     began = revisions.started_at(fresh.deployment, fresh.replica_sets, now)
     rollout = Rollout(workload=view.workload, replaced=view.current, revision=current, started_at=began, seen_at=now)
     return replace(known, view=replace(seen, current=current, started_at=began), rollout=rollout)
 
 
-def _action(tracked: Tracked, target: Revision, ask: Ask) -> RollBack:
-    now = datetime.now(UTC)
+def _action(tracked: Tracked, target: Revision, ask: Ask, now: datetime) -> RollBack:
     incident = IncidentId(f"direct-{now:%Y%m%d-%H%M%S}")
     note = f": {ask.note}" if ask.note else ""
     return RollBack(

@@ -82,7 +82,7 @@ class Rollbacks:
         query = command_input.query(request, "workload", "to", "override")
         tracked = self._tracked(command_input.text(query, "workload", command_input.ABOUT_MAX))
         target = one_target(tracked, query.get("to") or "previous")
-        overrides = tuple(_reason(name) for name in (query.get("override") or "").split(",") if name)
+        overrides = tuple(reason(name) for name in (query.get("override") or "").split(",") if name)
         ask = Ask(actor=who, current=tracked.view.current.id, target=target.id, overrides=overrides)
         diff, check = await self._try(tracked, target)
         found = preview(tracked, ask, check, state=self._reader.state, policy=self._policy(), now=self._clock.now())
@@ -122,7 +122,7 @@ class Rollbacks:
             current=RevisionId(command_input.text(body, "current", command_input.ID_MAX)),
             target=RevisionId(command_input.text(body, "target", command_input.ID_MAX)),
             actor=who,
-            overrides=tuple(_reason(name) for name in overrides),
+            overrides=tuple(reason(name) for name in overrides),
             note=note,
         )
 
@@ -130,7 +130,8 @@ class Rollbacks:
         return the_workload(self._reader.state, name)
 
 
-def _reason(name: object) -> Reason:
+def reason(name: object) -> Reason:
+    """The reason of that name, in any case. Raises MalformedError."""
     try:
         return Reason(str(name).strip().lower())
     except ValueError:
