@@ -31,7 +31,7 @@ ATTEMPT_SECONDS: Mapping[str, float] = {
     "roll_back": 60.0,  # dry run and patch; a patch is not to be cut off while the API server is slow
     "page": 20.0,  # one POST of at most 15 s
     "announce": 60.0,  # its turn in the channel, the look whether it was posted before, the post
-    "answer_pipeline": 30.0,  # a look at the deployment and two writes of at most 9 s each
+    "answer_pipeline": 30.0,  # up to four requests of at most 7 s each: look, write, look again, write
     "note_change": 20.0,  # one POST of at most 15 s, as a page
 }
 """Limit of one attempt by kind, in seconds: what its requests may take. A half-open connection is dead after that."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,12 +13,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """One answer given instead of the true one; the request is not carried out. `retry_after` is in seconds."""
+    """One answer given instead of the true one; the request is not carried out. `retry_after` is in seconds.
+
+    `method` None is for any request, else for those with that method.
+    """
 
     status: int
     retry_after: int | None = None
     body: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    method: str | None = None
 
     def response(self) -> web.Response:
         """The answer on the wire."""
@@ -33,7 +37,7 @@ class Faults:
         self.down = False
         """While True every connection is cut without an answer, and nothing is carried out."""
         self._failures: deque[Failure] = deque()
-        self._replies_to_lose = 0
+        self._replies_to_lose: Counter[str | None] = Counter()
 
     def fail_next(
         self,
@@ -43,28 +47,39 @@ class Faults:
         retry_after: int | None = None,
         body: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
+        method: str | None = None,
     ) -> None:
-        """Answer the next `count` requests with this status and `Retry-After` seconds, without carrying them out."""
-        failure = Failure(status=status, retry_after=retry_after, body=body or {}, headers=headers or {})
+        """Answer the next `count` requests (of a method) with this status and `Retry-After` seconds, not carried out."""
+        failure = Failure(status=status, retry_after=retry_after, body=body or {}, headers=headers or {}, method=method)
         self._failures.extend([failure] * count)
 
-    def lose_replies(self, count: int = 1) -> None:
-        """Carry out the next `count` requests that are accepted (2xx), then cut the connection without an answer."""
-        self._replies_to_lose += count
+    def lose_replies(self, count: int = 1, *, method: str | None = None) -> None:
+        """Carry out the next `count` requests (of a method) that are accepted (2xx), then cut without an answer."""
+        self._replies_to_lose[method] += count
 
-    def next_failure(self) -> Failure | None:
-        """Take the next planned failure, if any."""
-        return self._failures.popleft() if self._failures else None
+    def next_failure(self, method: str) -> Failure | None:
+        """Take the next planned failure that a request with this method gets, if any."""
+        for failure in self._failures:
+            if failure.method in (None, method):
+                self._failures.remove(failure)
+                return failure
+        return None
+
+    def _loses_reply(self, method: str) -> bool:
+        for planned in (None, method):
+            if self._replies_to_lose[planned]:
+                self._replies_to_lose[planned] -= 1
+                return True
+        return False
 
     async def through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Run a handler under these faults."""
         if self.down:
             return _cut(request)
-        if (failure := self.next_failure()) is not None:
+        if (failure := self.next_failure(request.method)) is not None:
             return failure.response()
         response = await handler(request)
-        if self._replies_to_lose and response.status < 300:
-            self._replies_to_lose -= 1
+        if response.status < 300 and self._loses_reply(request.method):
             return _cut(request)
         return response
 
