@@ -19,8 +19,9 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config import credentials, document, policy_checks, policy_section, problems, sources
+from config import credentials, document, mqtt_section, policy_checks, policy_section, problems, sources
 from config.credentials import Section
+from config.mqtt_section import Mqtt
 from config.problems import ConfigError
 from config.sections import Alertmanager, Kubernetes, Limits, Log, PagerDuty, Prometheus, Server, Slack
 from daemon.core.policy import Policy, Route
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     alertmanager: Alertmanager = Field(default_factory=Alertmanager)
     pagerduty: PagerDuty = Field(default_factory=PagerDuty)
     slack: Slack = Field(default_factory=Slack)
+    mqtt: Mqtt = Field(default_factory=Mqtt)
     log: Log = Field(default_factory=Log)
     limits: Limits = Field(default_factory=Limits)
 
@@ -112,7 +114,7 @@ class Settings(BaseSettings):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but may surprise, one line each, in the form of ConfigError's."""
-        return (*policy_checks.warnings_of(self.policy), *_outside_warnings(self))
+        return (*policy_checks.warnings_of(self.policy), *_outside_warnings(self), *mqtt_section.warnings_of(self.mqtt))
 
     @property
     def fingerprint(self) -> str:
