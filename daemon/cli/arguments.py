@@ -161,6 +161,21 @@ def _orders(add: Add) -> None:
     pause.add_argument("--for", dest="lasts", metavar="DURATION", help="such as 30m or 2h; else until resumed")
     resume = add("resume", "end the pause of exactly this scope", claims=True)
     resume.add_argument("scope", nargs="?", default="", metavar="NAMESPACE[/NAME]")
+    rollback = add(
+        "rollback", "roll a workload back by hand: shows what would change, asks, and watches it", claims=True
+    )
+    rollback.add_argument("workload", metavar="NAMESPACE/NAME")
+    rollback.add_argument(
+        "--to", metavar="previous|NUMBER|TAG|HASH", help="the revision to go back to (default: previous)"
+    )
+    rollback.add_argument(
+        "--override", action="append", default=[], metavar="REASON", help="a refusal you take upon you, by its name"
+    )
+    rollback.add_argument("--note", metavar="TEXT", help="why, for the journal")
+    rollback.add_argument("--yes", action="store_true", help="do not ask")
+    rollback.add_argument(
+        "--direct", action="store_true", help="without the daemon, where it is dead: needs its configuration and state"
+    )
     release = add("release", "lift the quarantine of a workload's revisions", claims=True)
     release.add_argument("workload", metavar="NAMESPACE/NAME")
     release.add_argument("--revision", metavar="HASH", help="only the one whose hash begins so")

@@ -73,6 +73,10 @@ def _follow(options: argparse.Namespace) -> int:
         sys.stdout.write(completion.script(options.shell))
         sys.stdout.flush()
         return Exit.OK
+    if options.command == "rollback":
+        from daemon.cli import rollback
+
+        return rollback.run(options)
     document = _ask(options)
     code = _code(options.command, document)
     try:
