@@ -58,7 +58,7 @@ async def test_the_deployment_turns_to_failure(github: GitHubStandIn, session: a
     assert outcome.kind is OutcomeKind.DONE
     assert "GitHub deployment 43 of shop/checkout" in outcome.message
     assert deployed.state == "failure"
-    assert deployed.statuses[-1]["description"] == f"Lastgood {INCIDENT}: {SUMMARY}"
+    assert deployed.statuses[-1]["description"] == f"Rolled back by Lastgood ({INCIDENT}): {SUMMARY}"
     assert deployed.statuses[-1]["environment"] == "production"
     assert earlier.state == "success", "what was rolled back to is not made inactive"
 
@@ -69,7 +69,7 @@ async def test_every_status_is_valid(github: GitHubStandIn, session: aiohttp.Cli
     action, runner = owed(Vendor.GITHUB, summary=summary), answers(session, github.url)
     await runner.run(action)
     description = github.deployments[0].statuses[-1]["description"]
-    assert description.startswith(f"Lastgood {INCIDENT}:")
+    assert description.startswith(f"Rolled back by Lastgood ({INCIDENT}):")
     assert len(description) <= 140
     assert not set(description) & set("\n\r\x00\x1b\u2028\u202e\u2066")
     assert await runner.probe(action) is not None
@@ -92,7 +92,7 @@ async def test_anothers_failure_is_not_ours(github: GitHubStandIn, session: aioh
     """A failure that the pipeline itself, or another incident, put there does not count as our answer."""
     statuses = github.deployments[0].statuses
     statuses.append({**statuses[0], "state": "failure", "description": "deploy job failed"})
-    statuses.append({**statuses[0], "state": "success", "description": f"Lastgood {INCIDENT}: {SUMMARY}"})
+    statuses.append({**statuses[0], "state": "success", "description": f"Rolled back by Lastgood ({INCIDENT}): {SUMMARY}"})
     assert await answers(session, github.url).probe(ACTION) is None
 
 

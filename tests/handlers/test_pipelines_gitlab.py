@@ -58,7 +58,7 @@ async def test_a_deployment_of_the_api_turns_to_failed(gitlab: GitLabStandIn, se
     assert gitlab.deployments[0].status == "failed"
     (status,) = gitlab.statuses(SHA)
     assert (status["name"], status["status"], status["ref"]) == ("lastgood", "failed", "release/1.5")
-    assert status["description"] == f"Lastgood {INCIDENT}: {SUMMARY}"
+    assert status["description"] == f"Rolled back by Lastgood ({INCIDENT}): {SUMMARY}"
 
 
 async def test_a_deployment_of_a_job_keeps_its_status(gitlab: GitLabStandIn, session: aiohttp.ClientSession) -> None:
@@ -126,6 +126,7 @@ async def test_another_incidents_status_is_not_ours(gitlab: GitLabStandIn, sessi
     assert await runner.probe(again) is None
     await runner.run(again)
     assert len(gitlab.statuses(SHA)) == 2
+    assert await runner.probe(ACTION) is not None, "the older of the two is found too"
 
 
 @pytest.mark.parametrize("summary", [HOSTILE_TEXT * 20, "x" * 1_000_000, "", "👩‍👩‍👧‍👦" * 100])
@@ -134,7 +135,7 @@ async def test_every_status_is_valid(gitlab: GitLabStandIn, session: aiohttp.Cli
     action, runner = owed(Vendor.GITLAB, summary=summary), answers(session, gitlab.api_url)
     await runner.run(action)
     (status,) = gitlab.statuses(SHA)
-    assert status["description"].startswith(f"Lastgood {INCIDENT}:")
+    assert status["description"].startswith(f"Rolled back by Lastgood ({INCIDENT}):")
     assert len(status["description"]) <= 255
     assert await runner.probe(action) is not None
 

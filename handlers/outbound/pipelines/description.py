@@ -5,10 +5,13 @@ from __future__ import annotations
 from daemon.core.actions import AnswerPipeline
 from handlers.plain import one_line, utf16_units
 
-PREFIX = "Lastgood "
-"""Begins every line of ours: by it a webhook that only brings back our own answer can be told from a pipeline's word."""
+OWN_WORDS = "Rolled back by Lastgood"
+"""Begins every line of ours. The vendor's webhook tells us of it too, and by these words it is known to be no news."""
 
 
 def description(action: AnswerPipeline, limit: int) -> str:
-    """`Lastgood INCIDENT: SUMMARY`, at most `limit` characters as the vendor counts; the incident is never cut off."""
-    return one_line(f"{PREFIX}{action.incident}: {action.summary}", limit, utf16_units)
+    """`Rolled back by Lastgood (INCIDENT): SUMMARY`, at most `limit` characters as the vendor counts.
+
+    The incident stands before the summary, so that it is never what is cut off.
+    """
+    return one_line(f"{OWN_WORDS} ({action.incident}): {action.summary}", limit, utf16_units)

@@ -85,8 +85,8 @@ class CodeHost:
     ) -> Answer:
         """Send a request; `path` is percent-encoded already. Raises Transient where no proper answer came back."""
         tail = f"?{urlencode(query)}" if query else ""
-        # Encoded: aiohttp would otherwise undo the %2F of a GitLab project's path.
-        url = URL(f"{self._api_url}{path}{tail}", encoded=True)
+        # yarl leaves the %2F of a GitLab project's path as it is.
+        url = URL(f"{self._api_url}{path}{tail}")
         with client_faults(self.peer):
             async with self._session.request(
                 method,
