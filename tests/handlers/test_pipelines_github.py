@@ -14,6 +14,7 @@ from daemon.core.notices import Vendor
 from deploy.sandbox.vendors import GitHubStandIn
 from handlers.faults import Fault, FaultKind, Permanent, Transient
 from handlers.outbound.pipelines import GitHubDeployments, PipelineAnswers
+from handlers.outbound.pipelines.description import description
 from tests.handlers.pipelines import INCIDENT, SUMMARY, owed, silent
 from tests.handlers.telling import HOSTILE_TEXT, serving
 
@@ -75,6 +76,14 @@ async def test_every_status_is_valid(github: GitHubStandIn, session: aiohttp.Cli
     assert await runner.probe(action) is not None
 
 
+def test_the_incident_is_named_once() -> None:
+    """A summary that names it already is the line; where a long one would lose it, it is put first."""
+    words = f"Rolled back by Lastgood (prod, {INCIDENT})"
+    assert description(owed(Vendor.GITHUB, summary=words), 140) == words
+    buried = owed(Vendor.GITHUB, summary=f"Rolled back by Lastgood: {'x' * 200} {INCIDENT}")
+    assert description(buried, 140).startswith(f"Rolled back by Lastgood ({INCIDENT}): Rolled back")
+
+
 async def test_a_lost_answer_is_not_doubled(github: GitHubStandIn, session: aiohttp.ClientSession) -> None:
     """A status whose answer got lost is found by the probe, behind a hundred later ones too."""
     runner = answers(session, github.url)
@@ -92,7 +101,9 @@ async def test_anothers_failure_is_not_ours(github: GitHubStandIn, session: aioh
     """A failure that the pipeline itself, or another incident, put there does not count as our answer."""
     statuses = github.deployments[0].statuses
     statuses.append({**statuses[0], "state": "failure", "description": "deploy job failed"})
-    statuses.append({**statuses[0], "state": "success", "description": f"Rolled back by Lastgood ({INCIDENT}): {SUMMARY}"})
+    statuses.append(
+        {**statuses[0], "state": "success", "description": f"Rolled back by Lastgood ({INCIDENT}): {SUMMARY}"}
+    )
     assert await answers(session, github.url).probe(ACTION) is None
 
 

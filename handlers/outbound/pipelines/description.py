@@ -10,8 +10,11 @@ OWN_WORDS = "Rolled back by Lastgood"
 
 
 def description(action: AnswerPipeline, limit: int) -> str:
-    """`Rolled back by Lastgood (INCIDENT): SUMMARY`, at most `limit` characters as the vendor counts.
+    """The summary, at most `limit` characters as the vendor counts; it begins with OWN_WORDS and names the incident.
 
-    The incident stands before the summary, so that it is never what is cut off.
+    Where the summary lacks one of the two they are put before it, so that they are never what is cut off.
     """
+    line = one_line(action.summary, limit, utf16_units)
+    if line.startswith(OWN_WORDS) and action.incident in line:
+        return line
     return one_line(f"{OWN_WORDS} ({action.incident}): {action.summary}", limit, utf16_units)
