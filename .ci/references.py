@@ -46,7 +46,7 @@ other key by key, lists are replaced as a whole. Unknown and duplicate keys are 
 
 - **duration**: as in Prometheus, `500ms`, `30s`, `1h30m`, `1d`; a number without a unit is refused.
 - **secret**: the value itself, or `NAME_file: /path` in its place, or `NAME: {{file: /path}}`. In `secrets_dir` a file is named
-  by the setting's path, like `pagerduty.routing_key`. Files are read again at every reload.
+  by the setting's path, like `pagerduty.routing_key`. Files are read at each start; a changed one waits for a restart.
 - **list**, **mapping**: in a variable they are JSON, `LASTGOOD_POLICY__MODES='[{{"namespaces": ["shop"], "mode": "auto"}}]'`.
 - `[]` in a path stands for each entry of a list, `NAME` for a name of your own.
 - A variable is read without regard to case; an empty one counts as unset.

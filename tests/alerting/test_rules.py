@@ -20,6 +20,14 @@ GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))
 ALL: dict[str, dict[str, Any]] = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 SEVERITIES = {"critical", "warning", "info", "none"}
 
+NEEDS_NO_ALERT = {
+    "accepted",
+    "ignored",  # news of no interest here: another repository's, a workload that is not watched
+    "replayed",  # the same request again, as Slack sends it when our answer was late
+    "forbidden",  # somebody who is no approver pressed a button, and was told so
+}
+"""Results of an intake that nobody has to look after."""
+
 AT = 'job="lastgood",instance="10.0.0.7:9095"'
 QUIET = "0+0x200"
 
@@ -265,8 +273,8 @@ def test_the_runbook_has_a_section_for_each_alert() -> None:
 
 
 def test_no_answer_to_a_sender_goes_unnoticed() -> None:
-    """Every result of an intake but success is in some rule; decide about a new one here or in the rules."""
-    good = {"accepted"}
+    """Every result of an intake is in some rule, or is known to need none; decide about a new one here or in the rules."""
     expressions = " ".join(rule["expr"] for rule in ALL.values() if "lastgood_intake_total" in rule["expr"])
     named = {word for text in re.findall(r'result=~?"([^"]*)"', expressions) for word in text.split("|")}
-    assert named | good == set(RESULTS) == ours()["lastgood_intake_total"]["result"]
+    assert set(RESULTS) <= named | NEEDS_NO_ALERT
+    assert named <= ours()["lastgood_intake_total"]["result"]
