@@ -40,7 +40,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """Alerts start between these. Outside of them lies Go's zero time, and arithmetic there overflows."""
 
-_FINGERPRINT = re.compile(rf"[0-9A-Za-z_-]{{1,{FINGERPRINT_CHARS_MAX}}}")
+FINGERPRINT = re.compile(rf"[0-9A-Za-z_-]{{1,{FINGERPRINT_CHARS_MAX}}}")
 
 
 class MalformedError(Exception):
@@ -115,7 +115,7 @@ def _fingerprint(entry: Mapping[str, object], path: str) -> str:
     value = entry.get("fingerprint")
     if value is None:
         raise MalformedError(f"{path}.fingerprint", "is missing")
-    if not isinstance(value, str) or not _FINGERPRINT.fullmatch(value):
+    if not isinstance(value, str) or not FINGERPRINT.fullmatch(value):
         raise MalformedError(f"{path}.fingerprint", f"must be 1 to {FINGERPRINT_CHARS_MAX} letters and digits")
     return value
 
