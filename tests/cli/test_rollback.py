@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from daemon.cli import rollback as command
 from daemon.cli.exits import Exit
 from daemon.core.actions import Checked, CheckTarget, Outcome, OutcomeKind
 from daemon.core.events import Command, RollbackAsked
 from daemon.core.facts import Fact
-from daemon.core.model import Mode, Owner, OwnerKind, Revision, Workload
+from daemon.core.model import Mode, Owner, OwnerKind, Revision, RevisionId, Workload
 from daemon.core.reasons import Reason
 from handlers import revisions
 from handlers.answers import Actor
@@ -123,7 +123,7 @@ async def test_shown_asked_done_and_watched(desk: Desk) -> None:
     assert (typed.code, typed.err) == (Exit.OK, "")
     assert "shop:v2" in typed.out.splitlines()[0]
     assert re.search(r"^ *- +image: shop:v2", typed.out, re.MULTILINE)
-    assert "proof of the target: 15m" in typed.out
+    assert "healthy under traffic as the only serving revision" in typed.out
     assert typed.out.strip().splitlines()[-1].endswith("recovered. The symptom is gone and stayed away.")
     (ordered,) = [event for event in desk.daemon.taken if isinstance(event, RollbackAsked)]
     assert (ordered.current, ordered.target, ordered.note) == (V2.id, V1.id, "bad copy")
@@ -144,7 +144,7 @@ async def test_without_a_terminal_nobody_can_be_asked(desk: Desk, monkeypatch: p
     assert typed.code == Exit.USAGE
     assert "--yes" in one_line(typed.err)
     for answer, code in (("", Exit.REFUSED), ("n", Exit.REFUSED), ("yes", Exit.OK)):
-        monkeypatch.setattr(command.sys.stdin, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
         monkeypatch.setattr("builtins.input", lambda _question, answer=answer: answer)
         assert (await desk.types("rollback", "shop/checkout")).code == code
     assert len(desk.daemon.taken) == 1
@@ -219,7 +219,7 @@ async def test_an_end_that_is_no_recovery_is_exit_code_1(desk: Desk) -> None:
 
 async def test_several_revisions_of_one_name_are_listed(desk: Desk) -> None:
     """A tag that was built twice is no name."""
-    twin = replace(V1, id=V1.id[::-1], number=3)
+    twin = replace(V1, id=RevisionId(V1.id[::-1]), number=3)
     desk.daemon.story.completes(V2, history=(V1, V2, twin))
     typed = await desk.types("rollback", "shop/checkout", "--to", "v1", "--yes")
     assert (typed.code, "may be any of 3: " in one_line(typed.err)) == (Exit.REFUSED, True)
