@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import structlog
 from aiohttp import web
 
 from daemon.core.gate import gate
@@ -20,8 +19,6 @@ from handlers.auth import Authenticator
 from handlers.overview import Document, cut, moment
 
 _WHOSE = "an operator's, a webhook sender's or an event source's"
-
-_log = structlog.get_logger(__name__)
 
 
 def sender_actor(kind: str, authenticator: Authenticator | None) -> Actor:
@@ -47,8 +44,8 @@ def gate_routes(reader: Reader, clock: Clock, actor: Actor) -> Sequence[web.Abst
     """The gate's routes; the one with a kind tells workloads of one name apart."""
 
     async def ask(request: web.Request) -> web.Response:
-        async def answer(who: str) -> Document:
-            return _asked(reader, clock, request, who)
+        async def answer(_who: str) -> Document:
+            return _asked(reader, clock, request)
 
         return await answered(request, actor, answer, whose=_WHOSE)
 
@@ -58,7 +55,7 @@ def gate_routes(reader: Reader, clock: Clock, actor: Actor) -> Sequence[web.Abst
     ]
 
 
-def _asked(reader: Reader, clock: Clock, request: web.Request, who: str) -> Document:
+def _asked(reader: Reader, clock: Clock, request: web.Request) -> Document:
     workload = command_input.workload_at(request.match_info)
     image = command_input.image(command_input.query(request, "image"))
     now = clock.now()
@@ -67,7 +64,6 @@ def _asked(reader: Reader, clock: Clock, request: web.Request, who: str) -> Docu
         raise Refused(
             503, f"the daemon is not ready to say yes: {reader.ready}", "ask again; `lastgood status` tells more"
         )
-    _log.info("gate_asked", actor=who, workload=workload, image=image, open=found.open)
     return {
         "now": moment(now),
         "workload": workload,

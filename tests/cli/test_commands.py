@@ -6,8 +6,7 @@ import asyncio
 import json
 import re
 import socket as sockets
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,46 +16,13 @@ from config.sources import RESERVED
 from daemon.cli import commands
 from daemon.cli.exits import MEANINGS, Exit
 from daemon.core.model import Mode
+from tests.cli.desk import Desk, exit_code, one_line
 from tests.core.builders import MINUTE, a_policy, an_alert
 from tests.core.story import Story
 from tests.handlers.people import TOKEN, Daemon, listening, recovered
 
 # Real sockets: virtual time would run past them.
 pytestmark = pytest.mark.looptime(False)
-
-
-@dataclass
-class Typed:
-    """What came of one command line."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass
-class Desk:
-    """A daemon in a story, and somebody who types."""
-
-    daemon: Daemon
-    address: str
-    socket: Path
-    captured: pytest.CaptureFixture[str]
-
-    async def types(self, *words: str) -> Typed:
-        return await self.types_exactly("--socket", str(self.socket), *words)
-
-    async def types_exactly(self, *words: str) -> Typed:
-        code = await asyncio.to_thread(exit_code, lambda: commands.main(words))
-        out, err = self.captured.readouterr()
-        return Typed(code, out, err)
-
-
-def exit_code(run: Callable[[], int]) -> int:
-    try:
-        return run()
-    except SystemExit as left:
-        return int(left.code or 0)
 
 
 @pytest.fixture(autouse=True)
@@ -73,14 +39,6 @@ async def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> AsyncItera
     daemon = Daemon(story)
     async with listening(daemon, tmp_path / "lastgood.sock") as address:
         yield Desk(daemon, address, tmp_path / "lastgood.sock", capsys)
-
-
-def one_line(text: str) -> str:
-    """The one line on stderr, which must hold a remedy."""
-    assert text.startswith("lastgood: ")
-    assert text.count("\n") == 1
-    assert ";" in text
-    return text
 
 
 async def test_status_is_readable_and_answers_for_scripts(desk: Desk) -> None:
