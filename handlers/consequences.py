@@ -109,7 +109,8 @@ def _then(command: events.Declared, incident: Incident, state: State, policy: Po
     tracked = state.workloads.get(command.workload)
     mode = mode_of(policy, tracked) if tracked is not None else policy.default_mode
     if incident.phase.ended or incident.phase is Phase.ESCALATED:
-        return f"nothing more is done by itself: it is {incident.phase.value}; {more}"
+        because = f" ({incident.reason.sentence})" if incident.reason is not None else ""
+        return f"nothing more is done by itself: it is {incident.phase.value}{because}; {more}"
     if incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING):
         return f"a rollback is under way already; {more}"
     if mode is Mode.OBSERVE:

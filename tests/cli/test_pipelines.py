@@ -163,7 +163,7 @@ async def desk(
     """A daemon that has seen a rollout, and no alert."""
     for name in RESERVED:
         monkeypatch.delenv(name, raising=False)
-    daemon = Daemon(deployed(a_notice()))
+    daemon = Daemon(deployed(a_notice(irreversible=False)))
     daemon.story.waits(2 * MINUTE)
     async with listening(daemon, tmp_path / "s") as address:
         yield Desk(daemon, address, tmp_path / "s", capsys)

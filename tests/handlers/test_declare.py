@@ -176,6 +176,19 @@ def test_an_incident_that_is_further_promises_less(phase: Phase, promise: str) -
     assert told(rolled_out(), DeclaredCause.VULNERABILITY, phase).startswith(promise)
 
 
+def test_an_ended_incident_is_told_with_its_reason() -> None:
+    """Declared before the rollout began: nothing will be done, and the answer says why."""
+    story = rolled_out()
+    at = story.now
+    command = Declared(
+        at=at, workload=SHOP.key, cause=DeclaredCause.VULNERABILITY, onset=at - 20 * MINUTE, actor="unix:ann"
+    )
+    facts = story.plays(command)
+    then = str(consequences.after(command, facts, story.state, story.policy)["then"])
+    assert story.incident.reason is not None
+    assert f"it is dismissed ({story.incident.reason.sentence}); " in then
+
+
 def test_the_promise_holds() -> None:
     """Declared data corruption with the strongest evidence in `auto`: proposed, and nothing is rolled back."""
     story = rolled_out()
