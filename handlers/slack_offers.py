@@ -73,7 +73,8 @@ def value_of(brief: Brief, button: Button) -> str | None:
     content: dict[str, object] = {"incident": incident}
     if button is Button.APPROVE:
         names = (line.partition(":")[0] for line in brief.refusals[:QUESTIONS_MAX])
-        content["sentence"] = one_line(brief.done, SENTENCE_MAX, utf16_units)
+        # Its end: the target's hash stands behind its images, however many there are.
+        content["sentence"] = one_line(brief.done[-SENTENCE_MAX // 2 :], SENTENCE_MAX, utf16_units)
         content["questions"] = sorted({name for name in names if _REASON.fullmatch(name)})
     value = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return value if utf16_units(value) <= VALUE_MAX else None

@@ -12,6 +12,7 @@ from tests.handlers.telling import strings
 CHANNEL = "C0ROLLOUTS"
 TOKEN = "xoxb-test-token"
 HEADER_MAX, BLOCKS_MAX, MESSAGE_MAX = 150, 50, 13_000
+CONFIRM = {"title": 100, "text": 300, "confirm": 30, "deny": 30}
 _ELEMENTS = {"rich_text_section", "rich_text_list", "rich_text_preformatted", "rich_text_quote"}
 
 
@@ -116,12 +117,25 @@ def _legal(block: dict[str, Any]) -> bool:
     if block["type"] == "header":
         text = block["text"]
         return text["type"] == "plain_text" and 0 < len(text["text"]) <= HEADER_MAX
+    if block["type"] == "section":
+        return block["text"]["type"] == "mrkdwn" and 0 < len(block["text"]["text"]) <= 3000
+    if block["type"] == "actions":
+        return 0 < len(block["elements"]) <= 25 and all(_legal_button(each) for each in block["elements"])
     return block["type"] == "rich_text" and bool(block["elements"]) and all(_legal_part(e) for e in block["elements"])
+
+
+def _legal_button(button: dict[str, Any]) -> bool:
+    confirm = button.get("confirm", {})
+    texts = [(button["text"], 75), *((confirm[k], n) for k, n in CONFIRM.items() if confirm)]
+    short = all(text["type"] == "plain_text" and 0 < len(text["text"]) <= most for text, most in texts)
+    return short and 0 < len(button["value"]) <= 2000 and 0 < len(button["action_id"]) <= 255
 
 
 def _legal_part(part: dict[str, Any]) -> bool:
     if part["type"] == "text":
         return bool(part["text"])
+    if part["type"] == "link":
+        return bool(part["text"]) and 0 < len(part["url"]) <= 3000
     if part["type"] == "rich_text_list" and any(e["type"] != "rich_text_section" for e in part["elements"]):
         return False
     return part["type"] in _ELEMENTS and bool(part["elements"]) and all(_legal_part(e) for e in part["elements"])

@@ -66,6 +66,28 @@ ESCALATED = replace(
     update="Escalated: no verified revision to return to",
 )
 
+PROPOSED = replace(
+    ROLLING_BACK,
+    headline="shop/checkout: rollback proposed (HighErrorRate)",
+    phase="proposed",
+    done="proposes to roll back to checkout:1.4.1 (3f2a77c0); waits for approval",
+    refusals=("MODE_APPROVE: This workload is in mode approve: a person must confirm. Seen: approve; needed: auto.",),
+    commands=(f"lastgood approve {INCIDENT}", f"lastgood decline {INCIDENT}", f"lastgood explain {INCIDENT}"),
+    update="The new revision's pods are bad while the old ones are good in the same minutes.",
+    links=(
+        ("basket rewrite", "https://git.example/shop/checkout/commit/1f0c9d"),
+        ("pipeline 4711", "https://ci.example/shop/checkout/4711?view=log&x=<1>"),
+    ),
+    asks=True,
+)
+
+COUNTING_DOWN = replace(
+    PROPOSED,
+    done="will roll back to checkout:1.4.1 (3f2a77c0) at 12:04:30Z unless somebody declines",
+    refusals=(),
+    countdown_until=datetime(2026, 3, 1, 12, 4, 30, tzinfo=UTC),
+)
+
 HOSTILE_TEXT = (
     "<!channel> <!here> <@U012AB> <https://evil.example|click> *bold* _it_ ~no~ `code` ```block``` & &amp; "
     "@channel #general"
@@ -85,6 +107,14 @@ HOSTILE = Brief(
     evidence=("🇩🇪" * 5000,) * 1000,
     commands=("echo `id` ```", "rm -rf\n/", "x" * (1024 * 1024), "echo \u202e", "echo \ud83d", *("true",) * 100),
     update='"\\' * 10_000,
+    links=(
+        (HOSTILE_TEXT * 10, "https://evil.example/" + "x" * 1_000),
+        ("a script", "javascript:alert(1)"),
+        ("two lines", "https://evil.example/a\nb"),
+        ("fine", "https://ok.example/"),
+    ),
+    asks=True,
+    countdown_until=NOON,
 )
 
 

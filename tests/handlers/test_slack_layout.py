@@ -10,14 +10,24 @@ from typing import Any
 import pytest
 
 from daemon.core.brief import Brief
+from deploy.sandbox.vendors.slack_schema import check_blocks
 from handlers.faults import Transient
 from handlers.outbound.slack.layout import MESSAGE_MAX, TEXT_MAX, message, reply
 from handlers.outbound.slack.pace import MESSAGE_SECONDS, WAIT_SECONDS_MAX, Pace
 from handlers.plain import utf16_units
 from tests.handlers.slack_world import check
-from tests.handlers.telling import ESCALATED, HOSTILE, RECOVERED, ROLLING_BACK, matches_golden, strings
+from tests.handlers.telling import (
+    COUNTING_DOWN,
+    ESCALATED,
+    HOSTILE,
+    PROPOSED,
+    RECOVERED,
+    ROLLING_BACK,
+    matches_golden,
+    strings,
+)
 
-BRIEFS = [ROLLING_BACK, RECOVERED, ESCALATED, HOSTILE]
+BRIEFS = [ROLLING_BACK, RECOVERED, ESCALATED, PROPOSED, COUNTING_DOWN, HOSTILE]
 
 
 def parts(blocks: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -38,11 +48,55 @@ def test_one_whole_incident_reads_as_agreed() -> None:
     matches_golden("slack_reply.json", {"text": text, "blocks": blocks})
 
 
+def buttons(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The buttons of a message."""
+    return [element for block in blocks if block["type"] == "actions" for element in block["elements"]]
+
+
+def test_a_proposal_has_buttons() -> None:
+    """A proposal that waits, and one that counts down, with links, as a person approved them."""
+    for name, brief in (("proposed", PROPOSED), ("counting_down", COUNTING_DOWN)):
+        text, blocks = message(brief, buttons=True)
+        matches_golden(f"slack_{name}.json", {"text": text, "blocks": blocks})
+        assert [button["text"]["text"] for button in buttons(blocks)] == ["Approve", "Decline", "Pause this workload"]
+
+
+@pytest.mark.parametrize("brief", [ROLLING_BACK, ESCALATED, RECOVERED], ids=lambda brief: brief.phase)
+def test_what_is_decided_has_no_buttons(brief: Brief) -> None:
+    """Only what a person can decide now has buttons, and only where presses can reach us."""
+    assert buttons(message(brief, buttons=True)[1]) == []
+    assert buttons(message(replace(brief, asks=True))[1]) == []
+
+
+def test_only_approve_asks_again() -> None:
+    """A slip of the finger rolls nothing back; stopping needs no second thought."""
+    found = {button["text"]["text"]: button for button in buttons(message(PROPOSED, buttons=True)[1])}
+    assert [text for text, button in found.items() if "confirm" in button] == ["Approve"]
+    assert "checkout:1.4.1 (3f2a77c0)" in found["Approve"]["confirm"]["text"]["text"]
+
+
+def test_an_incident_that_cannot_be_named_exactly_has_no_buttons() -> None:
+    """A button must carry the incident as it is, or not be there."""
+    assert buttons(message(HOSTILE, buttons=True)[1]) == []
+    for incident in ("", "i" * 65, "a\nb", "\ud800"):
+        assert buttons(message(replace(PROPOSED, incident=incident), buttons=True)[1]) == []
+
+
+def test_links_are_whole_or_absent() -> None:
+    """Only http addresses that can be shown whole become links."""
+    _, blocks = message(HOSTILE)
+    assert parts(blocks, "link") == []
+    _, blocks = message(replace(HOSTILE, links=HOSTILE.links[1:]))
+    assert [(link["text"], link["url"]) for link in parts(blocks, "link")] == [("fine", "https://ok.example/")]
+
+
 @pytest.mark.parametrize("brief", BRIEFS, ids=lambda brief: brief.phase.strip())
 def test_limits_hold(brief: Brief) -> None:
     """Whatever a brief holds, the message is one that Slack takes."""
-    for text, blocks in (message(brief), reply(brief)):
+    named = replace(brief, incident="inc-20260301-120410-1", asks=True)
+    for text, blocks in (message(brief), reply(brief), message(named, buttons=True)):
         assert check({"text": text, "blocks": blocks}) is None
+        check_blocks(blocks)
         assert sum(utf16_units(piece) for piece in strings(blocks)) <= MESSAGE_MAX
         assert 0 < utf16_units(text) <= TEXT_MAX
         "".join((text, *strings(blocks))).encode()
@@ -53,9 +107,12 @@ def test_the_longest_brief_fits() -> None:
     full = "m " * 5000
     brim = Brief(
         incident=full, headline=full, phase=full, workload=full, changed=full, since=ROLLING_BACK.since, wide=full,
-        done=full, refusals=(full,) * 99, evidence=(full,) * 99, commands=("m" * 400,) * 99, update=full,
+        done=full, refusals=(f"MODE_APPROVE: {full}",) * 99, evidence=(full,) * 99, commands=("m" * 400,) * 99,
+        update=full, links=((full, "https://x/" + "m" * 390),) * 99, asks=True, countdown_until=ROLLING_BACK.since,
     )  # fmt: skip
-    text, blocks = message(brim)
+    text, blocks = message(replace(brim, incident="i" * 64), buttons=True)
+    assert len(buttons(blocks)) == 3
+    check_blocks(blocks)
     assert check({"text": text, "blocks": blocks}) is None
     assert sum(utf16_units(piece) for piece in strings(blocks)) <= MESSAGE_MAX
 
@@ -66,7 +123,10 @@ def test_nothing_hostile_acts() -> None:
     header = blocks[0]["text"]["text"]
     for piece in (text, header):
         assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", piece)
-    assert not parts(blocks, "mrkdwn")
+    (countdown,) = [block["text"] for block in blocks if block["type"] == "section"]
+    assert re.sub(r"<!date\^\d+\^\{time_secs\}\|[-\d: UTC]+>", "", countdown["text"]) == (
+        "*Runs by itself at * unless somebody declines"
+    )
     assert {element["type"] for part in parts(blocks, "rich_text_section") for element in part["elements"]} == {"text"}
     assert not any(set(piece) & set("\n\r\x00\x1b\u2028\u202e") for piece in strings(blocks))
 

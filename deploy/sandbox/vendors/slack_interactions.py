@@ -99,6 +99,8 @@ class Interactions:
     connections: list[web.WebSocketResponse] = field(default_factory=list)
     opened: int = 0
     """How many Socket Mode connections there have been."""
+    pings: int = 0
+    """How many pings the app has sent over them."""
     tickets_refused: str | None = None
     """The error word with which apps.connections.open answers now."""
     _tickets: set[str] = field(default_factory=set)
@@ -212,7 +214,7 @@ class Interactions:
         if ticket not in self._tickets:
             return web.Response(status=408)
         self._tickets.remove(ticket)
-        connection = web.WebSocketResponse(heartbeat=10.0)
+        connection = web.WebSocketResponse(autoping=False)
         await connection.prepare(request)
         await connection.send_json({"type": "hello", "num_connections": 1, "connection_info": {"app_id": APP_ID}})
         self.connections.append(connection)
@@ -221,6 +223,9 @@ class Interactions:
             async for message in connection:
                 if message.type is WSMsgType.TEXT:
                     self._acknowledged(message.data)
+                elif message.type is WSMsgType.PING:
+                    self.pings += 1
+                    await connection.pong(message.data)
         finally:
             self.connections.remove(connection)
         return connection
