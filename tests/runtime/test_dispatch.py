@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast, get_args, get_type_hints
 
@@ -13,10 +14,12 @@ import pytest
 from daemon.core.actions import Action, Outcome, OutcomeKind, ProveSoak, RollBack
 from daemon.core.events import ActionFinished
 from daemon.core.model import ActionId, IncidentId
+from daemon.core.notices import Vendor
 from daemon.runtime.dispatch import AT_ONCE_MAX, ATTEMPT_SECONDS, Dispatcher
 from daemon.runtime.supervise import Supervisor
 from tests.core.builders import SHOP, V1, V2
 from tests.fakes import START, LoopClock
+from tests.handlers.pipelines import owed
 from tests.runtime.lives import FAULTS, RefusalError, TroubleError
 
 DONE = Outcome(kind=OutcomeKind.DONE)
@@ -295,6 +298,22 @@ async def test_bounded(bench: Bench) -> None:
     await bench.ends()
     assert len(bench.finished) == 3 * AT_ONCE_MAX + 1
     assert bench.most_at_once == AT_ONCE_MAX + 1
+
+
+async def test_marks_hold_up_nobody(bench: Bench) -> None:
+    """Answers to pipelines whose vendor hangs take no slot of a rollback or a page, and are bounded themselves."""
+    bench.runs = [10.0]
+    answer = owed(Vendor.GITHUB)
+    for number in range(2 * AT_ONCE_MAX):
+        bench.dispatcher.start(
+            replace(answer, id=ActionId(f"answer/{number}"), deadline=bench.clock.now() + timedelta(hours=1))
+        )
+    await asyncio.sleep(1)
+    assert bench.at_once == AT_ONCE_MAX
+    bench.dispatcher.start(bench.roll_back())
+    await asyncio.sleep(0.1)
+    assert bench.at_once == AT_ONCE_MAX + 1
+    await bench.ends()
 
 
 async def test_late_in_the_queue(bench: Bench) -> None:
