@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import aiohttp
 import structlog
-from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
 
 from config import ConfigError, load
 from config import logs as log_config
@@ -30,6 +28,7 @@ from daemon.core.facts import Fact
 from daemon.core.policy import Policy
 from daemon.core.protection import veto
 from daemon.core.state import State
+from daemon.listening import Parts, listen
 from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.counted import CountedIntake
@@ -40,11 +39,9 @@ from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
 from handlers.faults import Fault, Permanent, Transient
-from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
 from handlers.inbound.cluster import ClusterWatch
-from handlers.inbound.operators import operator_routes, token_actor, unix_actor
-from handlers.server import HttpServer, ServeError, ServerLimits, build_app
+from handlers.server import HttpServer, ServeError, ServerLimits
 
 log = structlog.get_logger()
 
@@ -118,7 +115,19 @@ class Daemon:
             poll = self._poll(outside, engine)
             server = HttpServer(ServerLimits(body_bytes_max=self.settings.server.body_limit))
             stack.push_async_callback(server.close)
-            await self._listen(server, engine, journal, watch, poll)
+            parts = Parts(
+                settings=self.settings,
+                policy=lambda: self.policy,
+                clock=self._clock,
+                metrics=self.metrics,
+                engine=engine,
+                journal=journal,
+                kube=kube,
+                poll=poll,
+                watch_age=watch.age,
+            )
+            host, port = await listen(server, parts)
+            log.info("listening", address=f"{host}:{port}", socket=str(self.settings.socket_path))
             for name, run in watch.tasks().items():
                 self._supervisor.eternal(name, run())
             self._supervisor.eternal("engine", self._decide(engine, watch))
@@ -160,37 +169,6 @@ class Daemon:
             clock=self._clock,
             times=PollTimes(interval=self.settings.alertmanager.poll_interval),
         )
-
-    async def _listen(
-        self, server: HttpServer, engine: Engine, journal: SqliteJournal, watch: ClusterWatch, poll: AlertsPoll
-    ) -> None:
-        settings = self.settings
-        limits = ServerLimits(body_bytes_max=settings.server.body_limit)
-        webhook = AlertmanagerWebhook(
-            intake=engine,
-            clock=self._clock,
-            telemetry=self.metrics,
-            auth=assembly.webhook_auth(settings),
-            on_accepted=poll.forget,
-            on_truncated=poll.poke,
-        )
-
-        def commands(actor: Any) -> list[web.AbstractRouteDef]:
-            counted = CountedIntake(engine, engine, self.metrics)
-            return list(operator_routes(engine, counted, journal, lambda: self.policy, self._clock, actor))
-
-        handler = make_aiohttp_handler(self.metrics.registry)
-
-        async def metrics(request: web.Request) -> web.StreamResponse:
-            self.metrics.recompute(engine.state, self.policy, self._clock.now())
-            self.metrics.watched(watch.age(), ready=engine.ready is None)
-            return await handler(request)
-
-        by_token = commands(token_actor(assembly.operator_auth(settings)))
-        app = build_app(routes=[*webhook.routes(), *by_token], limits=limits, reader=engine, metrics=metrics)
-        host, port = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
-        await server.serve_unix(build_app(routes=commands(unix_actor), limits=limits), settings.socket_path)
-        log.info("listening", address=f"{host}:{port}", socket=str(settings.socket_path))
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()

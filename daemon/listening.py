@@ -1,0 +1,101 @@
+"""Part of the composition root: which routes are served where. Whoever may only inform never reaches a command.
+
+Over the network: webhooks and deployment events (senders' credentials), the gate (senders and operators), commands (operators'
+tokens), health and metrics. On the Unix socket: commands and the gate, as the user at the other end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from config.settings import Settings
+from daemon import assembly
+from daemon.core.policy import Policy
+from daemon.ports import Clock
+from daemon.runtime.counted import CountedIntake
+from daemon.runtime.engine import Engine
+from daemon.runtime.journal import SqliteJournal
+from daemon.runtime.telemetry import Metrics
+from handlers import deployments
+from handlers.answers import Actor
+from handlers.following import Following
+from handlers.inbound.alertmanager import AlertmanagerWebhook
+from handlers.inbound.alerts_poll import AlertsPoll
+from handlers.inbound.gate import any_of, gate_routes, sender_actor
+from handlers.inbound.operators import operator_routes, token_actor, unix_actor
+from handlers.inbound.rollbacks import Rollbacks
+from handlers.kube import KubeClient
+from handlers.outbound.targets import TargetChecker
+from handlers.server import HttpServer, ServerLimits, build_app
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the routes stand on."""
+
+    settings: Settings
+    policy: Callable[[], Policy]
+    clock: Clock
+    metrics: Metrics
+    engine: Engine
+    journal: SqliteJournal
+    kube: KubeClient
+    poll: AlertsPoll
+    watch_age: Callable[[], float]
+
+
+async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
+    """Serve network and socket; the address that became of `server.listen`. Raises ServeError."""
+    settings = parts.settings
+    limits = ServerLimits(body_bytes_max=settings.server.body_limit)
+    operators = token_actor(assembly.operator_auth(settings))
+    senders = sender_actor("webhook", assembly.webhook_auth(settings))
+    routes = [*_webhook(parts).routes(), *_commands(parts, operators)]
+    gate = gate_routes(parts.engine, parts.clock, any_of(operators, senders))
+    app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
+    address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
+    local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
+    await server.serve_unix(build_app(routes=local, limits=limits), settings.socket_path)
+    return address
+
+
+def _webhook(parts: Parts) -> AlertmanagerWebhook:
+    return AlertmanagerWebhook(
+        intake=parts.engine,
+        clock=parts.clock,
+        telemetry=parts.metrics,
+        auth=assembly.webhook_auth(parts.settings),
+        on_accepted=parts.poll.forget,
+        on_truncated=parts.poll.poke,
+    )
+
+
+def _commands(parts: Parts, actor: Actor) -> list[web.AbstractRouteDef]:
+    """What people ask and order, as this actor."""
+    counted = CountedIntake(parts.engine, parts.engine, parts.metrics)
+    rollbacks = Rollbacks(
+        reader=parts.engine,
+        policy=parts.policy,
+        clock=parts.clock,
+        actor=actor,
+        check=TargetChecker(parts.kube).run,
+        look=lambda workload: deployments.read(parts.kube, workload),
+        follow=Following(parts.engine, counted, parts.policy).follow,
+    )
+    asked = operator_routes(parts.engine, counted, parts.journal, parts.policy, parts.clock, actor)
+    return [*asked, *rollbacks.routes()]
+
+
+def _metrics(parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    handler = make_aiohttp_handler(parts.metrics.registry)
+
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        parts.metrics.recompute(parts.engine.state, parts.policy(), parts.clock.now())
+        parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None)
+        return await handler(request)
+
+    return metrics
