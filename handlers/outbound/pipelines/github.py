@@ -27,6 +27,9 @@ from handlers.outbound.pipelines.description import description
 from handlers.outbound.pipelines.exchange import REQUEST_SECONDS_MAX, Answer, CodeHost
 from handlers.plain import one_line
 
+API_URL = "https://api.github.com"
+"""Where the vendor's own service answers; set `api_url` for a server of one's own."""
+
 DESCRIPTION_MAX = 140
 """Vendor's limit of a status' description, in characters."""
 

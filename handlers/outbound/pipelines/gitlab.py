@@ -33,6 +33,9 @@ from handlers.plain import one_line
 STATUS_NAME = "lastgood"
 """Name of the commit status: the job's name in the pipeline."""
 
+API_URL = "https://gitlab.com/api/v4"
+"""Where the vendor's own service answers; set `api_url` for a server of one's own."""
+
 DESCRIPTION_MAX = 255
 """Vendor's limit of a commit status' description, in characters."""
 
