@@ -31,7 +31,10 @@ from handlers.faults import Fault, FaultKind, Permanent, Transient
 PEER = "the MQTT broker"
 
 KEEPALIVE_SECONDS = 20
-"""Between pings; a broker that went silent is noticed within two of them. It also ends a TLS handshake that hangs."""
+"""Between pings; a broker that went silent is noticed within two of them."""
+
+HANDSHAKE_SECONDS = 5.0
+"""How long a TLS handshake may take. It runs in a thread, for which the end of the process waits; so does TCP's, 5 s in paho."""
 
 ANSWER_SECONDS = 10.0
 """How long the broker may take for the answer to a connect or subscribe request. aiomqtt waits so long, too, when the broker
@@ -81,6 +84,7 @@ class Broker:
     password: str | None = None
     shared_group: str | None = None
     answer_seconds: float = ANSWER_SECONDS
+    keepalive_seconds: int = KEEPALIVE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +210,7 @@ def _client(broker: Broker, context: ssl.SSLContext | None) -> aiomqtt.Client:
         clean_start=False,
         properties=properties,
         tls_context=context,
-        keepalive=KEEPALIVE_SECONDS,
+        keepalive=broker.keepalive_seconds,
         timeout=broker.answer_seconds,
         logger=_silent(),
         queue_type=_queue_for(broker.receive_maximum),
@@ -265,6 +269,10 @@ async def _hang_up(client: aiomqtt.Client, *, entered: bool) -> None:
     aiomqtt leaves it open, with its ping task, when the broker does not answer a connect request in time or when reading
     fails: such a ghost would answer pings, and be kicked and kick by our client id.
     """
+    paho = client._client  # noqa: SLF001
+    if not entered:
+        # The thread that connects may still be at it when we are cancelled; it must not start reading and pinging now.
+        paho.on_socket_open = paho.on_socket_register_write = None
     try:
         if entered:
             await client.__aexit__(None, None, None)
@@ -274,13 +282,14 @@ async def _hang_up(client: aiomqtt.Client, *, entered: bool) -> None:
         ended = client._disconnected  # noqa: SLF001
         if ended.done() and not ended.cancelled():
             ended.exception()  # seen; asyncio complains about errors that nobody looked at
-        client._client._sock_close()  # noqa: SLF001
+        paho._sock_close()  # noqa: SLF001
 
 
 class _Closing(ssl.SSLSocket):
-    """Closes itself when the handshake fails; paho leaves that to the garbage collector."""
+    """Closes itself when the handshake fails or lasts; paho leaves that to the garbage collector and the keep-alive time."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature is theirs
+        self.settimeout(HANDSHAKE_SECONDS)  # paho makes it non-blocking afterwards
         try:
             super().do_handshake(block)
         except BaseException:

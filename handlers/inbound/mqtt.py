@@ -12,24 +12,28 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
 import structlog
 
 from daemon.core.events import Noticed
-from daemon.core.notices import Notice
+from daemon.core.notices import NAME_WINDOW, Notice
 from daemon.ports import Clock, InboxFullError, Intake, JournalUnavailableError, Telemetry
 from handlers.alerts import MalformedError
 from handlers.faults import Fault, Permanent
 from handlers.mqtt_link import Delivery
+from handlers.notice_input import AHEAD_MAX
 
 SOURCE = "mqtt"
 """In the metrics: of intake attempts, and of contacts with the broker."""
 
 TOPIC_CHARS_MAX = 200
 """Longest topic in a log line."""
+
+NEWS_AGE_MAX = NAME_WINDOW
+"""How old a notice may be that opens an incident. A session keeps messages for a day, and a retained one is kept for ever."""
 
 _log = structlog.get_logger(__name__)
 
@@ -174,13 +178,25 @@ class MqttInbound:
         if len(delivery.body) > self._body_bytes_max:
             raise _TooLargeError(len(delivery.body), self._body_bytes_max)
         try:
-            return self._parse(delivery.content_type, delivery.attributes, delivery.body)
+            notices = self._parse(delivery.content_type, delivery.attributes, delivery.body)
+            return [self._timely(notice, delivery) for notice in notices]
         except MalformedError:
             raise
         except Exception as exc:
             # A bug of ours. Ending on it would have the broker hand over the same message after each restart.
             _log.exception("mqtt_message_not_understood", topic=delivery.topic[:TOPIC_CHARS_MAX])
             raise MalformedError("body", f"cannot be read ({type(exc).__name__})") from exc
+
+    def _timely(self, notice: Notice, delivery: Delivery) -> Notice:
+        """The notice, which may no longer open an incident when it is old news: kept for us by the broker, or late.
+
+        It still informs: its own time decides to which rollout it belongs. Raises MalformedError for one from the future.
+        """
+        now = self._clock.now()
+        if notice.at > now + AHEAD_MAX:
+            raise MalformedError("time", "is more than 5 minutes ahead: is the sender's clock wrong?")
+        late = notice.at < now - NEWS_AGE_MAX
+        return replace(notice, may_cause=notice.may_cause and not late and not delivery.retained)
 
     async def _keep(self, delivery: Delivery, notices: Sequence[Notice]) -> None:
         for notice in notices:

@@ -15,7 +15,7 @@ from daemon.core.events import Noticed
 from daemon.core.notices import Notice, NoticeStatus
 from daemon.ports import Intake
 from handlers.alerts import MalformedError, object_of, parse_json
-from handlers.inbound.mqtt import MqttInbound, Pauses
+from handlers.inbound.mqtt import MqttInbound, Parse, Pauses
 from handlers.mqtt_link import Broker, connect
 from tests.brokers import Mosquitto
 from tests.handlers.intake_fakes import T0, Counted, Hands, Kept
@@ -62,7 +62,7 @@ def settings(broker: Mosquitto, **changes: Any) -> Broker:
 class World:
     """An inbound on a broker, and what it was told and kept."""
 
-    def __init__(self, broker: Broker, intake: Intake | None = None) -> None:
+    def __init__(self, broker: Broker, intake: Intake | None = None, parse: Parse = parse) -> None:
         self.broker = broker
         self.kept = Kept()
         self.counted = Counted()

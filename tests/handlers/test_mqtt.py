@@ -6,11 +6,13 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
+from daemon.core.events import Noticed
 from daemon.core.notices import Notice
 from daemon.ports import InboxFullError, Journalled, JournalUnavailableError
 from handlers.faults import Fault, FaultKind, Permanent, Transient
@@ -79,12 +81,13 @@ class Scripted:
 
 class World:
     def __init__(self, broker: Scripted, kept: Kept | None = None, jitter: float = 1.0) -> None:
-        self.broker, self.kept, self.counted = broker, kept or Kept(), Counted()
+        self.broker, self.kept, self.counted, self.clock = broker, kept or Kept(), Counted(), Hands()
+        self.may_cause = False
         self.inbound = MqttInbound(
             connect=broker,
             parse=self.parse,
             intake=self.kept,
-            clock=Hands(),
+            clock=self.clock,
             telemetry=self.counted,
             body_bytes_max=100,
             pauses=Pauses(),
@@ -94,7 +97,7 @@ class World:
     def parse(self, content_type: str | None, attributes: Mapping[str, str], body: bytes) -> tuple[Notice, ...]:
         if body == b"bug":
             raise KeyError("hunter2")
-        return parse(content_type, attributes, body)
+        return tuple(replace(one, may_cause=self.may_cause) for one in parse(content_type, attributes, body))
 
     async def run(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -210,6 +213,35 @@ async def test_a_fault_of_the_intake_does_not_come_back_for_ever() -> None:
 async def test_a_topic_that_is_not_configured_is_refused() -> None:
     """A message of a subscription that only the session remembers is acknowledged and not kept."""
     world = World(Scripted([delivery(1, said("a"), wanted=False)]))
+    await world.run(30)
+    assert not world.kept.events
+    assert world.broker.acknowledged == [1]
+
+
+@pytest.mark.parametrize(
+    ("age", "retained", "may_cause"),
+    [
+        (timedelta(0), False, True),
+        (timedelta(minutes=-4), False, True),
+        (timedelta(minutes=15), False, True),
+        (timedelta(minutes=16), False, False),
+        (timedelta(hours=23), False, False),
+        (timedelta(0), True, False),
+    ],
+)
+async def test_old_news_only_informs(age: timedelta, retained: bool, may_cause: bool) -> None:
+    """What waited for us at the broker, or is retained there, is kept, and opens no incident whatever its sender may."""
+    world = World(Scripted([replace(delivery(1, said("a")), retained=retained)]))
+    world.may_cause = True
+    world.clock.move(age)
+    await world.run(30)
+    assert [event.notice.may_cause for event in world.kept.events if isinstance(event, Noticed)] == [may_cause]
+
+
+async def test_news_from_the_future_is_refused() -> None:
+    """A notice that is dated more than five minutes ahead is refused and acknowledged."""
+    world = World(Scripted([delivery(1, said("a"))]))
+    world.clock.move(timedelta(minutes=-6))
     await world.run(30)
     assert not world.kept.events
     assert world.broker.acknowledged == [1]

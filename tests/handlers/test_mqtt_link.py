@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import aiomqtt
 import pytest
@@ -13,7 +14,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from handlers.faults import Fault, Permanent, Transient
-from handlers.mqtt_link import Broker, connect
+from handlers.mqtt_link import Broker, Tls, connect
 
 CONNECTED = bytes([0x20, 3, 0, 0, 0])  # CONNACK: no session, success, no properties
 SUBSCRIBED = bytes([0x90, 4, 0, 1, 0, 1])  # SUBACK of packet 1: no properties, QoS 1 granted
@@ -150,3 +151,35 @@ async def test_a_silent_broker_leaves_no_ghost(answers: list[bytes]) -> None:
             async with connect(broker(server.sockets[0].getsockname()[1])):
                 pass
         await ended.wait()
+
+
+@pytest.mark.real
+async def test_cancelled_while_connecting() -> None:
+    """A stop while TLS hangs takes effect at once, and leaves no task behind when the thread is done."""
+    arrived, gone = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        while await reader.read(4096):
+            pass
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    settings = replace(broker(server.sockets[0].getsockname()[1]), tls=Tls())
+    loop = asyncio.get_running_loop()
+
+    async def run() -> None:
+        async with connect(settings):
+            pass
+
+    async with server, asyncio.timeout(20):
+        task = loop.create_task(run())
+        await arrived.wait()
+        before = loop.time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert loop.time() - before < 2
+        await gone.wait()
+    assert not [other for other in asyncio.all_tasks() if "_misc_loop" in repr(other)]

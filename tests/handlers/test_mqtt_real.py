@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from daemon.core.events import Noticed
 from daemon.ports import InboxFullError, JournalUnavailableError
+from handlers.cloudevents import notices_of
 from handlers.mqtt_link import PROPERTIES_BYTES_MAX, Tls
+from handlers.notice_mapping import Sender
 from tests import brokers
 from tests.brokers import Mosquitto
 from tests.handlers.mqtt_world import World, publish, said, settings, until
@@ -34,6 +39,33 @@ async def test_what_is_published_is_journalled(broker: Mosquitto) -> None:
     assert world.ids == ["0", "1", "2"]
     assert world.counted.intakes == [("mqtt", "accepted")] * 3
     assert world.counted.contacts == [("mqtt", True)]
+
+
+@pytest.mark.parametrize("mode", ["plain", "structured", "binary"])
+async def test_what_a_pipeline_says(broker: Mosquitto, mode: str) -> None:
+    """Plain JSON, a structured and a binary CloudEvent (user properties, MQTT 5 binding) give the same notice."""
+    told = {"namespace": "shop", "name": "web", "image": "web:2", "commit": "abc"}
+    stamp = {"id": "7", "source": "ci", "type": "deployment.finished", "time": "2026-11-20T12:00:00Z"}
+    event = {**stamp, "type": "dev.lastgood.deployment.finished", "specversion": "1.0"}
+    properties = [part for pair in event.items() for part in ("-D", "PUBLISH", "user-property", *pair)]
+    content = ("-D", "PUBLISH", "content-type")
+    body, options = {
+        "plain": ({**stamp, **told}, ()),
+        "structured": ({**event, "data": told}, (*content, "application/cloudevents+json")),
+        "binary": (told, (*content, "application/json", *properties)),
+    }[mode]
+    world = World(settings(broker), parse=partial(notices_of, sender=Sender(name="mqtt", may_cause=False, mappings=())))
+    async with world.running():
+        await publish(broker, json.dumps(body), *options)
+        await until(lambda: bool(world.counted.intakes))
+    assert world.counted.intakes == [("mqtt", "accepted")]
+    (noticed,) = world.kept.events
+    assert isinstance(noticed, Noticed)
+    assert noticed.notice.source == "mqtt"
+    assert noticed.notice.commit == "abc"
+    assert noticed.notice.images == ("web:2",)
+    assert noticed.notice.workload is not None
+    assert noticed.notice.workload.key == "shop/Deployment/web"
 
 
 async def test_garbage_does_not_stop_what_follows(broker: Mosquitto) -> None:
@@ -113,6 +145,17 @@ async def test_a_broker_that_is_not_there_stops_nothing(broker: Mosquitto) -> No
         await until(lambda: world.connections == 1)
         running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_broker_that_hangs(broker: Mosquitto) -> None:
+    """A broker that is there and says nothing is given up after its pings; when it wakes, everything goes on."""
+    world = World(settings(broker, keepalive_seconds=1, answer_seconds=1.0))
+    async with world.running():
+        broker.freeze()
+        await until(lambda: world.counted.contacts.count(("mqtt", False)) >= 2)
+        broker.thaw()
+        await publish(broker, said("awake"))
+        await until(lambda: world.ids == ["awake"])
 
 
 async def test_messages_wait_while_we_are_away(broker: Mosquitto) -> None:
@@ -201,7 +244,8 @@ async def test_tls_that_does_not_fit(tmp_path: Path, case: str) -> None:
     remedy = {"unknown authority": "is mqtt.ca_file the authority", "missing file": "check mqtt.ca_file"}.get(case, "")
     with brokers.mosquitto(tmp_path / "broker", secured=files) as broker:
         host = "localhost" if case == "wrong name" else "127.0.0.1"
-        world = World(settings(broker, host=host, tls=None if case == "plain" else Tls(ca_file=ca_file)))
+        tls = None if case == "plain" else Tls(ca_file=ca_file)
+        world = World(settings(broker, host=host, tls=tls, answer_seconds=2.0))
         with capture_logs() as logs:
             running = asyncio.get_running_loop().create_task(world.inbound.run())
             await until(lambda: ("mqtt", False) in world.counted.contacts and bool(logs))
