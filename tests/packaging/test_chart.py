@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from datetime import timedelta
@@ -201,6 +202,16 @@ def test_values_that_cannot_work_are_refused_by_name(
     """A missing name, a misspelt key, and a policy that arms under a role that may not act fail before the cluster."""
     with pytest.raises(RefusedError, match=re.escape(named)):
         render(*values, **({} if values else {"minimal": minimal}))
+
+
+def test_every_value_is_in_the_schema() -> None:
+    """What may be set is what values.yaml shows, level by level; `global` is what an umbrella chart hands down."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
+    assert set(schema) == {*values, "global"}
+    for name, value in values.items():
+        if schema[name].get("additionalProperties") is False:
+            assert set(schema[name]["properties"]) == set(value), name
 
 
 def test_the_chart_is_of_this_version() -> None:
