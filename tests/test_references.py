@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
+import shlex
 import sys
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -18,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 import config
 from config import durations
 from config.sources import environment
+from daemon.cli.arguments import parser
 from daemon.runtime.telemetry import Metrics
 from tests import documents
 from tests.repository import ROOT
@@ -129,3 +133,30 @@ def test_each_series_stands_in_the_reference_of_metrics() -> None:
         assert ROWS[name][1] == family.type
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         assert all(f"`{label}`" in ROWS[name][2] for label in labels)
+
+
+GUIDES = ("deploy/docs/arm-a-workload.md", "deploy/docs/alerting.md")
+KNOWN = next(set(action.choices) for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+"""The commands that the command line has."""
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_commands_of_a_guide_are_well_written(guide: str) -> None:
+    """The command line understands each command that a guide shows."""
+    commands = [shlex.split(line) for line in documents.commands(documents.read(guide))]
+    for words in commands:
+        if words[0] == "lastgood" and words[1] in KNOWN:
+            assert parser().parse_args(words[1:]).command == words[1]
+
+
+def test_the_guide_arms_one_workload_at_a_time(tmp_path: Path) -> None:
+    """Each policy that the guide shows loads, and puts only shop/web into the mode of its step."""
+    guide = documents.read("deploy/docs/arm-a-workload.md")
+    modes = []
+    for number, block in enumerate(documents.blocks(guide, "yaml")):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text("cluster: c\n" + block.body)
+        (rule,) = config.load(path, {}).policy.modes
+        assert (rule.namespaces, rule.names) == (("shop",), ("web",))
+        modes.append(rule.mode.value)
+    assert modes == ["approve", "auto"]

@@ -15,9 +15,11 @@ from daemon.runtime.telemetry import RESULTS
 from tests import documents
 from tests.alerting.registry import RULES, faults_of, ours
 from tests.parts import require
+from tests.repository import ROOT
 
 GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
 ALL: dict[str, dict[str, Any]] = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
+PROMETHEUS = ROOT / "deploy/alerting/prometheus.yaml"
 SEVERITIES = {"critical", "warning", "info", "none"}
 
 NEEDS_NO_ALERT = {
@@ -213,6 +215,17 @@ def test_the_rules_are_well_written() -> None:
     done = subprocess.run([tool, "check", "rules", RULES], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(ALL)} rules found" in done.stdout
+
+
+@pytest.mark.real
+def test_plain_prometheus_takes_the_example() -> None:
+    """The example for a Prometheus without operator passes `promtool check config`, with these rules in it."""
+    command = [str(require("promtool")), "check", "config", str(PROMETHEUS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(ALL)} rules found" in done.stdout
+    (job,) = yaml.safe_load(PROMETHEUS.read_text(encoding="utf-8"))["scrape_configs"]
+    assert "lastgood" in job["job_name"], "LastgoodDown looks for it"
 
 
 @pytest.mark.real
