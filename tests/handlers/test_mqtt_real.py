@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+import config
 from daemon.core.events import Noticed
 from daemon.ports import InboxFullError, JournalUnavailableError
 from handlers.cloudevents import notices_of
 from handlers.mqtt_link import PROPERTIES_BYTES_MAX, Tls
 from handlers.notice_mapping import Sender
-from tests import brokers
+from tests import brokers, repository
 from tests.brokers import Mosquitto
 from tests.handlers.mqtt_world import World, publish, said, settings, until
 
@@ -303,3 +304,30 @@ async def test_a_topic_of_a_former_configuration(broker: Mosquitto) -> None:
         await publish(broker, said("new"))
         await until(lambda: world.ids == ["new"])
     assert ("mqtt", "malformed") in world.counted.intakes
+
+
+def documented(kind: str) -> str:
+    """The first block of that kind in the documentation of MQTT."""
+    text = (repository.ROOT / "deploy" / "docs" / "mqtt.md").read_text(encoding="utf-8")
+    return text.split(f"```{kind}\n", 1)[1].split("```", 1)[0]
+
+
+async def test_the_documentation_works(tmp_path: Path) -> None:
+    """The documented event arrives through the documented access rights, and the documented settings are read."""
+    rights, secret, path = tmp_path / "rights", tmp_path / "secret", tmp_path / "lastgood.yaml"
+    rights.write_text("user ci\n" + documented("\nuser ci"), encoding="utf-8")
+    rights.chmod(0o600)
+    secret.write_text("b\n", encoding="utf-8")
+    text = documented("yaml").replace("/run/secrets/mqtt", str(secret))
+    path.write_text(f"cluster: c\n{text}", encoding="utf-8")
+    mqtt = config.load(path, {}).mqtt
+    assert mqtt.password is not None
+    users = {"ci": "a", "lastgood": "b"}
+    with brokers.mosquitto(tmp_path / "broker", users=users, lines=(f"acl_file {rights}",)) as broker:
+        parse = partial(notices_of, sender=Sender(name="mqtt", may_cause=False, mappings=()))
+        asked = settings(broker, username=mqtt.username, password=mqtt.password.get_secret_value())
+        world = World(asked, parse=parse)
+        async with world.running():
+            await publish(broker, documented("json"))
+            await until(lambda: world.ids != [])
+    assert world.counted.intakes == [("mqtt", "accepted")]
