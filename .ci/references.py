@@ -107,7 +107,7 @@ def _models_in(hint: Any, step: str) -> Iterator[tuple[type[BaseModel], str]]:
     if isinstance(hint, type) and not get_args(hint) and issubclass(hint, BaseModel):
         yield hint, step
         return
-    deeper = {tuple: step + "[]", dict: step + ".NAME"}.get(get_origin(hint), step)
+    deeper = {tuple: step + "[]", dict: step + ".NAME", Mapping: step + ".NAME"}.get(get_origin(hint), step)
     for part in get_args(hint):
         yield from _models_in(part, deeper)
 
