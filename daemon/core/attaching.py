@@ -37,7 +37,9 @@ def rollout_seen(draft: Draft, key: str) -> None:
 
 def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
     rollout, workload = tracked.rollout, tracked.view.workload
-    if rollout is None or any(known.key == notice.key for known in tracked.notices):
+    if rollout is None or rollout.ours is not None:
+        return  # no pipeline speaks of our own rollback; what we answered one comes back as its failure
+    if any(known.key == notice.key for known in tracked.notices):
         return
     if belongs(notice, workload, rollout.revision, rollout.started_at, rollout.completed_at):
         revision = rollout.revision.id

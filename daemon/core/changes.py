@@ -43,7 +43,10 @@ def _answer(draft: Draft, action: RollBack, notice: Notice, number: int) -> Answ
         origin=notice.origin,
         commit=notice.commit,
         environment=notice.environment,
-        summary=f"Rolled back by Lastgood ({draft.policy.cluster}, {action.incident})",
+        summary=(
+            f"Rolled back by Lastgood ({draft.policy.cluster}, {action.incident}): "
+            f"{action.workload.short} from {action.blamed.label} to {action.target.label}"
+        ),
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from daemon.core.actions import AnswerPipeline, NoteChange, RollBack
 from daemon.core.events import Noticed
 from daemon.core.evolution import evolve
 from daemon.core.facts import NoticeAttached, NoticeTaken
@@ -274,97 +273,6 @@ def test_a_fact_about_a_rollout_that_is_gone_changes_nothing() -> None:
     for workload, revision in ((CART.key, V2.id), (SHOP.key, RevisionId("other"))):
         fact = NoticeAttached(at=story.now, notice=a_notice(), workload=workload, revision=revision)
         assert evolve(story.state, fact) == story.state
-
-
-def test_the_pipeline_hears_of_the_rollback() -> None:
-    """Each deployment that can be answered is, once, when the rollback ran."""
-    story = Story()
-    story.proves_v1()
-    story.rolls_out()
-    hears(story, a_notice("started", origin=GITHUB, source="github"))
-    hears(story, a_notice("success", origin=GITHUB, source="github"))
-    hears(story, a_notice("plain"))
-    story.withheld.add(AnswerPipeline)
-    story.fires()
-    story.waits(STEP)
-    (answer,) = [action for action in story.state.owed.values() if isinstance(action, AnswerPipeline)]
-    assert (answer.origin, answer.source, answer.commit) == (GITHUB, "github", "0123456789abcdef")
-    assert story.incident.id in answer.summary
-
-
-def test_the_timeline_gets_its_marks() -> None:
-    """A change event for the rollout and one for the rollback, where they are wanted; none for what was there before us."""
-    story = Story(a_policy(change_events=True))
-    story.withheld.add(NoteChange)
-    story.now = NOON - HOUR
-    story.proves_v1()
-    assert story.state.owed == {}
-    hears(story, a_notice(at=NOON - MINUTE))
-    story.rolls_out()
-    story.fires()
-    story.waits(STEP)
-    notes = [action for action in story.state.owed.values() if isinstance(action, NoteChange)]
-    assert [note.summary.split(": ")[0] for note in notes] == [
-        "shop/checkout",
-        "Lastgood rolled shop/checkout back to checkout:v1 (11hash)",
-    ]
-    assert ("commit", "0123456789abcdef") in notes[0].details
-    assert notes[0].links[0] == ("Change", "https://git.example/c/1")
-
-
-def test_a_restart_is_no_mark() -> None:
-    """A restart changes nothing that could be the cause."""
-    story = Story(a_policy(change_events=True))
-    story.withheld.add(NoteChange)
-    story.proves_v1()
-    story.rolls_out(replace(V2, content=V1.content, digests=V1.digests))
-    assert [action for action in story.state.owed.values() if isinstance(action, NoteChange)] == []
-
-
-def test_an_undo_by_hand_quarantines_what_it_left() -> None:
-    """Whoever goes back says that the newer revision is bad: it is no target until it is released."""
-    story = rolled_out()
-    story.now += 5 * MINUTE
-    story.sees(a_rollout_view(V1, V2, started_at=story.now, history=(V1, V2), changed_by="ann"))
-    entry = story.state.workloads[SHOP.key].entry(V2.id)
-    assert entry is not None
-    assert entry.quarantined_by == "the undo by ann"
-    story.releases(V2)
-    assert story.state.workloads[SHOP.key].ledger[V2.id].quarantined_by is None
-
-
-def test_rolling_forward_or_restarting_quarantines_nothing() -> None:
-    """Only a step back to an older revision with another content says so."""
-    story = rolled_out()
-    story.now += 5 * MINUTE
-    story.rolls_out(V3, V2)
-    story.now += 5 * MINUTE
-    story.sees(a_view(replace(V2, content=V3.content), started_at=story.now, history=(V1, V2, V3)))
-    assert [entry.quarantined_by for entry in story.state.workloads[SHOP.key].ledger.values()] == [None] * len(
-        story.state.workloads[SHOP.key].ledger
-    )
-
-
-def test_our_own_rollback_is_quarantined_by_its_incident() -> None:
-    """The cluster may show our rollback before its outcome is known: it is no undo by hand."""
-    story = Story()
-    story.spikes()
-    story.withheld.add(RollBack)
-    story.waits(STEP)
-    story.sees(a_rollout_view(V1, V2, started_at=story.now, history=(V1, V2), action_id=story.incident.roll_back))
-    entry = story.state.workloads[SHOP.key].entry(V2.id)
-    assert entry is None or entry.quarantined_by is None
-
-
-def test_an_undo_of_what_is_quarantined_already_keeps_its_reason() -> None:
-    """The first word stands."""
-    story = rolled_out()
-    story.now += 5 * MINUTE
-    back: dict[str, Any] = {"history": (V1, V2), "changed_by": "ann"}
-    story.sees(a_rollout_view(V1, V2, started_at=story.now, **back))
-    story.sees(a_rollout_view(V2, V1, started_at=story.now + MINUTE, history=(V1, V2)))
-    story.sees(a_rollout_view(V1, V2, started_at=story.now + 2 * MINUTE, **(back | {"changed_by": "bob"})))
-    assert story.state.workloads[SHOP.key].ledger[V2.id].quarantined_by == "the undo by ann"
 
 
 def test_a_window_of_a_day() -> None:
