@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import aiohttp
 import pytest
+from aiohttp import web
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
+from slack_sdk.web.async_client import AsyncWebClient
 
+from deploy.sandbox.services import serve_loopback
 from deploy.sandbox.vendors import SlackStandIn
 
 pytestmark = pytest.mark.looptime(False)
@@ -204,3 +213,112 @@ async def test_lost_reply_is_a_posted_message(slack: SlackStandIn) -> None:
         await post(slack, metadata=metadata)
     history = await call(slack, "conversations.history", channel=CHANNEL, include_all_metadata=True)
     assert [each["metadata"] for each in history["messages"]] == [metadata]
+
+
+BUTTON = {
+    "type": "button",
+    "action_id": "go",
+    "text": {"type": "plain_text", "text": "Go"},
+    "value": "v",
+}
+
+
+def with_button(**changes: Any) -> list[dict[str, Any]]:
+    """Blocks with one button, changed so."""
+    return [{"type": "actions", "block_id": "b1", "elements": [{**BUTTON, **changes}]}]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": {"type": "mrkdwn", "text": "Go"}},
+        {"text": {"type": "plain_text", "text": "x" * 76}},
+        {"value": "x" * 2001},
+        {"action_id": "x" * 256},
+        {"style": "warning"},
+        {"confirm": "sure?"},
+        {"confirm": {"title": {"type": "plain_text", "text": "x" * 101}}},
+        {"confirm": {name: {"type": "plain_text", "text": "x" * 31} for name in ("title", "text", "confirm", "deny")}},
+    ],
+    ids=str,
+)
+async def test_limits_of_buttons(slack: SlackStandIn, changes: dict[str, Any]) -> None:
+    """Block Kit's limits of buttons and their dialogs are checked."""
+    answer = await post(slack, blocks=with_button(**changes))
+    assert answer["error"] == "invalid_blocks"
+
+
+async def test_a_press_is_signed_as_slack_signs(slack: SlackStandIn) -> None:
+    """The SDK's own verifier takes the request; it holds the payload as documented, and the button's value."""
+    posted = await post(slack, blocks=with_button())
+    caught: list[tuple[bytes, dict[str, str]]] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        caught.append((await request.read(), dict(request.headers)))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/press", receive)
+    async with serve_loopback(app) as url:
+        slack.interactions.request_url = f"{url}/press"
+        pressed = await slack.press("Go", user="U0ANNA")
+    assert pressed.status == 200
+    ((body, headers),) = caught
+    assert SignatureVerifier(slack.interactions.signing_secret).is_valid_request(body, headers)
+    payload = json.loads(parse_qs(body.decode())["payload"][0])
+    assert (payload["type"], payload["user"]["id"], payload["message"]["ts"]) == (
+        "block_actions",
+        "U0ANNA",
+        posted["ts"],
+    )
+    assert [(each["action_id"], each["value"]) for each in payload["actions"]] == [("go", "v")]
+    assert payload["response_url"] == pressed.response_url
+
+
+async def test_a_response_url_takes_five_answers(slack: SlackStandIn) -> None:
+    """The sixth is refused, and so is one without a text; each answer is kept with whom it was for."""
+    await post(slack, blocks=with_button())
+    found = slack.button("Go")
+    assert found is not None
+    payload = slack.interactions.payload(found[1], {"ts": "1"}, channel=CHANNEL, user="U0ANNA")
+    async with aiohttp.ClientSession() as session:
+        answers = []
+        for text in ("", "1", "2", "3", "4", "5", "6"):
+            async with session.post(payload["response_url"], json={"text": text}) as reply:
+                answers.append(reply.status)
+    assert answers == [400, 200, 200, 200, 200, 200, 404]
+    assert [(each.user, each.text) for each in slack.interactions.answers] == [("U0ANNA", str(n)) for n in range(1, 6)]
+
+
+async def test_socket_mode_serves_the_sdk(slack: SlackStandIn) -> None:
+    """Slack's own client connects with a ticket that is good once, hears the press and acknowledges it."""
+    heard: list[dict[str, Any]] = []
+
+    async def listener(client: Any, request: SocketModeRequest) -> None:
+        heard.append(request.payload)
+        await client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
+
+    web_client = AsyncWebClient(base_url=f"{slack.url}/api/")
+    client = SocketModeClient(slack.interactions.app_token, web_client=web_client)
+    client.socket_mode_request_listeners.append(listener)
+    await post(slack, blocks=with_button())
+    try:
+        await client.connect()  # type: ignore[no-untyped-call]
+        async with asyncio.timeout(5):
+            while not slack.interactions.connections:
+                await asyncio.sleep(0.01)
+        assert (await slack.press("Go")).status == 200
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(str(client.wss_uri).replace("ws", "http", 1)) as again,
+        ):
+            assert again.status == 408, "a ticket is good for one connection"
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
+    assert [payload["actions"][0]["value"] for payload in heard] == ["v"]
+
+
+async def test_socket_mode_wants_the_app_s_token(slack: SlackStandIn) -> None:
+    """A bot token opens no connection."""
+    answer = await call(slack, "apps.connections.open")
+    assert answer == {"ok": False, "error": "invalid_auth"}

@@ -165,10 +165,13 @@ async def test_a_changed_proposal_comes_with_buttons_that_count() -> None:
         here.story.expect(Phase.ROLLING_BACK)
 
 
-async def test_of_two_presses_at_once_the_first_wins() -> None:
+@pytest.mark.parametrize("last_look", ["answered", "out"])
+async def test_of_two_presses_at_once_the_first_wins(last_look: str) -> None:
     """Both arrive before either is followed: one approval is journalled, the second presser hears whose it was."""
     async with room() as here:
         here.holds = asyncio.Event()
+        if last_look == "out":
+            here.story.withheld.add(Measure)
         both = [
             asyncio.get_running_loop().create_task(here.slack.press("Approve", user=user, message=here.snapshot()))
             for user in (ANNA, BEN)
