@@ -16,11 +16,21 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config import credentials, document, mqtt_section, policy_checks, policy_section, problems, sources
+from config import credentials, document, event_sections, mqtt_section, policy_checks, policy_section, problems, sources
 from config.credentials import Section
+from config.event_sections import Events
 from config.mqtt_section import Mqtt
 from config.problems import ConfigError
 from config.sections import Alertmanager, Kubernetes, Limits, Log, PagerDuty, Prometheus, Server, Slack
@@ -72,6 +82,7 @@ class Settings(BaseSettings):
     pagerduty: PagerDuty = Field(default_factory=PagerDuty)
     slack: Slack = Field(default_factory=Slack)
     mqtt: Mqtt = Field(default_factory=Mqtt)
+    events: Annotated[Events, AfterValidator(event_sections.beside_server)] = Field(default_factory=Events)
     log: Log = Field(default_factory=Log)
     limits: Limits = Field(default_factory=Limits)
 
@@ -114,7 +125,12 @@ class Settings(BaseSettings):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but may surprise, one line each, in the form of ConfigError's."""
-        return (*policy_checks.warnings_of(self.policy), *_outside_warnings(self), *mqtt_section.warnings_of(self.mqtt))
+        return (
+            *policy_checks.warnings_of(self.policy),
+            *_outside_warnings(self),
+            *mqtt_section.warnings_of(self.mqtt),
+            *event_sections.warnings_of(self.events),
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -200,5 +216,5 @@ def _collect(kind: type[BaseModel], path: str, found: dict[str, Collection[str]]
 def _models_in(hint: Any, suffix: str) -> list[tuple[type[BaseModel], str]]:
     if isinstance(hint, type) and not get_args(hint) and issubclass(hint, BaseModel):
         return [(hint, suffix)]
-    deeper = f"{suffix}*." if get_origin(hint) in (tuple, dict) else suffix
+    deeper = f"{suffix}*." if get_origin(hint) in (tuple, dict, Mapping) else suffix
     return [found for part in get_args(hint) for found in _models_in(part, deeper)]
