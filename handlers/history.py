@@ -60,7 +60,7 @@ def _rollback(told: Rollout | PastRollout) -> Document | None:
 def _returns(told: Rollout | PastRollout) -> bool:
     """It went back to a revision that was made before the one it replaced (see `Rollout.returns`)."""
     old, new = told.replaced, told.revision
-    if old is None or old.content == new.content or old.created_at is None or new.created_at is None:
+    if old is None or old.created_at is None or new.created_at is None:
         return False
     return new.created_at < old.created_at
 
