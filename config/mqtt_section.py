@@ -121,6 +121,10 @@ class Mqtt(Section):
             raise ValueError("cert_file and key_file go together; set both, or neither")
         if (self.ca_file or self.cert_file) and not self.is_tls:
             raise ValueError("ca_file, cert_file and key_file need TLS; write the url with mqtts://")
+        if self.may_cause and self.username is None and self.cert_file is None:
+            raise ValueError(
+                "may_cause needs a broker that knows its users; set username and password, or a certificate"
+            )
         seconds = self.session_expiry.total_seconds()
         if not 1 <= seconds < 0xFFFFFFFF or seconds % 1:
             raise ValueError("session_expiry must be whole seconds, at least 1s and less than 136y")

@@ -76,6 +76,7 @@ def test_variables(tmp_path: Path) -> None:
         ("password: hunter2", "password goes with username; set both"),
         (f"{URL}, cert_file: /a", "cert_file and key_file go together"),
         ("url: mqtt://b, ca_file: /a", "ca_file, cert_file and key_file need TLS; write the url with mqtts://"),
+        (f"{URL}, may_cause: true", "may_cause needs a broker that knows its users"),
         ("insecure: true", "mqtt.insecure: unknown setting"),
     ],
 )
