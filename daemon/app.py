@@ -22,7 +22,7 @@ import structlog
 from config import ConfigError, load
 from config import logs as log_config
 from config.settings import Settings
-from daemon import assembly
+from daemon import assembly, senders
 from daemon.core.actions import Action
 from daemon.core.facts import Fact
 from daemon.core.policy import Policy
@@ -59,6 +59,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, config_path: Path | None) -> None:
         self.settings = settings
+        self._policy = _effective(settings)
         self._config_path = config_path
         self._clock = SystemClock()
         self.metrics = Metrics()
@@ -71,7 +72,7 @@ class Daemon:
     @property
     def policy(self) -> Policy:
         """The policy in force."""
-        return self.settings.policy
+        return self._policy
 
     async def serve(self) -> None:
         """Run until asked to stop. Raises StartError, TaskEndedError."""
@@ -132,6 +133,8 @@ class Daemon:
                 self._supervisor.eternal(name, run())
             self._supervisor.eternal("engine", self._decide(engine, watch))
             self._supervisor.eternal("alerts", poll.run(down_since))
+            if (broker := senders.mqtt(self.settings, engine, self._clock, self.metrics)) is not None:
+                self._supervisor.eternal("mqtt", broker.run())
             await self._supervisor.until(self._stop)
 
     def stop(self) -> None:
@@ -191,6 +194,7 @@ class Daemon:
         # The cluster's name is part of the keys of pages: one that is open must be found under the old name.
         policy = replace(settings.policy, cluster=self.settings.cluster)
         self.settings = self.settings.model_copy(update={"policy": policy, "log": settings.log})
+        self._policy = _effective(self.settings)
         self.metrics.reloaded(self._clock.now(), ok=True)
         log.info("configuration_reloaded", fingerprint=settings.fingerprint)
 
@@ -207,6 +211,11 @@ class Daemon:
                 await engine.rested()
         log.info("stopping", unfinished_actions=unfinished)
         await self._supervisor.stop()
+
+
+def _effective(settings: Settings) -> Policy:
+    """The policy without what nobody would receive."""
+    return replace(settings.policy, change_events=settings.policy.change_events and settings.pagerduty.is_set)
 
 
 def _fixed(name: str, old: Settings, new: Settings) -> bool:

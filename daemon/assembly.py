@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from config.settings import Settings
+from daemon import senders
 from daemon.core.actions import Action, Outcome, OutcomeKind
 from daemon.core.policy import Policy
 from daemon.ports import Clock, Runner, Telemetry
@@ -23,6 +24,7 @@ from handlers.alertmanager_api import AlertmanagerApi
 from handlers.auth import Authenticator
 from handlers.cache import ClusterCache
 from handlers.kube import KubeClient, Timeouts
+from handlers.outbound.change_events import ChangeEvents
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
@@ -124,6 +126,8 @@ def runners(
         "roll_back": DeploymentRollback(kube, clock),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
+        "answer_pipeline": senders.answers(settings, session),
+        "note_change": _timeline(settings, session),
     }
 
 
@@ -132,6 +136,13 @@ def _pager(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:
         return NotConfigured("pagerduty.routing_key")
     key = settings.pagerduty.routing_key.get_secret_value()
     return PagerDutyPager(session, settings.pagerduty.base_url, key, settings.cluster)
+
+
+def _timeline(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:
+    if settings.pagerduty.routing_key is None:
+        return NotConfigured("pagerduty.routing_key")
+    key = settings.pagerduty.routing_key.get_secret_value()
+    return ChangeEvents(session, settings.pagerduty.base_url, key, settings.cluster)
 
 
 def _announcer(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:

@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from config.settings import Settings
-from daemon import assembly
+from daemon import assembly, senders
 from daemon.core.policy import Policy
 from daemon.ports import Clock
 from daemon.runtime.counted import CountedIntake
@@ -25,6 +25,7 @@ from handlers.answers import Actor
 from handlers.following import Following
 from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.alerts_poll import AlertsPoll
+from handlers.inbound.deployment_events import DeploymentEvents
 from handlers.inbound.gate import any_of, gate_routes, sender_actor
 from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.inbound.rollbacks import Rollbacks
@@ -53,9 +54,10 @@ async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     settings = parts.settings
     limits = ServerLimits(body_bytes_max=settings.server.body_limit)
     operators = token_actor(assembly.operator_auth(settings))
-    senders = sender_actor("webhook", assembly.webhook_auth(settings))
-    routes = [*_webhook(parts).routes(), *_commands(parts, operators)]
-    gate = gate_routes(parts.engine, parts.clock, any_of(operators, senders))
+    informers = sender_actor("webhook", assembly.webhook_auth(settings))
+    pipelines = sender_actor("source", senders.gate_auth(settings))
+    routes = [*_webhook(parts).routes(), *_events(parts).routes(), *_commands(parts, operators)]
+    gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
     app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
     address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
     local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
@@ -72,6 +74,11 @@ def _webhook(parts: Parts) -> AlertmanagerWebhook:
         on_accepted=parts.poll.forget,
         on_truncated=parts.poll.poke,
     )
+
+
+def _events(parts: Parts) -> DeploymentEvents:
+    sources = senders.event_readers(parts.settings)
+    return DeploymentEvents(intake=parts.engine, clock=parts.clock, telemetry=parts.metrics, sources=sources)
 
 
 def _commands(parts: Parts, actor: Actor) -> list[web.AbstractRouteDef]:

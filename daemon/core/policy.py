@@ -186,7 +186,7 @@ class Policy:
     )
     own_workload: str | None = None
     approvers: tuple[ApproverRule, ...] = ()
-    change_events: bool = False
+    change_events: bool = True
 
     @property
     def latency_kinds(self) -> frozenset[SignalKind]:

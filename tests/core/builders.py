@@ -108,8 +108,8 @@ def a_start_failure(**changes: Any) -> StartFailure:
 
 
 def a_policy(**changes: Any) -> Policy:
-    """Everything in mode auto, all else as by default."""
-    values: dict[str, Any] = {"cluster": "test", "default_mode": Mode.AUTO}
+    """Everything in mode auto, no change events, all else as by default."""
+    values: dict[str, Any] = {"cluster": "test", "default_mode": Mode.AUTO, "change_events": False}
     return Policy(**(values | changes))
 
 
