@@ -73,6 +73,12 @@ def now_of(document: dict[str, object]) -> datetime:
     return parsed(str(document.get("now") or "")) or datetime.fromtimestamp(0, UTC)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """A reader that is gone is told to our caller: rich would leave with exit code 1, which means "no" here."""
+        raise BrokenPipeError
+
+
 class Screen:
     """Where an answer is written."""
 
@@ -80,7 +86,7 @@ class Screen:
         self._out = out
         self._terminal = out.isatty()
         colour = self._terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self._console = Console(
+        self._console = _Console(
             file=out,
             force_terminal=colour,
             color_system="auto" if colour else None,
