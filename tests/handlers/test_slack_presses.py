@@ -254,19 +254,6 @@ async def test_a_fault_of_ours_is_told_and_ends_nothing() -> None:
         assert "Approved by you" in await here.answer(number=1)
 
 
-async def test_an_answer_only_goes_to_slack() -> None:
-    """A response_url that leads elsewhere is never called; the press counts all the same."""
-    async with room() as here:
-        found = here.slack.button("Approve")
-        assert found is not None
-        message, action = found
-        payload = here.slack.interactions.payload(action, message.shown(metadata=False), channel="C1", user=ANNA)
-        payload["response_url"] = here.slack.interactions.request_url.replace("127.0.0.1", "localhost")
-        await here.slack.interactions.deliver(payload)
-        assert len(here.story.of(ApprovalGiven)) == 1
-        assert here.slack.interactions.answers == []
-
-
 async def test_while_the_last_look_is_out_nobody_approves_twice_but_anybody_may_stop_it() -> None:
     """Between approval and rollback a second approval is told whose the first was; a decline still stops it."""
     async with room() as here:
