@@ -60,6 +60,7 @@ class Room:
         self.taken: list[Command] = []
         self.clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)
         self.presses: SlackPresses
+        self.door: SlackInteractions
         self._announcer = announcer
         self._told = 0
 
@@ -135,7 +136,7 @@ async def room(story: Story | None = None, *, by_socket: bool = False) -> AsyncI
             replies=SlackReplies(session, base),
         )
         secret = slack.interactions.signing_secret
-        door = SlackInteractions(presses=presses, signing_secret=secret, clock=made, telemetry=counts)
+        door = made.door = SlackInteractions(presses=presses, signing_secret=secret, clock=made, telemetry=counts)
         limits = ServerLimits(shutdown_seconds=1)
         server = HttpServer(limits)
         stack.push_async_callback(server.close)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,11 +18,11 @@ from hypothesis import strategies as st
 
 from deploy.sandbox.vendors.slack_interactions import SentRequest, signed
 from handlers.alerts import MalformedError
-from handlers.inbound.slack import BODY_BYTES_MAX, WINDOW_SECONDS, _payload
+from handlers.inbound.slack import BODY_BYTES_MAX, READING_MAX, WINDOW_SECONDS, _payload
 from handlers.slack_offers import VALUE_MAX, Button
 from handlers.slack_payloads import press_of
 from handlers.slack_presses import PRESSES_MAX
-from tests.handlers.slack_room import ANNA, Room, room
+from tests.handlers.slack_room import ANNA, Room, room, until
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -228,6 +231,40 @@ async def test_too_large() -> None:
         ):
             assert reply.status == 413
         assert here.counts.results == {"too_large": 2}
+
+
+@pytest.mark.real
+async def test_strangers_hold_no_more_than_their_share() -> None:
+    """Bodies that never end fill only the places of this address: one more is told so, and once they are gone it works."""
+    async with room() as here:
+        honest, end = await a_press(here), asyncio.Event()
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield b"payload="
+            await end.wait()
+
+        async def stranger() -> int:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(here.slack.interactions.request_url, data=endless(), headers=honest.headers) as reply,
+            ):
+                return reply.status
+
+        strangers = [asyncio.get_running_loop().create_task(stranger()) for _ in range(READING_MAX)]
+        await until(lambda: here.door._reading == READING_MAX)
+        assert (await answer(here, honest))[0] == 503
+        end.set()
+        assert set(await asyncio.gather(*strangers)) == {401}
+        assert (await answer(here, honest))[0] == 200
+
+
+@pytest.mark.real
+async def test_a_bomb_is_counted_unpacked() -> None:
+    """A packed body is taken for what it unpacks to."""
+    async with room() as here:
+        packed = gzip.compress(b"payload=" + b"x" * BODY_BYTES_MAX)
+        headers = signed(here.slack.interactions.signing_secret, packed) | {"Content-Encoding": "gzip"}
+        assert (await answer(here, SentRequest(body=packed, headers=headers)))[0] == 413
 
 
 @pytest.mark.real

@@ -61,6 +61,15 @@ def test_a_proposal_has_buttons() -> None:
         assert [button["text"]["text"] for button in buttons(blocks)] == ["Approve", "Decline", "Pause this workload"]
 
 
+def test_a_reply_says_where_to_decide() -> None:
+    """A reply is never brought up to date, so it holds no buttons and points at them."""
+    text, blocks = reply(PROPOSED, buttons=True)
+    assert buttons(blocks) == []
+    assert text.endswith("Decide with the buttons of the message above.")
+    assert reply(PROPOSED)[0] == PROPOSED.update
+    assert reply(RECOVERED, buttons=True) == reply(RECOVERED)
+
+
 @pytest.mark.parametrize("brief", [ROLLING_BACK, ESCALATED, RECOVERED], ids=lambda brief: brief.phase)
 def test_what_is_decided_has_no_buttons(brief: Brief) -> None:
     """Only what a person can decide now has buttons, and only where presses can reach us."""

@@ -130,7 +130,7 @@ class SlackAnnouncer:
         await self._write("chat.update", {"channel": channel, "ts": thread, "text": text, "parse": "none"}, blocks)
 
     async def _reply(self, channel: str, thread: str, action: Announce) -> Announced:
-        text, blocks = reply(action.brief)
+        text, blocks = reply(action.brief, buttons=self._buttons)
         await self._post(channel, text, blocks, action, thread_ts=thread)
         return Announced(channel=channel, thread=thread)
 

@@ -85,9 +85,14 @@ def message(brief: Brief, *, buttons: bool = False) -> tuple[str, list[Block]]:
     return fallback(brief), blocks
 
 
-def reply(brief: Brief) -> tuple[str, list[Block]]:
-    """Fallback text and blocks that tell only what is new."""
+def reply(brief: Brief, *, buttons: bool = False) -> tuple[str, list[Block]]:
+    """Fallback text and blocks that tell only what is new, and where to decide.
+
+    A reply has no buttons of its own: it is never brought up to date, and they would stay when it is decided.
+    """
     news = one_line(brief.update or brief.headline, ANSWER_MAX, utf16_units) or "No news."
+    if buttons and brief.asks:
+        news += " Decide with the buttons of the message above."
     return _escaped(news, TEXT_MAX), [{"type": "rich_text", "elements": [_section(_text(news))]}]
 
 
