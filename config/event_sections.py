@@ -23,7 +23,7 @@ SECRET_CHARS_MIN = 16
 MATCH_CHARS_MAX = 256
 """Longest repository, environment or service, which is what is kept of an event's."""
 
-RESERVED = frozenset({"alertmanager", "operators", "poll", "history", "mqtt"})
+RESERVED = frozenset({"alertmanager", "operators", "poll", "history", "mqtt", "slack"})
 """Names in the metrics that are not a source's own."""
 
 BROKER = "mqtt"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import aiohttp
@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from config.event_sections import EventSource
 from config.settings import Settings
-from daemon.core.notices import Notice
 from daemon.ports import Clock, Intake, Telemetry
 from handlers import mqtt_link
 from handlers.auth import Authenticator
@@ -76,16 +75,12 @@ def mqtt(settings: Settings, intake: Intake, clock: Clock, telemetry: Telemetry)
     sender = _sender(settings, SOURCE, may_cause=section.may_cause)
     return MqttInbound(
         connect=partial(mqtt_link.connect, broker),
-        parse=partial(_parsed, sender),
+        parse=partial(notices_of, sender=sender),
         intake=intake,
         clock=clock,
         telemetry=telemetry,
         body_bytes_max=section.body_limit,
     )
-
-
-def _parsed(sender: Sender, content_type: str | None, attributes: Mapping[str, str], body: bytes) -> Sequence[Notice]:
-    return notices_of(content_type, attributes, body, sender)
 
 
 def answers(settings: Settings, session: aiohttp.ClientSession) -> PipelineAnswers:

@@ -16,8 +16,8 @@ from daemon.core.facts import (
     PauseLifted,
     PauseSet,
 )
-from daemon.core.guards import mode_of
 from daemon.core.incidents import Incident, Phase
+from daemon.core.mode import mode_of
 from daemon.core.model import IncidentId, Mode, Workload
 from daemon.core.policy import Policy
 from daemon.core.state import State

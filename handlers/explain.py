@@ -11,9 +11,9 @@ from datetime import datetime
 
 from daemon.core import facts as f
 from daemon.core.briefs import commands, compose
-from daemon.core.guards import mode_of
 from daemon.core.incidents import Incident, Suspicion
 from daemon.core.measurement import Measurement
+from daemon.core.mode import mode_of
 from daemon.core.model import LocatedAlert, OnsetSource
 from daemon.core.notices import Notice
 from daemon.core.policy import Policy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from daemon.core.guards import mode_of
+from daemon.core.mode import mode_of
 from daemon.core.model import Revision, Rollout
 from daemon.core.notices import Notice
 from daemon.core.policy import Policy

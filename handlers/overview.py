@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from daemon.core.guards import mode_of
 from daemon.core.incidents import Incident
 from daemon.core.ledger import LedgerEntry, Proof
+from daemon.core.mode import mode_of
 from daemon.core.model import Mode, Revision, Rung
 from daemon.core.policy import Policy
 from daemon.core.protection import unprotected

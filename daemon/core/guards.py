@@ -7,37 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from fnmatch import fnmatchcase
 
 from daemon.core import target_guards
 from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
+from daemon.core.mode import mode_of
 from daemon.core.model import Mode, OnsetSource, OwnerKind, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
-from daemon.core.state import Tracked
 
 HOUR = timedelta(hours=1)
 
 
 Guard = Callable[[Case], Refusal | None]
-
-
-def mode_of(policy: Policy, tracked: Tracked) -> Mode:
-    """The workload's mode: the first matching rule, lowered (never raised) by the annotation; nonsense there is observe."""
-    view = tracked.view
-    if view.mode_invalid is not None:
-        return Mode.OBSERVE
-    labels = dict(view.labels)
-    for rule in policy.modes:
-        if rule.namespaces and not any(fnmatchcase(view.workload.namespace, glob) for glob in rule.namespaces):
-            continue
-        if rule.names and not any(fnmatchcase(view.workload.name, glob) for glob in rule.names):
-            continue
-        if all(labels.get(key) == value for key, value in rule.labels):
-            return rule.mode.capped_by(view.mode)
-    return policy.default_mode.capped_by(view.mode)
 
 
 def mode(case: Case) -> Refusal | None:
@@ -312,6 +295,7 @@ GUARDS: tuple[Guard, ...] = (
     protected,
     target_guards.target_not_verified,
     target_guards.target_gone,
+    target_guards.no_permission,
     rollout_paused,
     restart_only,
     owned,

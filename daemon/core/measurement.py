@@ -95,6 +95,7 @@ class TargetCheck:
 
     `exists`: its history object is there. `missing`: referenced objects that are gone. `unchecked`: references that our
     role may not read (Secrets). `dry_run_error`: what the API server said of a server-side dry run, None when accepted.
+    `may_patch`: our role lets us try at all; the role for mode observe does not.
     """
 
     revision: RevisionId
@@ -103,6 +104,7 @@ class TargetCheck:
     unchecked: tuple[str, ...] = ()
     configs: tuple[ConfigChange, ...] = ()
     dry_run_error: str | None = None
+    may_patch: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

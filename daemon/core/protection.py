@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from daemon.core.actions import Action, RollBack
-from daemon.core.guards import mode_of
+from daemon.core.mode import mode_of
 from daemon.core.model import Mode, OwnerKind
 from daemon.core.policy import Policy
 from daemon.core.soak import NO_SIGNALS

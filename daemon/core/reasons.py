@@ -41,6 +41,7 @@ class Reason(StrEnum):
     DATA_AT_RISK = "data_at_risk"
     TARGET_NOT_VERIFIED = "target_not_verified"
     TARGET_GONE = "target_gone"
+    NO_PERMISSION = "no_permission"
     ROLLOUT_PAUSED = "rollout_paused"
     RESTART_ONLY = "restart_only"
     OWNED_BY_GITOPS = "owned_by_gitops"
@@ -103,6 +104,7 @@ _SENTENCES = {
     Reason.DATA_AT_RISK: "Data is declared to be at risk: an older revision may not understand it.",
     Reason.TARGET_NOT_VERIFIED: "There is no verified revision to go back to.",
     Reason.TARGET_GONE: "The target cannot be deployed any more.",
+    Reason.NO_PERMISSION: "Lastgood's role does not let it patch this workload.",
     Reason.ROLLOUT_PAUSED: "The rollout is paused in the workload's spec: a person is driving.",
     Reason.RESTART_ONLY: "The rollout was only a restart of the same images.",
     Reason.OWNED_BY_GITOPS: "A GitOps controller owns this workload and would revert a rollback.",
@@ -133,6 +135,7 @@ NEVER_OVERRIDDEN = frozenset(
     {
         Reason.TARGET_NOT_VERIFIED,
         Reason.TARGET_GONE,
+        Reason.NO_PERMISSION,
         Reason.SUPERSEDED,
         Reason.PAUSED,
         Reason.ROLLBACK_OF_ROLLBACK,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from daemon.core.case import Case, refuse
 from daemon.core.ledger import ProofKind
+from daemon.core.mode import mode_of
+from daemon.core.model import Mode
 from daemon.core.reasons import Consequence, Reason, Refusal
 
 
@@ -42,6 +44,20 @@ def target_gone(case: Case) -> Refusal | None:
         Consequence.ESCALATE,
         seen,
         "everything the target refers to",
+        overridable=False,
+    )
+
+
+def no_permission(case: Case) -> Refusal | None:
+    """What our role forbids will fail at the patch; in mode observe nobody wants it (and its role has no patch verb)."""
+    check = case.incident.check
+    if check is None or check.may_patch or mode_of(case.policy, case.tracked) is Mode.OBSERVE:
+        return None
+    return refuse(
+        Reason.NO_PERMISSION,
+        Consequence.ESCALATE,
+        "the API server forbids the dry run",
+        "the verb patch on deployments there (the role for act)",
         overridable=False,
     )
 

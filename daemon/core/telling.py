@@ -11,8 +11,8 @@ from datetime import timedelta
 from daemon.core.actions import Announce, Page, PageKind
 from daemon.core.briefs import compose
 from daemon.core.draft import Draft
-from daemon.core.guards import mode_of
 from daemon.core.incidents import Incident, Phase
+from daemon.core.mode import mode_of
 from daemon.core.model import ActionId, IncidentId, Mode
 from daemon.core.policy import Paging, Route
 from daemon.core.reasons import Reason

@@ -22,6 +22,11 @@ from handlers.references import Reference, RefKind, references_of
 REFERENCES_MAX = 100
 """References that are looked up, one request each; a template with more names the rest as unchecked."""
 
+RBAC_SAYS = "cannot patch resource"
+"""In the authorizer's sentence ("User … cannot patch resource …"). Admission answers 403 Forbidden too, in other words, and what
+it forbids is the target and not our role.
+"""
+
 _PLURALS = {
     RefKind.CONFIG_MAP: "configmaps",
     RefKind.SECRET: "secrets",
@@ -50,7 +55,7 @@ class TargetChecker:
         if fresh is None or target is None or fresh.uid != action.uid:
             return _checked(TargetCheck(revision=action.target.id, exists=False))
         found = await self._look_up(action, references_of(revisions.template_of(target)))
-        error = await self._try(action, fresh, target)
+        error, may_patch = await self._try(action, fresh, target)
         return _checked(
             TargetCheck(
                 revision=action.target.id,
@@ -59,6 +64,7 @@ class TargetChecker:
                 unchecked=tuple(found.unchecked),
                 configs=tuple(found.configs),
                 dry_run_error=error,
+                may_patch=may_patch,
             )
         )
 
@@ -99,12 +105,15 @@ class TargetChecker:
             items = [*page.items] if page.first else [*items, *page.items]
         return items[0] if items else None
 
-    async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> str | None:
-        """What the API server says of the patch, None where it would take it."""
+    async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> tuple[str | None, bool]:
+        """What the API server says of the patch (None where it would take it), and whether we may send one at all."""
         if fresh.current != action.blamed.id:
-            return f"not tried: revision {fresh.current[:8]} is current, no longer the blamed {action.blamed.id[:8]}"
+            return (
+                f"not tried: revision {fresh.current[:8]} is current, no longer the blamed {action.blamed.id[:8]}",
+                True,
+            )
         if fresh.is_leaving:
-            return f"not tried: {action.workload.short} is being deleted"
+            return f"not tried: {action.workload.short} is being deleted", True
         annotations = deployments.provenance(
             action=action.id,
             target=action.target.id,
@@ -115,8 +124,10 @@ class TargetChecker:
         try:
             await self._api.patch_json(deployments.path_of(action.workload), ops, dry_run=True)
         except Permanent as fault:
-            return shorten("; ".join([fault.reason, *fault.causes]))
-        return None
+            if RBAC_SAYS in fault.reason:
+                return None, False
+            return shorten("; ".join([fault.reason, *fault.causes])), True
+        return None, True
 
 
 def changed_at(config: Obj) -> datetime | None:

@@ -263,6 +263,7 @@ CASES: list[tuple[Reason, Consequence, bool, Play]] = [
     (Reason.TARGET_GONE, ESCALATE, False, checked(exists=False)),
     (Reason.TARGET_GONE, ESCALATE, False, checked(missing=("ConfigMap/settings",))),
     (Reason.TARGET_GONE, ESCALATE, False, checked(dry_run_error="denied by a webhook")),
+    (Reason.NO_PERMISSION, ESCALATE, False, checked(may_patch=False)),
     (Reason.TARGET_UNCHECKED, HOLD, True, unchecked),
     (Reason.ROLLOUT_PAUSED, ESCALATE, True, annotated(paused=True)),
     (Reason.RESTART_ONLY, ESCALATE, True, restarted_only),

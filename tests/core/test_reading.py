@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from daemon.core import blame
-from daemon.core.guards import mode_of
 from daemon.core.incidents import Tier
 from daemon.core.measurement import Health
+from daemon.core.mode import mode_of
 from daemon.core.model import Mode, OnsetSource, Rollout
 from daemon.core.policy import ModeRule, SignalKind, SignalRule
 from daemon.core.reasons import Reason

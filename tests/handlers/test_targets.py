@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from handlers.faults import Transient
 from handlers.outbound.targets import TargetChecker, changed_at
 from handlers.references import references_of
 from tests.handlers.kube_objects import Json, at, stamp, template
-from tests.handlers.rollback_world import World, manifest, world
+from tests.handlers.rollback_world import PATH, World, manifest, world
 
 REAL = pytest.mark.real
 
@@ -110,6 +111,16 @@ async def test_a_target_that_is_gone(there: World) -> None:
     assert not (await checked(there, uid="other")).exists
     await there.client.delete("/apis/apps/v1/namespaces/default/deployments/web")
     assert not (await checked(there)).exists
+
+
+@REAL
+async def test_a_role_without_patch_is_no_fault_of_the_target(there: World) -> None:
+    """The role for mode observe has no patch verb: that is told apart from an admission policy that denies the target."""
+    said = 'deployments.apps "web" is forbidden: User "x" cannot patch resource "deployments" in API group "apps"'
+    status = {"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": said}
+    there.cluster.faults.fail(1, status=403, method="PATCH", path=PATH, text=json.dumps(status))
+    check = await checked(there)
+    assert (check.exists, check.dry_run_error, check.may_patch) == (True, None, False)
 
 
 @REAL
