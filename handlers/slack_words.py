@@ -10,6 +10,7 @@ import re
 from daemon.core.incidents import Incident, Phase
 from daemon.core.model import Workload
 from daemon.core.policy import Policy
+from daemon.core.reasons import Reason
 from handlers.plain import one_line
 from handlers.slack_offers import Button
 
@@ -102,6 +103,8 @@ def _now(incident: Incident) -> str:
     if incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING, Phase.RECOVERED) and incident.approved_by is not None:
         by = f", approved by {_who(incident.approved_by)}"
     why = f" {_safe(incident.reason.sentence)}" if incident.reason is not None and not by else ""
+    if incident.ended_by is not None and incident.reason in (Reason.DECLINED, Reason.CLOSED_BY_PERSON):
+        why = f" {_safe(incident.reason.sentence)} It was {_who(incident.ended_by)}."
     return f"{_safe(incident.id)} ({_place(incident)}) {_PHASES[incident.phase]}{by}.{why}"
 
 

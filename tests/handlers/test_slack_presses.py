@@ -103,7 +103,7 @@ async def test_a_member_of_another_workspace_is_a_stranger() -> None:
     ("how", "phase", "says"),
     [
         ("rolled_back", Phase.ROLLING_BACK, "is rolling back already, approved by"),
-        ("declined", Phase.ESCALATED, "was handed over to a person. A person declined the rollback."),
+        ("declined", Phase.ESCALATED, "was handed over to a person. A person declined the rollback. It was ann."),
         ("superseded", Phase.SUPERSEDED, "was superseded by a newer rollout"),
         ("deadline", Phase.ESCALATED, "Nobody confirmed in time."),
     ],
