@@ -77,6 +77,8 @@ class Fields:
             raise MalformedError(self.at(name), "is missing")
         if len(value) > chars_max:
             raise MalformedError(self.at(name), f"has {len(value)} characters, at most {chars_max} are taken")
+        if not value.isprintable():
+            raise MalformedError(self.at(name), "holds a control character")
         return value
 
     def number(self, name: str) -> str:

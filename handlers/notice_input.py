@@ -103,7 +103,7 @@ def _filled(first: Whereabouts, second: Whereabouts) -> Whereabouts:
 
 def identity(*parts: str) -> str:
     """One id out of several, each part kept apart; long ones as their hash."""
-    joined = "#".join(part.replace("#", "##") for part in parts)
+    joined = "#".join(part.replace("%", "%25").replace("#", "%23") for part in parts)
     return joined if len(joined) <= KEY_CHARS_MAX else f"sha256:{hashlib.sha256(joined.encode()).hexdigest()}"
 
 
