@@ -19,7 +19,7 @@ ARGS ?=
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real demo bench lock clean
+.PHONY: help setup check test test-real demo bench render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -42,6 +42,8 @@ check: $(READY) ## style, types, import layers, locks: what CI checks before the
 	@$(BIN)/lint-imports --no-logo
 	@echo "check: locks"
 	@$(BIN)/python .ci/lock.py check
+	@echo "check: references"
+	@$(BIN)/python .ci/references.py check
 
 test: $(READY) ## all tests, and every branch of daemon/core
 	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
@@ -55,6 +57,9 @@ demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=er
 bench: $(READY) ## measure, where there is something to measure
 	@if compgen -G 'tests/bench/test_*.py' > /dev/null; then $(BIN)/python -m pytest tests/bench --no-looptime $(ARGS); \
 	else echo "bench: this version has no benchmarks (none in tests/bench/)"; fi
+
+render: $(READY) ## render deploy/kubernetes from the chart anew (needs helm)
+	@$(BIN)/python .ci/render.py write
 
 lock: $(READY) $(LOCK_TOOL)/bin/uv ## resolve pyproject.toml anew into the lock files (needs the network)
 	@PATH="$(LOCK_TOOL)/bin:$$PATH" $(BIN)/python .ci/lock.py write
