@@ -115,8 +115,10 @@ def _then(command: events.Declared, incident: Incident, state: State, policy: Po
         return f"a rollback is under way already; {more}"
     if mode is Mode.OBSERVE:
         return f"the mode is observe: it is judged and announced, and nothing is changed; {more}"
-    if command.cause.risks_data:
-        return f"{command.cause.sentence}: nothing is rolled back without a person's approval; {more}"
+    declared = [command.cause, *([incident.declared.cause] if incident.declared is not None else [])]
+    risk = next((cause for cause in declared if cause.risks_data), None)
+    if risk is not None:
+        return f"{risk.sentence}: nothing is rolled back without a person's approval; {more}"
     if mode is Mode.APPROVE:
         return f"where the rollout is blamed, a rollback is proposed and waits for a person; {more}"
     return f"the rollout is measured: only strong evidence acts by itself, else a rollback is proposed; {more}"

@@ -11,7 +11,7 @@ import pytest
 
 from daemon.core.events import Declared
 from daemon.core.incidents import Incident, Phase
-from daemon.core.model import DeclaredCause, Mode
+from daemon.core.model import Declaration, DeclaredCause, Mode
 from daemon.core.state import State
 from handlers import consequences
 from tests.core.builders import MINUTE, SHOP, a_policy
@@ -148,6 +148,19 @@ def test_data_is_never_risked_without_a_person(mode: Mode, cause: DeclaredCause)
     assert told(rolled_out(mode), cause).startswith(
         f"{cause.sentence}: nothing is rolled back without a person's approval"
     )
+
+
+def test_what_was_said_of_data_before_still_counts() -> None:
+    """A second, harmless declaration of the same incident promises no less than the first."""
+    story = rolled_out()
+    command = Declared(
+        at=story.now, workload=SHOP.key, cause=DeclaredCause.CUSTOMER_REPORTS, onset=story.now, actor="unix:ann"
+    )
+    facts = story.happens(command)
+    first = Declaration(cause=DeclaredCause.FAILED_MIGRATION, actor="unix:bob", at=story.now)
+    state = story.state.with_incident(story.incident.id, declared=first)
+    then = str(consequences.after(command, facts, state, story.policy)["then"])
+    assert then.startswith("a migration failed: nothing is rolled back without a person's approval")
 
 
 @pytest.mark.parametrize(
