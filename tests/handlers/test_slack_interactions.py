@@ -178,6 +178,17 @@ async def test_malformed_payloads(change: dict[str, Any], field: str) -> None:
 
 
 @pytest.mark.real
+async def test_two_presses_in_one_payload_are_none() -> None:
+    """Slack sends one press at a time; of two, nobody could say which was meant."""
+    async with room() as here:
+        value = f'{{"incident": "{here.story.incident.id}"}}'
+        actions = [{"action_id": button.value, "value": value} for button in (Button.DECLINE, Button.PAUSE)]
+        payload = {"type": "block_actions", "actions": actions, "user": {"id": ANNA}}
+        assert (await answer(here, form(here, payload)))[0] == 400
+        assert here.taken == []
+
+
+@pytest.mark.real
 async def test_what_is_none_of_ours_is_ignored() -> None:
     """Shortcuts, dialogs and buttons of other messages of the app are answered with 200."""
     async with room() as here:
@@ -289,6 +300,7 @@ async def test_a_flood_is_told_so() -> None:
         door._under_way = 0
         assert (await answer(here, request))[0] == 200
         assert here.counts.results == {"full": 1, "unavailable": 1}
+        assert door._under_way == 0, "a press that is decided gives its place back"
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
