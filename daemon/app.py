@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +23,14 @@ from config import ConfigError, load
 from config import logs as log_config
 from config.settings import Settings
 from daemon import assembly, senders
+from daemon.buttons import buttons
 from daemon.core.actions import Action
 from daemon.core.facts import Fact
 from daemon.core.policy import Policy
 from daemon.core.protection import veto
 from daemon.core.state import State
 from daemon.listening import Parts, listen
-from daemon.ports import JournalUnavailableError
+from daemon.ports import JournalUnavailableError, Runner
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
@@ -85,15 +86,7 @@ class Daemon:
             stack.push_async_callback(journal.close)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             kube = await stack.enter_async_context(await assembly.kube_client(self.settings))
-            engine = Engine(
-                journal,
-                self._clock,
-                lambda: self.policy,
-                dispatch=self._dispatch,
-                told=self._told,
-                stumbled=self.metrics.stumbled,
-                inbox_max=self.settings.limits.inbox,
-            )
+            engine = self._engine(journal)
             down_since = await engine.recover()
             watch = ClusterWatch(
                 kube,
@@ -103,19 +96,23 @@ class Daemon:
                 on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
             )
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
-            self._dispatcher = Dispatcher(
-                assembly.runners(self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy),
-                self._clock,
-                self._supervisor,
-                Faults(transient=Transient, permanent=Permanent),
-                finish=engine.put,
-                attempted=self.metrics.attempted,
-                veto=lambda action: veto(action, engine.state, self.policy, self._clock.now()),
+            runners = assembly.runners(
+                self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy
             )
+            self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)
             server = HttpServer(ServerLimits(body_bytes_max=self.settings.server.body_limit))
             stack.push_async_callback(server.close)
+            pressed = buttons(
+                self.settings,
+                session,
+                reader=engine,
+                commands=engine,
+                policy=lambda: self.policy,
+                clock=self._clock,
+                telemetry=self.metrics,
+            )
             parts = Parts(
                 settings=self.settings,
                 policy=lambda: self.policy,
@@ -126,16 +123,39 @@ class Daemon:
                 kube=kube,
                 poll=poll,
                 watch_age=watch.age,
+                buttons=pressed,
             )
             host, port = await listen(server, parts)
             log.info("listening", address=f"{host}:{port}", socket=str(self.settings.socket_path))
-            for name, run in watch.tasks().items():
-                self._supervisor.eternal(name, run())
             self._supervisor.eternal("engine", self._decide(engine, watch))
             self._supervisor.eternal("alerts", poll.run(down_since))
+            for name, run in (*watch.tasks().items(), *pressed.tasks.items()):
+                self._supervisor.eternal(name, run())
             if (broker := senders.mqtt(self.settings, engine, self._clock, self.metrics)) is not None:
                 self._supervisor.eternal("mqtt", broker.run())
             await self._supervisor.until(self._stop)
+
+    def _engine(self, journal: SqliteJournal) -> Engine:
+        return Engine(
+            journal,
+            self._clock,
+            lambda: self.policy,
+            dispatch=self._dispatch,
+            told=self._told,
+            stumbled=self.metrics.stumbled,
+            inbox_max=self.settings.limits.inbox,
+        )
+
+    def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:
+        return Dispatcher(
+            runners,
+            self._clock,
+            self._supervisor,
+            Faults(transient=Transient, permanent=Permanent),
+            finish=engine.put,
+            attempted=self.metrics.attempted,
+            veto=lambda action: veto(action, engine.state, self.policy, self._clock.now()),
+        )
 
     def stop(self) -> None:
         """Ask for a gentle end (SIGTERM)."""

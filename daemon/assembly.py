@@ -148,7 +148,8 @@ def _timeline(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]
 def _announcer(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:
     slack = settings.slack
     if slack.bot_token is not None and slack.channel is not None:
-        return SlackAnnouncer(session, slack.base_url, slack.bot_token.get_secret_value(), slack.channel)
+        token, buttons = slack.bot_token.get_secret_value(), slack.interactions != "off"
+        return SlackAnnouncer(session, slack.base_url, token, slack.channel, buttons=buttons)
     if slack.webhook_url is not None:
         return SlackWebhook(session, slack.webhook_url.get_secret_value())
     return NotConfigured("slack")

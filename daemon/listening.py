@@ -14,6 +14,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from config.settings import Settings
 from daemon import assembly, senders
+from daemon.buttons import Buttons
 from daemon.core.policy import Policy
 from daemon.ports import Clock
 from daemon.runtime.counted import CountedIntake
@@ -47,6 +48,7 @@ class Parts:
     kube: KubeClient
     poll: AlertsPoll
     watch_age: Callable[[], float]
+    buttons: Buttons
 
 
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
@@ -56,7 +58,7 @@ async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     operators = token_actor(assembly.operator_auth(settings))
     informers = sender_actor("webhook", assembly.webhook_auth(settings))
     pipelines = sender_actor("source", senders.gate_auth(settings))
-    routes = [*_webhook(parts).routes(), *_events(parts).routes(), *_commands(parts, operators)]
+    routes = [*_webhook(parts).routes(), *_events(parts).routes(), *parts.buttons.routes, *_commands(parts, operators)]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
     app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
     address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)

@@ -89,5 +89,9 @@ def _kept(state: State, tracked: Tracked, rollout: Rollout, fact: f.NoticeAttach
 
 
 def declared(state: State, fact: f.IncidentDeclared) -> State:
-    """An open incident was declared by somebody, too."""
+    """An open incident was declared by somebody, too. That data is at risk stays said, whatever is said after it."""
+    incident = state.incidents.get(fact.incident)
+    known = incident.declared if incident is not None else None
+    if known is not None and known.cause.risks_data and not fact.declaration.cause.risks_data:
+        return state
     return state.with_incident(fact.incident, declared=fact.declaration)

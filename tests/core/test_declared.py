@@ -174,3 +174,16 @@ def test_where_nothing_was_rolled_out_the_declaration_is_refused() -> None:
     assert [fact.command for fact in refused] == ["declare", "declare"]
     assert story.incidents == ()
     assert V2 not in story.state.workloads[SHOP.key].view.history
+
+
+@pytest.mark.parametrize("cause", DATA)
+def test_what_is_said_later_does_not_take_a_data_risk_back(cause: DeclaredCause) -> None:
+    """Data at risk, then customers' reports and another data risk: it still needs a person, whatever the contrast says."""
+    story = declared(cause, good=False)
+    story.declares(DeclaredCause.CUSTOMER_REPORTS)
+    assert story.incident.declared is not None
+    assert story.incident.declared.cause is cause
+    story.declares(DeclaredCause.DATA_CORRUPTION)
+    assert story.incident.declared.cause is DeclaredCause.DATA_CORRUPTION
+    story.waits(5 * MINUTE)
+    assert story.rollbacks == []
