@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from handlers.inbound.deployment_events import DeploymentEvents, SourceReader
 from handlers.notice_mapping import Mapping as Rule
 from handlers.notice_mapping import Sender
 from handlers.server import ServerLimits, build_app
-from tests.handlers.intake_fakes import Counted, Hands, Kept
+from tests.handlers.intake_fakes import T0, Counted, Hands, Kept
 
 PAYLOADS = Path(__file__).parent / "payloads"
 WEB = Workload(namespace="shop", kind="Deployment", name="web")
@@ -102,8 +103,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(sources: Mapping[str, SourceReader]) -> AsyncIterator[World]:
-    intake, counted, clock = Kept(), Counted(), Hands()
+async def world(sources: Mapping[str, SourceReader], at: datetime = T0) -> AsyncIterator[World]:
+    """The address is served; its clock stands at `at`."""
+    intake, counted, clock = Kept(), Counted(), Hands(at)
     events = DeploymentEvents(intake=intake, clock=clock, telemetry=counted, sources=sources)
     app = build_app(routes=events.routes(), limits=ServerLimits())
     async with TestClient(TestServer(app)) as client:

@@ -75,7 +75,7 @@ def deployed(**changes: Any) -> dict[str, Any]:
 
 async def test_a_deployment_status(here: World) -> None:
     """Who, what, where, the log, the change, and where the pipeline hears back; the rule tells the workload."""
-    assert await deliver(here, "deployment_status", status()) == (202, "accepted\n")
+    assert await deliver(here, "deployment_status", raw(status()) + b"\n") == (202, "accepted\n")
     assert here.notices == [
         Notice(
             source="hub",

@@ -192,8 +192,8 @@ async def test_a_wrong_secret_token(here: World, token: str | None) -> None:
 
 
 async def test_signed_as_standard_webhooks(here: World) -> None:
-    """Id, timestamp and body are signed; several signatures may be sent while the token is being changed."""
-    body = raw(deployed())
+    """Id, timestamp and the body as sent are signed; several signatures may be sent while the token is being changed."""
+    body = raw(deployed()) + b"\n"
     assert (await here.send("new", body, signed(body)))[0] == 202
     given = signed(body)
     given["webhook-signature"] = f"v1a,xxxx v1,{'A' * 43}= {given['webhook-signature']}"

@@ -1,0 +1,77 @@
+"""deploy/docs/events.md does what it says: its configuration loads, its examples are understood, its commands are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import config
+from daemon import senders
+from handlers.cloudevents import notices_of
+from handlers.notice_fields import Fields
+from handlers.notice_input import convention
+from tests import documents, parts
+from tests.handlers.events_world import WEB, sender, world
+
+PAGE = documents.read("deploy/docs/events.md")
+TOKEN = "the-token-of-the-pipeline"
+SIGNING = "whsec_dGhlIGtleSBvZiB0aGUgc2lnbmluZyB0b2tlbiAzMmI="
+
+
+def settings_of(folder: Path) -> config.Settings:
+    """The page's own configuration, with its secrets in `folder`."""
+    (block,) = documents.blocks(PAGE, "yaml")
+    for name, secret in (("ci", TOKEN), ("hub", TOKEN), ("lab", SIGNING)):
+        (folder / name).write_text(secret, encoding="utf-8")
+    text = f"cluster: prod\n{block.body.replace('/run/secrets', str(folder))}"
+    path = folder / "lastgood.yaml"
+    path.write_text(text, encoding="utf-8")
+    return config.load(path, {})
+
+
+def test_the_configuration_of_the_page(tmp_path: Path) -> None:
+    """It loads without a warning of its section, and each source gets its reader."""
+    settings = settings_of(tmp_path)
+    assert set(senders.event_readers(settings)) == {"ci", "hub", "lab"}
+    assert [line for line in settings.warnings if line.startswith("events")] == []
+
+
+@pytest.mark.parametrize("block", documents.blocks(PAGE, "json"), ids=lambda block: f"line {block.line}")
+def test_each_json_example_is_understood(block: documents.Block) -> None:
+    """Whole events name the workload; a `lastgood` object does where it stands alone."""
+    content = json.loads(block.body)
+    if "lastgood" in content:
+        assert convention(Fields(content), sender())[0].workload == WEB
+    else:
+        (notice,) = notices_of("application/json", {}, block.body.encode(), sender())
+        assert notice.workload == WEB
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("block", documents.blocks(PAGE, "sh"), ids=lambda block: f"line {block.line}")
+async def test_each_command_is_taken(block: documents.Block, tmp_path: Path) -> None:
+    """Typed as it stands, each is answered 202: by curl, over a socket, with signatures made by openssl."""
+    parts.require("curl")
+    if "openssl" in block.body and shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed; on Debian: apt-get install openssl")
+    settings_of(tmp_path)
+    # The page's command for GitLab uses the secret token: a signature needs openssl and more than one line.
+    (tmp_path / "lab").write_text(TOKEN, encoding="utf-8")
+    text = (tmp_path / "lastgood.yaml").read_text(encoding="utf-8").replace("signing_token_file", "token_file")
+    rule = "    - {match: {repository: shop/front/web}, workload: shop/web}\n"
+    (tmp_path / "lastgood.yaml").write_text(text + rule, encoding="utf-8")
+    settings = config.load(tmp_path / "lastgood.yaml", {})
+    async with world(senders.event_readers(settings), datetime.now(UTC)) as served:
+        given = {"LASTGOOD": str(served.client.make_url("")).rstrip("/"), "TOKEN": TOKEN, "SECRET": TOKEN}
+        shell = await asyncio.create_subprocess_exec(
+            "sh", "-euc", block.body, env={**os.environ, **given}, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await asyncio.wait_for(shell.communicate(), 30)
+        assert (shell.returncode, output.decode()) == (0, "accepted\n")
+        assert served.counted.intakes[0][1] == "accepted"
