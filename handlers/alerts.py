@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from daemon.core.model import Alert, AlertStatus
 
@@ -35,6 +36,9 @@ FINGERPRINT_CHARS_MAX = 64
 
 PROBLEM_CHARS_MAX = 160
 """Longest explanation in an answer: Alertmanager writes it into its log."""
+
+MOMENTS_KEPT = 4096
+"""Times of alerts that are remembered as read: each alert is sent again with every change of its group."""
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -168,8 +172,7 @@ def moment(raw: object, path: str) -> datetime:
     if not isinstance(raw, str):
         raise MalformedError(path, f"must be a string, is {kind_of(raw)}")
     try:
-        value = datetime.fromisoformat(raw[:64])
-        utc = value.astimezone(UTC) if value.tzinfo else None
+        utc = _utc(raw[:64])
     except (ValueError, OverflowError):
         raise MalformedError(path, "is no RFC 3339 time") from None
     if utc is None:
@@ -177,6 +180,12 @@ def moment(raw: object, path: str) -> datetime:
     if not EARLIEST <= utc < LATEST:
         raise MalformedError(path, f"lies outside of {EARLIEST.year} to {LATEST.year - 1}")
     return utc
+
+
+@lru_cache(maxsize=MOMENTS_KEPT)
+def _utc(text: str) -> datetime | None:
+    value = datetime.fromisoformat(text)
+    return value.astimezone(UTC) if value.tzinfo else None
 
 
 def distinct(alerts: Iterable[Alert]) -> tuple[Alert, ...]:

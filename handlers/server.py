@@ -63,13 +63,13 @@ class BodyRefusedError(Exception):
 
 
 class _Held:
-    """How many bytes of bodies are in memory now."""
+    """How many bytes of bodies are in memory now, and how many may be."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
+        self.limits = limits
         self.bytes = 0
 
 
-_LIMITS = web.AppKey("limits", ServerLimits)
 _HELD = web.AppKey("held", _Held)
 _HELD_BY_REQUEST = web.RequestKey("held_by_request", int)
 
@@ -86,21 +86,23 @@ async def read_body(request: web.Request) -> bytes:
     slowly or too many are being read (a 4xx would be dropped by Alertmanager, and neither is the payload's fault).
     400: the transfer itself is broken.
     """
-    limits = request.config_dict[_LIMITS]
+    held = request.config_dict[_HELD]
+    limits = held.limits
     if (request.content_length or 0) > limits.body_bytes_max:
         raise _too_large(limits)
     try:
+        if request.content.is_eof():
+            return await _collect(request, held)  # all of it is there: a timer would cost more than the reading
         async with asyncio.timeout(limits.body_seconds_max):
-            return await _collect(request, limits)
+            return await _collect(request, held)
     except TimeoutError:
         raise BodyRefusedError(503, f"the body did not arrive within {limits.body_seconds_max:g} s") from None
     except web.RequestPayloadError:
         raise BodyRefusedError(400, "body: the transfer or content encoding is broken") from None
 
 
-async def _collect(request: web.Request, limits: ServerLimits) -> bytes:
-    held = request.config_dict[_HELD]
-    body = bytearray()
+async def _collect(request: web.Request, held: _Held) -> bytes:
+    limits, body = held.limits, bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
         held.bytes += len(chunk)
@@ -134,7 +136,8 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
         _log.exception("request_failed", method=request.method, path=request.path[:200])
         return line(500, "internal error, see the log of lastgood")
     finally:
-        request.config_dict[_HELD].bytes -= request.get(_HELD_BY_REQUEST, 0)
+        if held := request.get(_HELD_BY_REQUEST, 0):
+            request.config_dict[_HELD].bytes -= held
 
 
 async def _anonymous(_request: web.Request, response: web.StreamResponse) -> None:
@@ -155,8 +158,7 @@ def build_app(
     ready); with `metrics`, a handler as of `prometheus_client.aiohttp`, it answers `/metrics`.
     """
     app = web.Application(middlewares=[_guarded], client_max_size=limits.body_bytes_max)
-    app[_LIMITS] = limits
-    app[_HELD] = _Held()
+    app[_HELD] = _Held(limits)
     app.on_response_prepare.append(_anonymous)
     app.add_routes(routes)
     if metrics is not None:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 BUCKETS = 128
 """A power of two. A change costs about BUCKETS + entries / BUCKETS steps: near its least for the 20,000 alerts we keep."""
 
+_MASK = BUCKETS - 1
 _UNKNOWN: Any = object()
 
 Value = TypeVar("Value")
@@ -76,6 +77,11 @@ class Table(Mapping[str, Value]):
 
     def __getitem__(self, key: str) -> Value:
         return self._buckets[_place(key)].entries[key][2]
+
+    def get(self, key: str, default: Any = None) -> Any:  # Mapping's own raises and catches a KeyError
+        """The value of the key, or the default."""
+        entry = self._buckets[hash(key) & _MASK].entries.get(key)
+        return default if entry is None else entry[2]
 
     def __contains__(self, key: object) -> bool:
         return key in self._buckets[_place(key)].entries
@@ -167,7 +173,7 @@ class Table(Mapping[str, Value]):
 
 
 def _place(key: object) -> int:
-    return hash(key) & (BUCKETS - 1)
+    return hash(key) & _MASK
 
 
 def _number(entry: Entry[Any]) -> int:

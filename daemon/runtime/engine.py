@@ -33,6 +33,10 @@ BATCH_MAX = 256
 COMMIT_RETRY_SECONDS = 1.0
 """Pause between attempts to write a batch that the journal refused (disk full, locked)."""
 
+CURSOR_SECONDS = 0.02
+"""How long the cursor may lag behind events that led to nothing (a repeated webhook): a transaction for each would halve
+what the disk can do, and deciding them once more after a crash leads to nothing again."""
+
 IDLE_SECONDS = 1.0
 """How often an unwritable journal is tried while nothing else happens, so that readiness comes back by itself."""
 
@@ -66,6 +70,15 @@ class _Queue:
         return batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """An event on its way to the disk, who waits for what it leads to, and who for its being there."""
+
+    event: Journalled
+    answer: asyncio.Future[Sequence[Fact]] | None
+    written: asyncio.Future[None]
+
+
 class Engine:
     """ports.Intake, ports.Inbox and ports.Reader in one: the only owner of the state."""
 
@@ -89,10 +102,13 @@ class Engine:
         self._inbox_max = inbox_max
         self._queue = _Queue()
         self._state = State()
-        self._cursor = 0
+        self._cursor = self._saved = 0
         self._since_snapshot = 0
         self._unwritable: str | None = "the journal is being read"
         self._waiting_for: str | None = "caches are not synced"
+        self._arrived: list[_Arrival] = []
+        self._writer: asyncio.Future[None] | None = None  # held, or it could be collected in the middle of its work
+        self._writing = False
         self._reserved = 0
         self._dispatched: dict[str, Action] = {}
         self._asked: dict[int, asyncio.Future[Sequence[Fact]]] = {}
@@ -115,33 +131,67 @@ class Engine:
 
     async def accept(self, event: Journalled) -> None:
         """Return once the event is on disk. Raises JournalUnavailableError or InboxFullError, and then keeps nothing."""
-        # Shielded: when the sender hangs up while its event is being written, the event may be on disk. Were it not queued
-        # then, the cursor would pass it by, and only a crash in between would bring it back.
-        await asyncio.shield(self._accept(event))
+        await self._accept(event)
 
     async def command(self, event: Journalled) -> Sequence[Fact]:
         """Accept a person's command and return the facts it led to, once they are on disk."""
         answer: asyncio.Future[Sequence[Fact]] = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._accept(event, answer))
+        await self._accept(event, answer)
         return await answer
 
     async def _accept(self, event: Journalled, answer: asyncio.Future[Sequence[Fact]] | None = None) -> None:
         if len(self._queue.accepted) + self._reserved >= self._inbox_max:
             raise InboxFullError(f"{self._inbox_max} accepted events are waiting")
         self._reserved += 1
+        arrival = _Arrival(event, answer, asyncio.get_running_loop().create_future())
+        self._arrived.append(arrival)
+        if not self._writing:
+            self._writing = True
+            # Its own task: when a sender hangs up while its event is being written, the event may be on disk. Were it not
+            # queued then, the cursor would pass it by, and only a crash in between would bring it back.
+            self._writer = asyncio.shield(self._write())
+        await arrival.written
+
+    async def _write(self) -> None:
+        """Write what has arrived, and what arrives meanwhile: one transaction, and one wake-up, for many webhooks."""
         try:
-            (seq,) = await self._journal.accept([event], self._clock.now())
+            while self._arrived:
+                batch, self._arrived = self._arrived[:BATCH_MAX], self._arrived[BATCH_MAX:]
+                await self._write_batch(batch)
+        finally:
+            self._writing = False
+
+    async def _write_batch(self, batch: Sequence[_Arrival]) -> None:
+        try:
+            numbers = await self._journal.accept([arrival.event for arrival in batch], self._clock.now())
         except JournalUnavailableError as error:
             self._unwritable = str(error)
             self._ring()  # the loop tries until the journal can write again: nobody may send to us until then
-            raise
-        finally:
-            self._reserved -= 1
-        self._unwritable = None
-        if answer is not None:
-            self._asked[seq] = answer
-        self._queue.accepted.append((seq, event))
-        self._ring()
+            self._written(batch, error)
+        except Exception as error:  # noqa: BLE001 - a bug; it is answered, and must not cost the other senders theirs
+            if len(batch) == 1:
+                self._written(batch, error)
+            else:
+                for arrival in batch:
+                    await self._write_batch([arrival])
+        else:
+            self._unwritable = None
+            for number, arrival in zip(numbers, batch, strict=True):
+                if arrival.answer is not None:
+                    self._asked[number] = arrival.answer
+                self._queue.accepted.append((number, arrival.event))
+            self._ring()
+            self._written(batch, None)
+
+    def _written(self, batch: Sequence[_Arrival], error: Exception | None) -> None:
+        self._reserved -= len(batch)
+        for arrival in batch:
+            if arrival.written.done():
+                continue  # its sender has hung up
+            if error is None:
+                arrival.written.set_result(None)
+            else:
+                arrival.written.set_exception(error)
 
     def put(self, event: Event) -> None:
         """Queue an event that can be had again. A newer view of the same workload replaces one that still waits."""
@@ -163,6 +213,7 @@ class Engine:
         """Fold the journal, queue what was accepted but not consumed, and say that we are back; since when we were away."""
         loaded = await self._journal.load()
         self._state, self._cursor, self._since_snapshot = loaded.state, loaded.cursor, loaded.facts
+        self._saved = self._cursor
         self._dispatched = {action.id: action for action in self._state.due}
         after = self._cursor
         while rows := await self._journal.unread(after, 1000):
@@ -217,11 +268,19 @@ class Engine:
             left = min(left, (deadline - self._clock.now()).total_seconds())
         if left <= 0:
             return
+        if self._cursor != self._saved:
+            if await self._rings_within(min(left, CURSOR_SECONDS)):
+                return
+            await self._commit((), self._cursor, self._clock.now())
         self._rested.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(left):
-                await self._queue.wake.wait()
+        await self._rings_within(left)
         self._rested.clear()
+
+    async def _rings_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._queue.wake.wait()
+        return self._queue.wake.is_set()
 
     async def _handle(self, batch: Sequence[tuple[int, Event]], now: datetime) -> None:
         """Decide, journal, adopt, dispatch."""
@@ -234,7 +293,7 @@ class Engine:
                 facts.extend(concluded)
             answers[seq] = concluded
             cursor = max(cursor, seq)
-        if facts or cursor != self._cursor:
+        if facts or cursor - self._saved >= BATCH_MAX:
             await self._commit(facts, cursor, now)
         self._state, self._cursor = state, cursor
         self._tell(facts)
@@ -280,6 +339,7 @@ class Engine:
                 await asyncio.sleep(COMMIT_RETRY_SECONDS)
             else:
                 self._unwritable = None
+                self._saved = cursor
                 return
 
     def _release(self, facts: Sequence[Fact]) -> None:
