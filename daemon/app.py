@@ -123,6 +123,8 @@ class Daemon:
                 kube=kube,
                 poll=poll,
                 watch_age=watch.age,
+                cache=watch.cache,
+                outside=outside,
                 buttons=pressed,
             )
             host, port = await listen(server, parts)

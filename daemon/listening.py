@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from config.settings import Settings
-from daemon import assembly, senders
+from daemon import assembly, preflighting, senders
 from daemon.buttons import Buttons
 from daemon.core.policy import Policy
 from daemon.ports import Clock
@@ -23,12 +23,14 @@ from daemon.runtime.journal import SqliteJournal
 from daemon.runtime.telemetry import Metrics
 from handlers import deployments
 from handlers.answers import Actor
+from handlers.cache import ClusterCache
 from handlers.following import Following
 from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.alerts_poll import AlertsPoll
 from handlers.inbound.deployment_events import DeploymentEvents
 from handlers.inbound.gate import any_of, gate_routes, sender_actor
 from handlers.inbound.operators import operator_routes, token_actor, unix_actor
+from handlers.inbound.preflight import Preflight
 from handlers.inbound.rollbacks import Rollbacks
 from handlers.kube import KubeClient
 from handlers.outbound.targets import TargetChecker
@@ -48,6 +50,8 @@ class Parts:
     kube: KubeClient
     poll: AlertsPoll
     watch_age: Callable[[], float]
+    cache: ClusterCache
+    outside: assembly.Clients
     buttons: Buttons
 
 
@@ -96,7 +100,22 @@ def _commands(parts: Parts, actor: Actor) -> list[web.AbstractRouteDef]:
         follow=Following(parts.engine, counted, parts.policy).follow,
     )
     asked = operator_routes(parts.engine, counted, parts.journal, parts.policy, parts.clock, actor)
-    return [*asked, *rollbacks.routes()]
+    return [*asked, *rollbacks.routes(), *_preflight(parts, actor).routes()]
+
+
+def _preflight(parts: Parts, actor: Actor) -> Preflight:
+    sources = preflighting.sources(
+        parts.settings,
+        engine=parts.engine,
+        policy=parts.policy,
+        clock=parts.clock,
+        metrics=parts.metrics,
+        kube=parts.kube,
+        cache=parts.cache,
+        outside=parts.outside,
+        watch_age=parts.watch_age,
+    )
+    return Preflight(sources, actor)
 
 
 def _metrics(parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

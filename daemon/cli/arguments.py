@@ -139,6 +139,13 @@ def _questions(add: Add) -> None:
     gate.epilog = _GATE + MEANINGS
     gate.add_argument("workload", metavar="NAMESPACE/NAME")
     gate.add_argument("--image", metavar="DIGEST", help="what is to be rolled out: sha256:…, a reference or a tag")
+    preflight = add(
+        "preflight", "check all that a rollback of this workload would need, with the remedy for what is missing"
+    )
+    preflight.add_argument("workload", metavar="NAMESPACE/NAME")
+    preflight.add_argument(
+        "--alert", type=Path, metavar="FILE", help="JSON of one alert, or of a webhook: tells where it would lead"
+    )
     completion = add("completion", "print a completion script for a shell")
     completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS))
 

@@ -113,6 +113,8 @@ def _query(options: argparse.Namespace) -> dict[str, str]:
 
 def _body(options: argparse.Namespace) -> Document:
     match options.command:
+        case "preflight":
+            return _preflight(options)
         case "close":
             found = {"incident": options.incident, "note": options.note}
         case "pause":
@@ -129,12 +131,19 @@ def _body(options: argparse.Namespace) -> Document:
     return {name: value for name, value in {**found, "name": options.name}.items() if value is not None}
 
 
+def _preflight(options: argparse.Namespace) -> Document:
+    from daemon.cli import preflight
+
+    alert = {} if options.alert is None else {"alert": preflight.alert_in(options.alert)}
+    return {"workload": options.workload, **alert}
+
+
 def _show(options: argparse.Namespace, document: Document) -> None:
     if options.json:
         # ASCII only: escape sequences and direction marks in a label stay letters.
         print(json.dumps(document, indent=2))
         return
-    from daemon.cli import history, story, tables
+    from daemon.cli import history, preflight, story, tables
     from daemon.cli.terminal import Screen
 
     screen = Screen(sys.stdout)
@@ -152,6 +161,8 @@ def _show(options: argparse.Namespace, document: Document) -> None:
                 history.tell(document, screen)
             case "gate":
                 tables.gate(document, screen)
+            case "preflight":
+                preflight.tell(document, screen)
             case _:
                 tables.led_to(document, screen)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -175,4 +186,8 @@ def _code(command: str, document: Document) -> int:
         if not isinstance(document.get("open"), bool):
             raise _strange("neither open nor closed")
         return Exit.OK if document["open"] else Exit.REFUSED
+    if command == "preflight":
+        if not isinstance(document.get("ok"), bool):
+            raise _strange("neither ok nor failed")
+        return Exit.OK if document["ok"] else Exit.REFUSED
     return Exit.OK
