@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.core.actions import Action
-from daemon.core.events import AlertsReported, AlertSource
+from daemon.core.events import AlertSource, AlertsReported
 from daemon.core.facts import ActionOwed, Fact
 from daemon.core.model import Alert, AlertStatus
 from daemon.runtime import codec
