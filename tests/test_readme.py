@@ -103,7 +103,10 @@ def test_the_policy_block_arms_one_workload(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_alertmanager_takes_the_route(tmp_path: Path) -> None:
-    """Laid into a configuration that has only a receiver of its own, the README's route passes `amtool check-config`."""
+    """Laid into a configuration that has only a receiver of its own, the README's route passes `amtool check-config`.
+
+    An alert reaches Lastgood and the paging: `continue` leads to the next routes, and the last one takes what is left.
+    """
     amtool = require("amtool")
     content = yaml.safe_load(yaml_block("receivers:"))
     content["route"]["receiver"] = "present-paging"
@@ -112,7 +115,10 @@ def test_alertmanager_takes_the_route(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(content))
     checked = subprocess.run([amtool, "check-config", path], capture_output=True, text=True, timeout=20, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "2 receivers" in checked.stdout
+    assert "3 receivers" in checked.stdout
+    asked = [amtool, "config", "routes", "test", f"--config.file={path}", "namespace=shop", "alertname=HighErrorRate"]
+    routed = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+    assert set(routed.stdout.strip().split(",")) == {"lastgood", "your-paging"}
 
 
 def test_the_route_leads_to_the_default_address() -> None:

@@ -130,6 +130,7 @@ class Reader:
 async def reading(folder: Path) -> AsyncIterator[Reader]:
     """A reader in a copy of the repository, whose daemon does not outlive the test."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LASTGOOD_", "KUBE"))}
+    clean["CI_TOKEN"] = CI_TOKEN
     reader = Reader(folder=copied(folder / "clone"), environment=clean)
     try:
         yield reader
@@ -162,6 +163,7 @@ async def configure(command: str, reader: Reader, world: World) -> None:
     content["alertmanager"] = {"urls": [world.monitoring.alertmanager_url], "poll_interval": "2s", "settle": "1s"}
     content["server"]["webhook_tokens"] = {"alertmanager": WEBHOOK_TOKEN}
     content["server"]["listen"] = f"127.0.0.1:{world.port}"
+    content["events"] = {"sources": {"ci": {"kind": "events", "token": CI_TOKEN}}}
     content["policy"] |= POLICY
     path.write_text(yaml.safe_dump(content))
 
@@ -225,10 +227,34 @@ async def _paused(reader: Reader) -> list[str]:
     return [str(pause["scope"]) for pause in json.loads(await reader.types("lastgood status --json"))["pauses"]]
 
 
+async def tell(command: str, reader: Reader, world: World) -> None:
+    """The event is taken; only the address and the moment are the test's own."""
+    await reader.types(command.replace("127.0.0.1:9095", f"127.0.0.1:{world.port}"))
+
+
+async def history(reader: Reader, _world: World) -> None:
+    assert "0a1b2c3d" in await reader.types_until("lastgood history shop/web", lambda _, text: "0a1b2c3d" in text)
+
+
+async def gate(reader: Reader, _world: World) -> None:
+    """An incident is open in this world, so the gate is closed, with the reason."""
+    code, said = await reader.ask("lastgood gate shop/web")
+    assert (code, "closed: " in said) == (1, True), said
+
+
+async def preflight(reader: Reader, _world: World) -> None:
+    """In mode observe, without a pager, it names what is missing, each with its remedy."""
+    code, said = await reader.ask("lastgood preflight shop/web")
+    assert code in (0, 1), said
+    assert "shop/web" in said
+
+
 EXPORT = 'export PATH="$PWD/.venv/bin:$PATH" LASTGOOD_CONFIG="$PWD/lastgood.yaml"'
 COPY = "cp deploy/lastgood.example.yaml lastgood.yaml"
 ANNOTATE = "kubectl annotate namespace shop lastgood.dev/paused=true"
 DEMO = "make demo"
+(TELL,) = [command for command in documents.commands(README) if command.startswith("curl ")]
+CI_TOKEN = "a-token-of-the-pipeline"
 
 STEPS: dict[str, Callable[[Reader, World], Awaitable[None]]] = {
     "make setup": set_up,
@@ -243,6 +269,10 @@ STEPS: dict[str, Callable[[Reader, World], Awaitable[None]]] = {
     "lastgood pause shop --for 1h": pause,
     "lastgood resume shop": resume,
     ANNOTATE: partial(annotate, ANNOTATE),
+    "lastgood preflight shop/web": preflight,
+    TELL: partial(tell, TELL),
+    "lastgood history shop/web": history,
+    "lastgood gate shop/web": gate,
 }
 
 
