@@ -5,6 +5,7 @@ What identifies or decides is refused where it does not fit; text for people is 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +52,9 @@ class Fields:
         """Refuse unknown fields: a misspelt `irreversible` must not be taken for one left out."""
         for name in self.entry:
             if name not in known:
-                raise MalformedError(self.at(ascii(name[:40])), f"is unknown; known: {', '.join(known)}")
+                near = difflib.get_close_matches(name[:40], known, n=1)
+                remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                raise MalformedError(self.at(ascii(name[:40])), f"is unknown; {remedy}")
         return self
 
     def string(self, name: str) -> str | None:

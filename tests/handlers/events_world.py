@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from daemon.core.events import Noticed
 from daemon.core.model import Workload
 from daemon.core.notices import Notice
+from daemon.runtime.codec import dump_event, load_event
 from handlers.alerts import MalformedError
 from handlers.inbound.deployment_events import DeploymentEvents, SourceReader
 from handlers.notice_mapping import Mapping as Rule
@@ -143,7 +144,7 @@ def damaged(value: object, place: tuple[str | int, ...], by: object) -> Any:
 
 
 def understood_or_refused(read: Callable[[], tuple[Notice, ...]]) -> None:
-    """Nothing but MalformedError comes out; its one line is printable, and what is taken can be written as UTF-8."""
+    """Nothing but MalformedError comes out; its one line is printable, and what is taken comes back from the journal."""
     refusal: MalformedError | None = None
     notices: tuple[Notice, ...] = ()
     try:
@@ -154,5 +155,5 @@ def understood_or_refused(read: Callable[[], tuple[Notice, ...]]) -> None:
         assert refusal.field
         assert str(refusal).isprintable()
     for notice in notices:
-        assert str(notice).encode()
-        assert notice.key.encode()
+        event = Noticed(at=T0, notice=notice)
+        assert load_event(dump_event(event)) == event

@@ -204,7 +204,11 @@ def test_a_run_that_names_none() -> None:
         (("subject", "content", "environment"), "production", "subject.content.environment: must be an object"),
         (("subject", "content", "artifactId"), "web:v2", "subject.content.artifactId: must be a package URL"),
         (("customData",), {"lastgood": {"workload": "w"}}, "customData.lastgood.workload: is no workload"),
-        (("customData",), {"lastgood": {"digset": "w"}}, "customData.lastgood.'digset': is unknown; known: "),
+        (
+            ("customData",),
+            {"lastgood": {"digset": "w"}},
+            "customData.lastgood.'digset': is unknown; did you mean digest?",
+        ),
     ],
 )
 def test_each_fault_is_named(place: tuple[str, ...], by: object, said: str) -> None:

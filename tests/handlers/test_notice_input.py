@@ -138,7 +138,7 @@ def test_an_event_of_another_cluster_is_none_of_ours() -> None:
         ({"irreversible": "yes"}, "irreversible: must be true or false, is a string"),
         ({"commit": ["a"]}, "commit: must be a string, is an array"),
         ({"description": "\ud800"}, "description: holds half of a surrogate pair"),
-        ({"irreversibel": True}, "'irreversibel': is unknown; known: id, source, type, time"),
+        ({"irreversibel": True}, "'irreversibel': is unknown; did you mean irreversible?"),
     ],
 )
 def test_each_fault_is_named(changes: dict[str, Any], said: str) -> None:
