@@ -103,6 +103,17 @@ async def test_a_server_that_refuses_is_tried_again() -> None:
         assert (await here.slack.press("Approve", user=ANNA)).status == 200
 
 
+async def test_failures_are_waited_for_longer_and_longer() -> None:
+    """A server that refuses is not hammered: the pauses double."""
+    async with room(by_socket=True) as here:
+        slack, loop = here.slack.interactions, asyncio.get_running_loop()
+        slack.tickets_refused = "internal_error"
+        await slack.drop()
+        began = loop.time()
+        await until(lambda: here.counts.contacts.count(False) >= 4)
+        assert loop.time() - began >= 0.1 + 0.2 + 0.4
+
+
 async def test_it_stays_connected_while_nothing_happens() -> None:
     """Several pings long nothing is said, and the connection stays the same one."""
     async with room(by_socket=True) as here:
