@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import structlog
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackApiError
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
@@ -66,7 +67,7 @@ class _Connection(SocketModeClient):
 class SlackSocket:
     """Listens for presses. `app_token` is an app-level token (xapp-…) with connections:write; `base_url` the Web API's.
 
-    `ping_seconds` and `retry_seconds` are for tests.
+    The times are given by tests only.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class SlackSocket:
         app_token: str,
         base_url: str,
         telemetry: Telemetry,
+        connect_seconds: float = CONNECT_SECONDS_MAX,
         ping_seconds: float = PING_SECONDS,
         retry_seconds: float = RETRY_SECONDS_MIN,
     ) -> None:
@@ -83,6 +85,7 @@ class SlackSocket:
         self._token = app_token
         self._base_url = base_url.rstrip("/") + "/"
         self._telemetry = telemetry
+        self._connect_seconds = connect_seconds
         self._ping_seconds = ping_seconds
         self._retry_seconds = retry_seconds
 
@@ -113,10 +116,10 @@ class SlackSocket:
         """A new connection; None where there is none to be had now."""
         client = self._client()
         try:
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            async with asyncio.timeout(self._connect_seconds):
                 client.wss_uri = await client.issue_new_wss_url()
                 await client.connect()  # type: ignore[no-untyped-call]
-        except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever the library makes of a broken answer must not end the daemon
             await _closed(client)
             self._telemetry.contact(SOURCE, ok=False)
             log.warning("slack_socket_failed", reason=_reason(error))
@@ -169,7 +172,8 @@ async def _retired(old: _Connection | None) -> None:
 
 async def _closed(client: _Connection) -> None:
     """Close everything that the client began, and wait for it: its tasks belong to nobody else."""
-    await client.close()  # type: ignore[no-untyped-call]
+    with suppress(aiohttp.ClientError, OSError):
+        await client.close()  # type: ignore[no-untyped-call]
     tasks = [client.message_processor, client.current_session_monitor, client.message_receiver]
     await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
 

@@ -148,7 +148,13 @@ async def room(story: Story | None = None, *, by_socket: bool = False) -> AsyncI
         if by_socket:
             token = slack.interactions.app_token
             socket = SlackSocket(
-                presses=presses, app_token=token, base_url=base, telemetry=counts, ping_seconds=0.5, retry_seconds=0.05
+                presses=presses,
+                app_token=token,
+                base_url=base,
+                telemetry=counts,
+                connect_seconds=1.0,
+                ping_seconds=0.5,
+                retry_seconds=0.05,
             )
             tasks.append(asyncio.get_running_loop().create_task(socket.run()))
             await until(lambda: bool(slack.interactions.connections))

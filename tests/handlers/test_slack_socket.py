@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from typing import Any
 
 import aiohttp
 import pytest
@@ -101,6 +102,28 @@ async def test_a_server_that_refuses_is_tried_again() -> None:
         slack.tickets_refused = None
         await until(lambda: bool(slack.connections))
         assert (await here.slack.press("Approve", user=ANNA)).status == 200
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"status": 502},
+        {"status": 200},
+        {"status": 200, "body": {"ok": True}},
+        {"status": 200, "body": {"ok": True, "url": 5}},
+        {"status": 200, "body": {"ok": True, "url": "wss://127.0.0.1:1/"}},
+        {"status": 429, "body": {"ok": False, "error": "ratelimited"}},
+    ],
+    ids=str,
+)
+async def test_a_broken_answer_ends_nothing(failure: dict[str, Any]) -> None:
+    """Whatever comes in the place of a ticket, the next one is asked for."""
+    async with room(by_socket=True) as here:
+        slack = here.slack
+        slack.faults.fail_next(1, **failure)
+        await slack.interactions.drop()
+        await until(lambda: slack.interactions.opened == 2)
+        assert (await slack.press("Approve", user=ANNA)).status == 200
 
 
 async def test_failures_are_waited_for_longer_and_longer() -> None:
