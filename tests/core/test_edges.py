@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from daemon.core import progress
 from daemon.core.actions import Announce, CheckTarget, Locate, Measure, Page, ProveSoak, RollBack, RolledBack
 from daemon.core.briefs import commands, compose
+from daemon.core.draft import Draft
 from daemon.core.events import AlertSource
 from daemon.core.evolution import ALERTS_KEPT_MAX, ENDED_KEPT_MAX, evolve
 from daemon.core.facts import ActionOwed, ActionSettled, AlertNoted, Judged, LedgerWritten, Moved, RolloutRecorded
@@ -266,3 +268,12 @@ def test_the_answer_of_an_earlier_attempt_is_void() -> None:
     story.answers()
     assert len(story.of(Judged)) == judged + 1
     assert len(story.rollbacks) == 1
+
+
+def test_an_incident_of_which_no_moment_has_come_is_left_alone() -> None:
+    """Another incident's deadline may have moved this one since the due ones were listed."""
+    story = Story()
+    story.spikes()
+    draft = Draft(state=story.state, now=story.now, policy=story.policy)
+    progress.due(draft, story.incident)
+    assert draft.facts == []
