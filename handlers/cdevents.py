@@ -96,7 +96,7 @@ def _service(fields: Fields, subject: Fields, stamp: Stamp, sender: Sender) -> t
         digests=tuple(dict.fromkeys((*claim.digests, *artefact.digests))),
         version=claim.version or artefact.version,
     )
-    return useful(told(sender, stamp, both, Story(whereabouts=whereabouts).or_else(extra)))
+    return useful(told(sender, stamp, both, extra.or_else(Story(whereabouts=whereabouts))))
 
 
 def _run(fields: Fields, subject: Fields, stamp: Stamp, sender: Sender, about: str) -> tuple[Notice, ...]:
@@ -114,7 +114,7 @@ def _run(fields: Fields, subject: Fields, stamp: Stamp, sender: Sender, about: s
     if status is None:
         return ()
     story = Story(pipeline_url=content.url("url"), description=content.text("errors", DESCRIPTION_CHARS_MAX))
-    return told(sender, replace(stamp, status=status), claim, story.or_else(extra))
+    return told(sender, replace(stamp, status=status), claim, extra.or_else(story))
 
 
 def _custom(fields: Fields, sender: Sender) -> tuple[Claim, Story]:

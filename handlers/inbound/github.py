@@ -126,7 +126,7 @@ def _notices(
         origin=Origin(vendor=Vendor.GITHUB, project=repository, deployment=number),
     )
     stamp = Stamp(id=identity(repository, "deployment", number, *own), at=at, status=state)
-    return told(sender, stamp, claim, story.or_else(extra))
+    return told(sender, stamp, claim, extra.or_else(story))
 
 
 def _convention(deployment: Fields, sender: Sender) -> tuple[Claim, Story]:

@@ -145,6 +145,18 @@ async def test_a_payload_of_others_is_left_alone(here: World, other: object) -> 
     assert here.notices[0].workload == WEB
 
 
+async def test_our_own_words_win(here: World) -> None:
+    """Who wrote them meant them: they stand over what is made out of the rest; what they leave out is taken from there."""
+    change = "https://git.example/shop/web/merge/77"
+    said = {"lastgood": {"change_url": change, "description": "Faster cart", "version": "v2"}}
+    assert (await deliver(here, "deployment_status", {**status(), "deployment": deployed(payload=said)["deployment"]}))[
+        0
+    ] == 202
+    (notice,) = here.notices
+    assert (notice.change_url, notice.description, notice.version) == (change, "Faster cart", "v2")
+    assert (notice.commit, notice.environment, notice.workload) == (SHA, "production", WEB)
+
+
 async def test_our_own_words_misspelt(here: World) -> None:
     """What is ours is judged, by its path."""
     code, text = await deliver(here, "deployment", deployed(payload={"lastgood": {"irreversibel": True}}))
