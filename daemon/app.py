@@ -63,7 +63,7 @@ class Daemon:
         self._policy = _effective(settings)
         self._config_path = config_path
         self._clock = SystemClock()
-        self.metrics = Metrics()
+        self.metrics = Metrics(tuple(settings.events.sources))
         self._supervisor = Supervisor()
         self._stop = asyncio.Event()
         self._dispatcher: Dispatcher | None = None

@@ -26,6 +26,8 @@ NEEDS_NO_ALERT = {
     "accepted",
     "ignored",  # news of no interest here: another repository's, a workload that is not watched
     "replayed",  # the same request again, as Slack sends it when our answer was late
+    "late",  # a button was pressed after the decision, and the presser was told so
+    "unknown",  # the same for an incident that is forgotten
     "forbidden",  # somebody who is no approver pressed a button, and was told so
 }
 """Results of an intake that nobody has to look after."""
