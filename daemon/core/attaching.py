@@ -6,8 +6,8 @@ from daemon.core import intake
 from daemon.core.draft import Draft
 from daemon.core.events import Noticed
 from daemon.core.facts import NoticeAttached, NoticeTaken
-from daemon.core.model import Declaration, DeclaredCause
-from daemon.core.notices import Notice, NoticeStatus, belongs
+from daemon.core.model import Declaration, DeclaredCause, Rollout
+from daemon.core.notices import NAME_WINDOW, SKEW, Notice, NoticeStatus, belongs
 from daemon.core.state import Tracked
 
 
@@ -44,8 +44,13 @@ def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
     if belongs(notice, workload, rollout.revision, rollout.started_at, rollout.completed_at):
         revision = rollout.revision.id
         draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=revision))
-        if notice.status is NoticeStatus.FAILED and notice.may_cause:
+        if notice.status is NoticeStatus.FAILED and notice.may_cause and _is_news(draft, rollout, notice):
             _failed(draft, tracked, notice)
+
+
+def _is_news(draft: Draft, rollout: Rollout, notice: Notice) -> bool:
+    """It failed lately, and not before the rollout began: then it was an earlier attempt, or another cluster's."""
+    return rollout.started_at - SKEW <= notice.at and draft.now - notice.at <= NAME_WINDOW
 
 
 def _failed(draft: Draft, tracked: Tracked, notice: Notice) -> None:

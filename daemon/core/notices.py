@@ -16,6 +16,9 @@ NAME_WINDOW = timedelta(minutes=15)
 """How far a notice's moment may lie before a rollout's begin, or after its end, when only the name joins the two. Pipelines
 tell before they apply and after they waited for convergence (10 minutes by default)."""
 
+SKEW = timedelta(minutes=2)
+"""How far the clocks of pipelines and cluster are apart at most, and how late "started" is told."""
+
 DIGEST_WINDOW = timedelta(hours=24)
 """The same where the artefact's digest joins them: a build is often announced hours before it is rolled out."""
 
@@ -100,7 +103,14 @@ def belongs(notice: Notice, workload: Workload, revision: Revision, began: datet
         return abs(notice.at - began) <= DIGEST_WINDOW
     if notice.workload is None or (known and said) or _other_image(notice, revision):
         return False
-    return began - NAME_WINDOW <= notice.at <= (ended or notice.at) + NAME_WINDOW
+    return began - NAME_WINDOW <= notice.at <= _latest(notice, began, ended)
+
+
+def _latest(notice: Notice, began: datetime, ended: datetime | None) -> datetime:
+    """Until when it may be said of a rollout. What starts after a rollout is there is the next one, which has yet to come."""
+    if notice.status is NoticeStatus.STARTED:
+        return min(began + SKEW, ended or began + SKEW)
+    return (ended or notice.at) + NAME_WINDOW
 
 
 def _other_image(notice: Notice, revision: Revision) -> bool:

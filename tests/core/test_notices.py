@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -221,6 +221,42 @@ def test_a_failure_of_a_sender_that_may_cause_opens_an_incident(first: str) -> N
     (incident,) = story.incidents
     assert incident.declared is not None
     assert (incident.declared.actor, incident.declared.note) == ("source:ci", "smoke test failed")
+
+
+@pytest.mark.parametrize(
+    ("at", "heard"),
+    [
+        pytest.param(NOON - 10 * MINUTE, NOON - 10 * MINUTE, id="an earlier attempt, which changed nothing here"),
+        pytest.param(NOON - 20 * HOUR, NOON - 20 * HOUR, id="the same artefact failed elsewhere yesterday"),
+        pytest.param(NOON + MINUTE, NOON + 20 * HOUR, id="delivered again a day later"),
+    ],
+)
+def test_an_old_failure_informs_and_causes_nothing(at: datetime, heard: datetime) -> None:
+    """A failure before the rollout is not its own, and one long ago is no news, from a sender that may cause, too."""
+    story = Story()
+    story.proves_v1()
+    story.now = heard
+    failed = a_notice(status=NoticeStatus.FAILED, may_cause=True, at=at, digests=tuple(V2.digests))
+    if heard < NOON:
+        hears(story, failed)
+    story.now = NOON
+    story.rolls_out()
+    if heard > NOON:
+        story.now = heard
+        hears(story, failed)
+    assert attached(story) == ["1"]
+    assert story.incidents == ()
+
+
+def test_what_starts_after_a_rollout_waits_for_the_next() -> None:
+    """Two rollouts within minutes: the second one's pipeline says "started" before it, and that is not said of the first."""
+    story = rolled_out()
+    story.now = NOON + 5 * MINUTE
+    hears(story, a_notice("next", status=NoticeStatus.STARTED, at=story.now, commit="c3", origin=GITHUB))
+    assert attached(story) == []
+    story.now += MINUTE
+    story.rolls_out(V3, V2)
+    assert attached(story) == ["next"]
 
 
 def test_two_failures_of_one_rollout_are_one_incident() -> None:
