@@ -1,41 +1,35 @@
 """The buttons of an announcement and what they carry: the incident and, on Approve, what was proposed above the button.
 
 A message may be read long after it was written: on a phone that was offline, or while the proposal changed. So Approve
-holds the sentence that named the target and the refusals that were listed, and `Offer.covers` says whether that is what
-is proposed now. What a button carries comes back within a payload that Slack signed, and only our app can post it;
-it is read as strictly as everything from outside all the same.
+holds the target and the questions that were shown, and the core refuses an approval of anything else. What a button
+carries comes back within a payload that Slack signed, and only our app can post it; it is read as strictly as everything
+from outside all the same.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from daemon.core.brief import Brief
-from daemon.core.incidents import Incident
-from daemon.core.model import IncidentId
+from daemon.core.model import IncidentId, RevisionId
+from daemon.core.reasons import Reason
 from handlers.alerts import MalformedError, object_of, parse_json
-from handlers.plain import exact, one_line, utf16_units
+from handlers.plain import exact, utf16_units
 
 INCIDENT_MAX = 64
 """Longest incident id, in characters; ours have about 25."""
 
-SENTENCE_MAX = 300
-"""Longest sentence that a button carries, in UTF-16 units: ours end below, and the vendor's limit holds for all parts."""
+REVISION_MAX = 64
+"""Longest id of a revision, in characters: a hash."""
 
 QUESTIONS_MAX = 40
 """Most refusals that a button carries: there are about thirty kinds."""
 
 VALUE_MAX = 2_000
 """Vendor's limit of a button's value, in characters (protocols.md §5.2)."""
-
-REVISION_CHARS = 8
-"""How much of a revision's hash people are shown (Revision.label)."""
-
-_REASON = re.compile(r"[A-Z][A-Z_]{1,40}")
 
 
 class Button(StrEnum):
@@ -48,21 +42,11 @@ class Button(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What stood in the message: the incident, the sentence with the target, and the refusals (Approve only)."""
+    """What stood in the message: the incident and, on Approve, the target and the questions."""
 
     incident: IncidentId
-    sentence: str = ""
-    questions: frozenset[str] = frozenset()
-
-    def covers(self, incident: Incident) -> bool:
-        """Whether consent to this offer is consent to what `incident` proposes now.
-
-        The target must be the one that was named, and each refusal that a person is asked about one that was shown.
-        """
-        target = incident.target
-        if target is None or target.id[:REVISION_CHARS] not in self.sentence:
-            return False
-        return {reason.value.upper() for reason in incident.shown} <= self.questions
+    target: RevisionId | None = None
+    questions: tuple[Reason, ...] = ()
 
 
 def value_of(brief: Brief, button: Button) -> str | None:
@@ -72,10 +56,10 @@ def value_of(brief: Brief, button: Button) -> str | None:
         return None
     content: dict[str, object] = {"incident": incident}
     if button is Button.APPROVE:
-        names = (line.partition(":")[0] for line in brief.refusals[:QUESTIONS_MAX])
-        # Its end: the target's hash stands behind its images, however many there are.
-        content["sentence"] = one_line(brief.done[-SENTENCE_MAX // 2 :], SENTENCE_MAX, utf16_units)
-        content["questions"] = sorted({name for name in names if _REASON.fullmatch(name)})
+        target = exact(brief.target, REVISION_MAX)
+        if not target or len(brief.questions) > QUESTIONS_MAX:
+            return None
+        content |= {"target": target, "questions": list(brief.questions)}
     value = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return value if utf16_units(value) <= VALUE_MAX else None
 
@@ -88,18 +72,21 @@ def offer_of(value: object) -> Offer:
     incident = content.get("incident")
     if not isinstance(incident, str) or not exact(incident, INCIDENT_MAX):
         raise MalformedError("actions[0].value.incident", f"must be 1 to {INCIDENT_MAX} printable characters")
-    return Offer(incident=IncidentId(incident), sentence=_sentence(content), questions=_questions(content))
+    return Offer(incident=IncidentId(incident), target=_target(content), questions=_questions(content))
 
 
-def _sentence(content: Mapping[str, object]) -> str:
-    sentence = content.get("sentence", "")
-    if not isinstance(sentence, str):
-        raise MalformedError("actions[0].value.sentence", "must be a string")
-    return sentence
+def _target(content: Mapping[str, object]) -> RevisionId | None:
+    target = content.get("target")
+    if target is None:
+        return None
+    if not isinstance(target, str) or not exact(target, REVISION_MAX):
+        raise MalformedError("actions[0].value.target", f"must be 1 to {REVISION_MAX} printable characters")
+    return RevisionId(target)
 
 
-def _questions(content: Mapping[str, object]) -> frozenset[str]:
+def _questions(content: Mapping[str, object]) -> tuple[Reason, ...]:
     names = content.get("questions", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise MalformedError("actions[0].value.questions", "must be an array of strings")
-    return frozenset(names)
+    # One that this release does not know is not asked now either.
+    return tuple(reason for reason in Reason if reason.value in names)

@@ -57,10 +57,12 @@ def press_of(payload: object) -> Press | None:
         return None
     if len(actions) > 1:
         raise MalformedError("actions", "must hold one press of a button")
-    user = object_of(body.get("user"), "user")
+    user, offer = object_of(body.get("user"), "user"), offer_of(action.get("value"))
+    if button is Button.APPROVE and offer.target is None:
+        raise MalformedError("actions[0].value.target", "is missing: consent is to a target")
     return Press(
         button=button,
-        offer=offer_of(action.get("value")),
+        offer=offer,
         user=_member(user),
         guest=_guest(body, user),
         response_url=_response_url(body),

@@ -2,28 +2,26 @@
 
 A press is decided in this order. Not ready: nothing is done, press again. No such incident, or a presser who is none of
 the policy's approvers of its workload: told so, logged and counted; it never reaches the core, because a stranger's press
-is no command (a workspace has more members than a journal should name). Then what was shown is compared with what is
-now, and only then the command is journalled with its actor and followed. The core refuses what comes too late, and its
-refusal is journalled as well.
+is no command (a workspace has more members than a journal should name). Every other press is a command: journalled with
+its actor, and followed or refused by the core, which takes one after the other. So of two presses at once the first wins,
+and what comes too late, or approves something else than what is proposed now, is refused there and kept as such.
 
-Two presses on one incident are decided one after the other, so the second sees what the first did. Decline and Pause are
-brakes: they count while anything can still be stopped, whatever the message said; Approve is consent, and counts only for
-what was shown.
+Decline and Pause are brakes: they count while anything can still be stopped, whatever the message said; Approve is consent,
+and counts only for what was shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 import structlog
 
 from daemon.core.events import Approved, Command, Declined, PauseAsked
-from daemon.core.facts import CommandRefused, Fact
-from daemon.core.incidents import Incident, Phase
+from daemon.core.facts import CommandRefused
+from daemon.core.incidents import Phase
 from daemon.core.model import Workload
 from daemon.core.policy import Policy
 from daemon.ports import Clock, Commands, InboxFullError, JournalUnavailableError, Reader, Telemetry
@@ -79,7 +77,6 @@ class SlackPresses:
         self._replies = replies
         self._queue: asyncio.Queue[_Taken] = asyncio.Queue()
         self._under_way = 0
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def take(self, payload: object) -> None:
         """Take an interaction payload; returns when it is decided and journalled, after ACK_SECONDS at the latest.
@@ -108,7 +105,7 @@ class SlackPresses:
         """One press to its end. A fault in one must not end the others."""
         press = taken.press
         try:
-            text = await self._in_turn(press)
+            text = await self._decided(press)
         except Exception:  # the last net: logged, and told to whoever waits
             log.exception("slack_press_failed", actor=press.actor, incident=press.offer.incident)
             text = words.FAILED
@@ -116,11 +113,6 @@ class SlackPresses:
             self._under_way -= 1
             taken.kept.set()
         await self._replies.send(press.response_url, text)
-
-    async def _in_turn(self, press: Press) -> str:
-        turn = self._turns.setdefault(press.offer.incident, asyncio.Lock())
-        async with turn:
-            return await self._decided(press)
 
     async def _decided(self, press: Press) -> str:
         """Follow the press or not; what its presser is told."""
@@ -132,8 +124,9 @@ class SlackPresses:
         workload, policy = incident.suspect or incident.symptom, self._policy()
         if press.guest or not policy.may_approve(press.actor, workload):
             return self._not_followed(press, "forbidden", words.forbidden(press.button, workload, policy))
-        if (late := _late(press, incident)) is not None:
-            return self._not_followed(press, "late", late)
+        if press.button is Button.PAUSE and incident.phase.ended:
+            # On the message of an ended incident it would be a slip of the finger that nobody notices.
+            return self._not_followed(press, "late", words.too_late(incident))
         return await self._followed(press, self._command(press, workload))
 
     def _not_followed(self, press: Press, result: str, text: str) -> str:
@@ -151,7 +144,10 @@ class SlackPresses:
         now, incident = self._clock.now(), press.offer.incident
         match press.button:
             case Button.APPROVE:
-                return Approved(at=now, incident=incident, actor=press.actor)
+                shown = press.offer
+                return Approved(
+                    at=now, incident=incident, actor=press.actor, target=shown.target, questions=shown.questions
+                )
             case Button.DECLINE:
                 return Declined(at=now, incident=incident, actor=press.actor)
             case Button.PAUSE:
@@ -169,24 +165,17 @@ class SlackPresses:
         except TimeoutError:
             log.warning("slack_press_slow", actor=press.actor, incident=press.offer.incident)
             return words.KEPT
-        self._telemetry.intake(SOURCE, "accepted")
+        refused = any(isinstance(fact, CommandRefused) for fact in facts)
+        self._telemetry.intake(SOURCE, "late" if refused else "accepted")
         log.info("slack_press", button=press.button.value, actor=press.actor, incident=press.offer.incident)
-        return self._told(press, facts)
+        return self._told(press, refused=refused)
 
-    def _told(self, press: Press, facts: Sequence[Fact]) -> str:
+    def _told(self, press: Press, *, refused: bool) -> str:
         incident = self._reader.state.incidents.get(press.offer.incident)
-        if any(isinstance(fact, CommandRefused) for fact in facts) or incident is None:
-            return words.too_late(incident) if incident is not None else words.unknown(press.offer.incident)
-        return words.done(press.button, incident)
-
-
-def _late(press: Press, incident: Incident) -> str | None:
-    """What the presser is told where the core would take the command for something it is not; None where it may go."""
-    if press.button is Button.PAUSE:
-        # On the message of an ended incident it would be a slip of the finger that nobody notices.
-        return words.too_late(incident) if incident.phase.ended else None
-    if press.button is Button.DECLINE or incident.phase is not Phase.PROPOSED:
-        return None  # the core says no where it must, and its refusal is journalled
-    if incident.approved_by is not None:
+        if incident is None:
+            return words.unknown(press.offer.incident)
+        if not refused:
+            return words.done(press.button, incident)
+        if incident.phase is Phase.PROPOSED and incident.approved_by is None:
+            return words.changed(incident)
         return words.too_late(incident)
-    return None if press.offer.covers(incident) else words.changed(incident)

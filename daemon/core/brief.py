@@ -16,6 +16,7 @@ class Brief:
     Each field is plain text without mark-up; layout, escaping and size limits are the handlers' job. `lines` under
     `refusals` hold the number seen and the number needed. `commands` are exact and can be pasted. `links` are (text, URL)
     of the change and its pipeline. `asks`: a person can approve or decline now; `countdown_until` is when it runs by itself.
+    `target` is the id of the revision and `questions` the reasons that an approval answers: what consent is given to.
     """
 
     incident: str
@@ -34,3 +35,5 @@ class Brief:
     links: tuple[tuple[str, str], ...] = ()
     asks: bool = False
     countdown_until: datetime | None = None
+    target: str = ""
+    questions: tuple[str, ...] = ()

@@ -72,6 +72,8 @@ def compose(incident: Incident, state: State, policy: Policy, update: str) -> Br
         final=incident.phase.ended,
         links=links_of(_notices(incident, state)),
         asks=incident.phase is Phase.PROPOSED and incident.approved_by is None,
+        target=incident.target.id if incident.phase is Phase.PROPOSED and incident.target is not None else "",
+        questions=tuple(reason.value for reason in incident.shown) if incident.phase is Phase.PROPOSED else (),
         countdown_until=incident.countdown_until if incident.phase is Phase.PROPOSED else None,
     )
 

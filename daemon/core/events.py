@@ -91,11 +91,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """A person confirms the proposed rollback of an incident."""
+    """A person confirms the proposed rollback of an incident.
+
+    From a message, which may be older than the proposal, it says what was shown: the target and the questions. None where
+    the person looked for themselves.
+    """
 
     at: datetime
     incident: IncidentId
     actor: str
+    target: RevisionId | None = None
+    questions: tuple[Reason, ...] | None = None
     kind: Literal["approved"] = "approved"
 
 

@@ -63,9 +63,21 @@ def _incident_in(draft: Draft, incident_id: IncidentId, phase: Phase, name: str,
 
 def _approved(draft: Draft, event: Approved) -> None:
     incident = _incident_in(draft, event.incident, Phase.PROPOSED, "approve", event.actor)
-    if incident is not None:
+    if incident is None:
+        return
+    if incident.approved_by is not None:
+        draft.refuse("approve", event.actor, f"{incident.approved_by} approved incident {incident.id} already")
+    elif not _covered(event, incident):
+        draft.refuse("approve", event.actor, f"the proposal of incident {incident.id} has changed since it was shown")
+    else:
         draft.add(ApprovalGiven(at=draft.now, incident=incident.id, actor=event.actor))
         begin_measure(draft, incident.id, final=True)
+
+
+def _covered(event: Approved, incident: Incident) -> bool:
+    """Whether what was shown is what is proposed: this target, and no question that was not put."""
+    same = event.target is None or (incident.target is not None and incident.target.id == event.target)
+    return same and (event.questions is None or set(incident.shown) <= set(event.questions))
 
 
 def _declined(draft: Draft, event: Declined) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from daemon.core.actions import PageKind
+from daemon.core.actions import Measure, PageKind
 from daemon.core.events import Approved
 from daemon.core.facts import CommandRefused, Moved
 from daemon.core.incidents import Phase
@@ -79,6 +81,46 @@ def test_a_new_question_after_the_approval_asks_again() -> None:
     assert any("CONFIG_CHANGED" in line for line in story.pages[-1].brief.refusals)
     story.approves("ben")
     assert len(story.rollbacks) == 1
+
+
+def test_a_second_approval_is_refused_and_kept() -> None:
+    """While the last look is out the first approval stands, and whose the second was is in the journal."""
+    story = proposed()
+    story.withheld.add(Measure)
+    story.approves("ann")
+    story.approves("ben")
+    assert story.incident.approved_by == "ann"
+    assert [(fact.actor, fact.why) for fact in story.of(CommandRefused)] == [
+        ("ben", f"ann approved incident {story.incident.id} already")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "counts"),
+    [
+        ({}, True),
+        ({"target": V1.id, "questions": (Reason.MODE_APPROVE,)}, True),
+        ({"target": V1.id, "questions": (Reason.MODE_APPROVE, Reason.CONFIG_CHANGED)}, True),
+        ({"target": V2.id, "questions": (Reason.MODE_APPROVE,)}, False),
+        ({"target": V1.id, "questions": ()}, False),
+    ],
+)
+def test_consent_is_to_what_was_shown(shown: dict[str, Any], counts: bool) -> None:
+    """Another target, or a question that was not put: refused, and the refusal is kept with its actor."""
+    story = proposed()
+    story.plays(Approved(at=story.now, incident=story.incident.id, actor="slack:U1", **shown))
+    assert bool(story.rollbacks) is counts
+    assert [fact.actor for fact in story.of(CommandRefused)] == ([] if counts else ["slack:U1"])
+
+
+def test_what_is_asked_is_told() -> None:
+    """The announcement of a proposal names target and questions; once it is decided there is nothing to consent to."""
+    story = proposed()
+    brief = story.announcements[-1].brief
+    assert (brief.asks, brief.target, brief.questions) == (True, V1.id, ("mode_approve",))
+    story.approves()
+    brief = story.announcements[-1].brief
+    assert (brief.asks, brief.target, brief.questions) == (False, "", ())
 
 
 def test_an_approval_waits_while_data_is_missing() -> None:

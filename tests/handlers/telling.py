@@ -79,10 +79,13 @@ PROPOSED = replace(
         ("pipeline 4711", "https://ci.example/shop/checkout/4711?view=log&x=<1>"),
     ),
     asks=True,
+    target="3f2a77c0d1b2c3d4",
+    questions=("mode_approve",),
 )
 
 COUNTING_DOWN = replace(
     PROPOSED,
+    questions=(),
     done="will roll back to checkout:1.4.1 (3f2a77c0) at 12:04:30Z unless somebody declines",
     refusals=(),
     countdown_until=datetime(2026, 3, 1, 12, 4, 30, tzinfo=UTC),
@@ -115,6 +118,8 @@ HOSTILE = Brief(
     ),
     asks=True,
     countdown_until=NOON,
+    target="d1b2c3d4",
+    questions=("<!channel>",) * 3,
 )
 
 

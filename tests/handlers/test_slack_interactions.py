@@ -159,15 +159,17 @@ async def test_a_replay_is_answered_and_not_followed() -> None:
         ({"value": "[]"}, "actions[0].value"),
         ({"value": "{}"}, "actions[0].value.incident"),
         ({"value": '{"incident": "a\\u0000b"}'}, "actions[0].value.incident"),
-        ({"value": '{"incident": "i", "sentence": 5}'}, "actions[0].value.sentence"),
-        ({"value": '{"incident": "i", "questions": [5]}'}, "actions[0].value.questions"),
+        ({"value": '{"incident": "i"}'}, "actions[0].value.target"),
+        ({"value": '{"incident": "i", "target": 5}'}, "actions[0].value.target"),
+        ({"value": '{"incident": "i", "target": ""}'}, "actions[0].value.target"),
+        ({"value": '{"incident": "i", "target": "t", "questions": [5]}'}, "actions[0].value.questions"),
         ({"value": "x" * (VALUE_MAX + 1)}, "actions[0].value"),
     ],
 )
 async def test_malformed_payloads(change: dict[str, Any], field: str) -> None:
     """Signed but no payload of Slack's: 400 with the field's name; counted, nothing done, and nothing of it is kept."""
     async with room() as here:
-        action: dict[str, Any] = {"action_id": Button.APPROVE.value, "value": '{"incident": "inc-1"}'}
+        action: dict[str, Any] = {"action_id": Button.APPROVE.value, "value": '{"incident": "inc-1", "target": "t"}'}
         if "value" in change:
             action, change = action | change, {}
         payload = {"type": "block_actions", "actions": [action], "user": {"id": ANNA}} | change

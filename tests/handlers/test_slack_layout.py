@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from daemon.core.brief import Brief
+from daemon.core.reasons import Reason
 from deploy.sandbox.vendors.slack_schema import check_blocks
 from handlers.faults import Transient
 from handlers.outbound.slack.layout import MESSAGE_MAX, TEXT_MAX, message, reply
@@ -118,6 +119,7 @@ def test_the_longest_brief_fits() -> None:
         incident=full, headline=full, phase=full, workload=full, changed=full, since=ROLLING_BACK.since, wide=full,
         done=full, refusals=(f"MODE_APPROVE: {full}",) * 99, evidence=(full,) * 99, commands=("m" * 400,) * 99,
         update=full, links=((full, "https://x/" + "m" * 390),) * 99, asks=True, countdown_until=ROLLING_BACK.since,
+        target="f" * 64, questions=tuple(reason.value for reason in list(Reason)[:20]),
     )  # fmt: skip
     text, blocks = message(replace(brim, incident="i" * 64), buttons=True)
     assert len(buttons(blocks)) == 3

@@ -132,7 +132,7 @@ async def test_a_late_press_hears_what_the_incident_is_now(how: str, phase: Phas
 
 
 async def test_a_press_on_a_changed_proposal_is_no_consent() -> None:
-    """What was shown is what counts: with another target, or one more question, the press of then approves nothing."""
+    """What was shown is what counts: with another target, or one more question, the press of then is refused and kept."""
     async with room() as here:
         then = here.snapshot()
         incident = here.story.incident
@@ -144,7 +144,8 @@ async def test_a_press_on_a_changed_proposal_is_no_consent() -> None:
         )
         await here.slack.press("Approve", user=ANNA, message=then)
         assert "CONFIG_CHANGED" in await here.answer(number=1)
-        assert here.taken == []
+        assert here.story.of(ApprovalGiven) == []
+        assert [fact.actor for fact in here.story.of(CommandRefused)] == [f"slack:{ANNA}"] * 2
         assert here.counts.results == {"late": 2}
 
 
@@ -263,6 +264,7 @@ async def test_while_the_last_look_is_out_nobody_approves_twice_but_anybody_may_
         assert "A fresh look comes first, then shop/checkout goes back to checkout:v1" in await here.answer()
         await here.slack.press("Approve", user=BEN, message=then)
         assert f"was approved by <@{ANNA}>" in await here.answer(BEN)
+        assert [fact.actor for fact in here.story.of(CommandRefused)] == [f"slack:{BEN}"]
         here.story.expect(Phase.PROPOSED)
         assert here.story.incident.approved_by == f"slack:{ANNA}"
         await here.slack.press("Decline", user=BEN, message=then)

@@ -36,7 +36,7 @@ TEXT_MAX = 3_000
 ANSWER_MAX = 600
 """One answer (changed, wide, done, latest), in characters: a quarter of a screen, and more than the core writes."""
 
-LINE_MAX = 280
+LINE_MAX = 270
 """One refusal or piece of evidence, in characters: each is a sentence."""
 
 REFUSALS_MAX = 8
