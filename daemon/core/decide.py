@@ -6,6 +6,7 @@ This file only says which part answers which event; the parts are `intake` (aler
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon.core import attaching, intake, people, progress, rollouts, soaking
@@ -45,6 +46,19 @@ from daemon.core.telling import page_lost, tell
 
 def decide(state: State, event: Event, *, now: datetime, policy: Policy) -> tuple[Fact, ...]:
     """What we hold true after this event. Deterministic: the same arguments give the same facts."""
+    return conclude(state, event, now=now, policy=policy).facts
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The facts of one event, and the state that they lead to: what folding them gives, folded already."""
+
+    facts: tuple[Fact, ...]
+    state: State
+
+
+def conclude(state: State, event: Event, *, now: datetime, policy: Policy) -> Conclusion:
+    """`decide`, for whoever goes on from there: the facts need not be folded a second time."""
     draft = Draft(state=state, now=now, policy=policy)
     match event:
         case AlertsReported():
@@ -62,7 +76,7 @@ def decide(state: State, event: Event, *, now: datetime, policy: Policy) -> tupl
             _started(draft, event)
         case _:
             people.command(draft, event)
-    return tuple(draft.facts)
+    return Conclusion(tuple(draft.facts), draft.state)
 
 
 def _finished(draft: Draft, event: ActionFinished) -> None:

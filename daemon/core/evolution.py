@@ -61,6 +61,8 @@ def _alert_noted(state: State, fact: f.AlertNoted) -> State:
     alerts = with_key(state.alerts, alert.fingerprint, noted)
     while len(alerts) > ALERTS_KEPT_MAX and (gone := table(alerts).first_having(_goneness, True)) is not None:
         alerts = without_key(alerts, gone[0])
+    if known is None and len(state.alerts) < ALERTS_KEPT_MAX:
+        return replace(state, alerts=alerts)  # none was ever forgotten, so no incident has this one
     return replace(_gone_in_incidents(state, fact), alerts=alerts)
 
 
@@ -219,10 +221,8 @@ def _moved(state: State, fact: f.Moved) -> State:
 
 
 def _forget_ended(state: State) -> State:
-    ended = state.ended_incidents
-    for incident in ended[: max(0, len(ended) - ENDED_KEPT_MAX)]:
-        state = replace(state, incidents=without_key(state.incidents, incident.id))
-    return state
+    oldest = state.ended_beyond(ENDED_KEPT_MAX)
+    return state if oldest is None else replace(state, incidents=without_key(state.incidents, oldest))
 
 
 def _ledger(state: State, fact: f.LedgerWritten) -> State:

@@ -146,10 +146,12 @@ class State:
         """The incidents that have not ended, oldest first."""
         return table(self.incidents).having(_openness, True)
 
-    @property
-    def ended_incidents(self) -> tuple[Incident, ...]:
-        """Those that have ended and are still remembered, in the order of their opening."""
-        return table(self.incidents).having(_openness, False)
+    def ended_beyond(self, kept: int) -> str | None:
+        """The longest ended incident that is remembered, where there are more than `kept`."""
+        if len(self.incidents) <= kept or table(self.incidents).count_having(_openness, False) <= kept:
+            return None
+        first = table(self.incidents).first_having(_openness, False)
+        return first[0] if first else None
 
     def incidents_of(self, fingerprint: str) -> tuple[Incident, ...]:
         """The open incidents that carry this alert, oldest first."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 BUCKETS = 128
 """A power of two. A change costs about BUCKETS + entries / BUCKETS steps: near its least for the 20,000 alerts we keep."""
 
 _MASK = BUCKETS - 1
+_number = itemgetter(0)
 _UNKNOWN: Any = object()
 
 Value = TypeVar("Value")
@@ -125,9 +127,13 @@ class Table(Mapping[str, Value]):
         found: list[Entry[Value]] = []
         for bucket in self._buckets:
             if bucket is not _EMPTY and (entries := bucket.index(keys_of).get(key)):
-                found.extend(entries)
+                found += entries
         found.sort(key=_number)
         return tuple([value for _, _, value in found])
+
+    def count_having(self, keys_of: KeysOf[Value], key: Hashable) -> int:
+        """How many values there are of which `keys_of` yields the key."""
+        return sum([len(bucket.index(keys_of).get(key, ())) for bucket in self._buckets if bucket is not _EMPTY])
 
     def first_having(self, keys_of: KeysOf[Value], key: Hashable) -> tuple[str, Value] | None:
         """The first entry of whose value `keys_of` yields the key, without collecting the others."""
@@ -174,10 +180,6 @@ class Table(Mapping[str, Value]):
 
 def _place(key: object) -> int:
     return hash(key) & _MASK
-
-
-def _number(entry: Entry[Any]) -> int:
-    return entry[0]
 
 
 def table(mapping: Mapping[str, Value]) -> Table[Value]:

@@ -17,9 +17,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from daemon.core.actions import Action
-from daemon.core.decide import decide
+from daemon.core.decide import Conclusion, conclude
 from daemon.core.events import DeadlinePassed, Event, Started, WorkloadSeen
-from daemon.core.evolution import replay
 from daemon.core.facts import ActionOwed, ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
@@ -29,6 +28,9 @@ log = structlog.get_logger()
 
 BATCH_MAX = 256
 """Events per transaction: bounds how long an urgent one waits behind a storm, and how much one failed commit repeats."""
+
+TURN_SECONDS = 0.02
+"""How long a batch is decided before webhooks, timers and answers get their turn."""
 
 COMMIT_RETRY_SECONDS = 1.0
 """Pause between attempts to write a batch that the journal refused (disk full, locked)."""
@@ -286,12 +288,19 @@ class Engine:
         """Decide, journal, adopt, dispatch."""
         state, facts, cursor = self._state, list[Fact](), self._cursor
         policy, answers = self._policy(), dict[int, tuple[Fact, ...] | Exception]()
+        loop = asyncio.get_running_loop()
+        breathed = loop.time()
         for seq, event in batch:
+            if loop.time() - breathed > TURN_SECONDS:
+                await asyncio.sleep(0)
+                breathed = loop.time()
             concluded = self._conclude(state, event, now, policy)
-            if not isinstance(concluded, Exception):
-                state = replay(concluded, state)
-                facts.extend(concluded)
-            answers[seq] = concluded
+            if isinstance(concluded, Exception):
+                answers[seq] = concluded
+            else:
+                state = concluded.state
+                facts.extend(concluded.facts)
+                answers[seq] = concluded.facts
             cursor = max(cursor, seq)
         if facts or cursor - self._saved >= BATCH_MAX:
             await self._commit(facts, cursor, now)
@@ -303,10 +312,10 @@ class Engine:
         if self._since_snapshot >= COMPACT_AFTER_FACTS:
             await self.compact()
 
-    def _conclude(self, state: State, event: Event, now: datetime, policy: Policy) -> tuple[Fact, ...] | Exception:
+    def _conclude(self, state: State, event: Event, now: datetime, policy: Policy) -> Conclusion | Exception:
         """What comes of one event; a bug in `decide` costs that event, not the daemon: a restart would read it again."""
         try:
-            return decide(state, event, now=now, policy=policy)
+            return conclude(state, event, now=now, policy=policy)
         except Exception as error:
             log.exception("event_not_judged", event_kind=event.kind, at=event.at.isoformat())
             self._stumbled(event.kind)

@@ -36,6 +36,7 @@ def check(found: Table[int], wanted: dict[str, int]) -> None:
     for name in ("even", "odd"):
         having = [(key, value) for key, value in wanted.items() if name in parity(value)]
         assert found.having(parity, name) == tuple(value for _, value in having)
+        assert found.count_having(parity, name) == len(having)
         assert found.first_having(parity, name) == (having[0] if having else None)
     moments = [when for value in wanted.values() if (when := moment(value)) is not None]
     assert found.least(moment) == min(moments, default=None)
