@@ -31,6 +31,9 @@ _BY = re.compile(r"\bby\s*\(([^()]*)\)")
 _WITHOUT = re.compile(r"\bwithout\s*\(([^()]*)\)")
 _TEMPLATED = re.compile(r"\{\{\s*\$labels\.([A-Za-z_]\w*)\s*\}\}")
 
+TARGETS = frozenset({"namespace", "pod", "service", "job"})
+"""Labels that series of a scraped pod usually have."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
@@ -123,11 +126,11 @@ def _kept(query: str, own: Mapping[str, str]) -> dict[str, str]:
     by = [{name.strip() for name in found.split(",")} for found in _BY.findall(query)]
     dropped = {name.strip() for found in _WITHOUT.findall(query) for name in found.split(",")}
     if by:
-        names = set.intersection(*by)
+        names = frozenset(set.intersection(*by))
     elif dropped:
-        names = set(own) - dropped
+        names = TARGETS - dropped
     elif re.search(r"\b(sum|avg|max|min|count)\s*\(", query):
-        names = set()
+        names = frozenset()
     else:
-        names = {"namespace", "pod"}
+        names = TARGETS & {"namespace", "pod"}
     return {name: value for name, value in own.items() if name in names}

@@ -69,7 +69,9 @@ def _everybody(sources: Sources, subject: Subject) -> PodGroup:
 def _line(subject: Subject, hours: Mapping[datetime, float]) -> Line:
     if not hours:
         return warning(
-            CHECK, "no traffic was measured in the last 24 hours", "see the signals: they tell what is missing"
+            CHECK,
+            f"no traffic was measured in the last 24 hours (one look every {STEP.seconds // 60} minutes)",
+            "see the signals: they tell what is missing",
         )
     policy, least = subject.policy, min(hours, key=lambda hour: (hours[hour], hour))
     quiet = sorted(hour for hour, rate in hours.items() if _too_quiet(rate, policy))
