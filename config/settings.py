@@ -178,6 +178,10 @@ def _outside_warnings(settings: Settings) -> list[str]:
     found = []
     if not settings.pagerduty.is_set and policy_checks.is_armed(settings.policy):
         found.append("pagerduty.routing_key: not set while workloads are armed; nobody is paged")
+    if settings.policy.approvers and settings.slack.interactions == "off":
+        found.append(
+            "policy.approvers: set while slack has neither signing_secret nor app_token; messages have no buttons"
+        )
     routes = settings.policy.routes
     if not settings.slack.is_set and Route.ANNOUNCE in (*routes.critical, *routes.high, *routes.low):
         found.append("slack: not set while policy.routes announces; announcements go only to the log")
