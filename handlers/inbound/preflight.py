@@ -5,6 +5,8 @@ A POST because an alert may be too long for an address; nothing is changed and n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from handlers import command_input
@@ -48,10 +50,7 @@ class Preflight:
             self._running -= 1
 
     async def _preflight(self, request: web.Request) -> Document:
-        raw = await read_body(request)
-        if len(raw) > BODY_BYTES_MAX:
-            raise BodyRefusedError(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
-        body = object_of(parse_json(raw, "body"), "body")
+        body = await _body(request)
         command_input.only(body, "workload", "alert")
         name = command_input.text(body, "workload", command_input.ABOUT_MAX)
         now, state = self._sources.clock.now(), self._sources.reader.state
@@ -64,3 +63,11 @@ class Preflight:
             return await checks.of_unknown(self._sources, name, total_seconds=self._total_seconds)
         subject = Subject(tracked=tracked, state=state, policy=self._sources.policy(), now=now, alerts=alerts)
         return await checks.preflight(self._sources, subject, total_seconds=self._total_seconds)
+
+
+async def _body(request: web.Request) -> Mapping[str, object]:
+    length = request.content_length or 0
+    raw = await read_body(request) if length <= BODY_BYTES_MAX else b""
+    if max(length, len(raw)) > BODY_BYTES_MAX:
+        raise BodyRefusedError(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
+    return object_of(parse_json(raw, "body"), "body")
