@@ -27,7 +27,8 @@ from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.journal import JournalUnusableError, SqliteJournal
-from handlers import deployments, revisions
+from handlers import deployments, revisions, views
+from handlers.alerts import MalformedError
 from handlers.answers import Refused, the_workload
 from handlers.deployments import Fresh
 from handlers.faults import Fault
@@ -35,6 +36,7 @@ from handlers.inbound.rollbacks import document, one_target, reason
 from handlers.kube import KubeClient
 from handlers.outbound.rollback.deployment import DeploymentRollback
 from handlers.outbound.targets import TargetChecker
+from handlers.ownership import owner_of
 from handlers.template_diff import template_diff
 
 PATCH_FOR = timedelta(minutes=2)
@@ -53,6 +55,8 @@ async def rollback(options: argparse.Namespace, screen: Screen) -> int:
         raise CliError(Exit.REFUSED, str(error), "a daemon that runs does this itself: leave out --direct") from None
     except Refused as refused:
         raise CliError(Exit.REFUSED, refused.error, refused.remedy) from None
+    except MalformedError as malformed:
+        raise CliError(Exit.USAGE, str(malformed), "correct it and try again") from None
     except Fault as fault:
         raise CliError(
             Exit.UNREACHABLE, f"the cluster: {fault.reason}", "check `kubernetes` in the configuration"
@@ -101,6 +105,7 @@ async def _guarded(
     action = _action(tracked, target, ask, now)
     checked = await TargetChecker(kube).run(_check(action))
     check = checked.result.check if isinstance(checked.result, Checked) else None
+    state = state.with_tracked(known.view.workload.key, view=tracked.view, rollout=tracked.rollout)
     found = preview(tracked, ask, check, state=state, policy=settings.policy, now=now)
     wanted = fresh.find(target.id)
     diff = template_diff(revisions.template_of(fresh.deployment), revisions.template_of(wanted)) if wanted else []
@@ -116,11 +121,31 @@ def as_it_is(known: Tracked, fresh: Fresh, now: datetime) -> Tracked:
     view = known.view
     current = revisions.revision_of(fresh.deployment)
     history = tuple(revisions.revision_of(dict(each)) for each in fresh.replica_sets)
-    seen = replace(view, uid=fresh.uid, generation=fresh.generation, paused=fresh.is_paused, history=history)
+    mode, invalid = views.mode_of(fresh.deployment)
+    irreversible = views.is_irreversible(fresh.deployment)
+    seen = replace(
+        view,
+        uid=fresh.uid,
+        generation=fresh.generation,
+        paused=fresh.is_paused,
+        history=history,
+        mode=mode,
+        mode_invalid=invalid,
+        owner=owner_of(fresh.deployment),
+        irreversible=irreversible,
+    )
     if current.id == view.current.id:
-        return replace(known, view=seen)
+        marked = known.rollout and replace(known.rollout, irreversible=known.rollout.irreversible or irreversible)
+        return replace(known, view=seen, rollout=marked)
     began = revisions.started_at(fresh.deployment, fresh.replica_sets, now)
-    rollout = Rollout(workload=view.workload, replaced=view.current, revision=current, started_at=began, seen_at=now)
+    rollout = Rollout(
+        workload=view.workload,
+        replaced=view.current,
+        revision=current,
+        started_at=began,
+        seen_at=now,
+        irreversible=irreversible,
+    )
     return replace(known, view=replace(seen, current=current, started_at=began), rollout=rollout)
 
 

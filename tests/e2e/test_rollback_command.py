@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from deploy.sandbox.process import REPOSITORY, bare_environment
@@ -81,3 +82,30 @@ async def test_the_daemon_is_dead(tmp_path: Path) -> None:
         await rigged.start()
         await rigged.until_fact("ledger_written", lambda fact: fact["what"] == "quarantined")
         assert rigged.world.pagerduty.incidents == []
+
+
+async def annotate(rigged: Rig, **annotations: str) -> None:
+    """Annotations of ours on the app's Deployment, as kubectl would write them."""
+    url = f"{rigged.world.cluster.url}/apis/apps/v1/namespaces/shop/deployments/{APP}"
+    body = {"metadata": {"annotations": {f"lastgood.dev/{name}": value for name, value in annotations.items()}}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    async with aiohttp.ClientSession() as session, session.patch(url, json=body, headers=headers) as answer:
+        answer.raise_for_status()
+
+
+async def test_what_changed_while_the_daemon_was_dead(tmp_path: Path) -> None:
+    """--direct judges the cluster as it is, not as the journal remembers it: a migration and a mode of meanwhile count."""
+    async with rig(tmp_path) as rigged:
+        await rigged.verified_start()
+        await rigged.daemon.kill()
+        await rigged.world.set_image(APP, "v2")
+        await annotate(rigged, irreversible="0042_drop_column")
+        back = ("rollback", f"shop/{APP}", "--yes", "--direct")
+        code, out = await types(rigged, *back)
+        assert (code, "IRREVERSIBLE" in out) == (1, True), out
+        code, out = await types(rigged, *back, "--override", "nonsense")
+        assert (code, "is no reason" in out) == (2, True), out
+        await annotate(rigged, irreversible="false", mode="observe")
+        code, out = await types(rigged, *back)
+        assert (code, "MODE_OBSERVE" in out) == (1, True), out
+        assert (rigged.world.version(APP), rigged.world.rollbacks()) == ("v2", 0)
