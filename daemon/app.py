@@ -23,7 +23,7 @@ from config import ConfigError, load
 from config import logs as log_config
 from config.settings import Settings
 from daemon import assembly, senders
-from daemon.buttons import buttons
+from daemon.buttons import Buttons, buttons
 from daemon.core.actions import Action
 from daemon.core.facts import Fact
 from daemon.core.policy import Policy
@@ -104,15 +104,7 @@ class Daemon:
             poll = self._poll(outside, engine)
             server = HttpServer(ServerLimits(body_bytes_max=self.settings.server.body_limit))
             stack.push_async_callback(server.close)
-            pressed = buttons(
-                self.settings,
-                session,
-                reader=engine,
-                commands=engine,
-                policy=lambda: self.policy,
-                clock=self._clock,
-                telemetry=self.metrics,
-            )
+            pressed = self._buttons(engine, session)
             parts = Parts(
                 settings=self.settings,
                 policy=lambda: self.policy,
@@ -136,6 +128,17 @@ class Daemon:
             if (broker := senders.mqtt(self.settings, engine, self._clock, self.metrics)) is not None:
                 self._supervisor.eternal("mqtt", broker.run())
             await self._supervisor.until(self._stop)
+
+    def _buttons(self, engine: Engine, session: aiohttp.ClientSession) -> Buttons:
+        return buttons(
+            self.settings,
+            session,
+            reader=engine,
+            commands=engine,
+            policy=lambda: self.policy,
+            clock=self._clock,
+            telemetry=self.metrics,
+        )
 
     def _engine(self, journal: SqliteJournal) -> Engine:
         return Engine(

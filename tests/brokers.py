@@ -63,7 +63,7 @@ def _new_key(path: Path) -> tuple[str, ...]:
 
 
 def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+    subprocess.run([parts.require("openssl"), *arguments], check=True, capture_output=True)
 
 
 @dataclass(kw_only=True)
