@@ -26,7 +26,10 @@ from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnav
 
 log = structlog.get_logger()
 
-BATCH_MAX = 256
+WRITE_MAX = 256
+"""Accepted events per transaction: all that usually waits goes with one fsync."""
+
+BATCH_MAX = 64
 """Events per transaction: bounds how long an urgent one waits behind a storm, and how much one failed commit repeats."""
 
 TURN_SECONDS = 0.02
@@ -158,7 +161,7 @@ class Engine:
         """Write what has arrived, and what arrives meanwhile: one transaction, and one wake-up, for many webhooks."""
         try:
             while self._arrived:
-                batch, self._arrived = self._arrived[:BATCH_MAX], self._arrived[BATCH_MAX:]
+                batch, self._arrived = self._arrived[:WRITE_MAX], self._arrived[WRITE_MAX:]
                 await self._write_batch(batch)
         finally:
             self._writing = False
@@ -302,7 +305,7 @@ class Engine:
                 facts.extend(concluded.facts)
                 answers[seq] = concluded.facts
             cursor = max(cursor, seq)
-        if facts or cursor - self._saved >= BATCH_MAX:
+        if facts or cursor - self._saved >= WRITE_MAX:
             await self._commit(facts, cursor, now)
         self._state, self._cursor = state, cursor
         self._tell(facts)
