@@ -8,6 +8,8 @@ us a body. Pipelines inform; whether a failure may also open an incident is a pe
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -25,12 +27,19 @@ from handlers.cloudevents import header_attributes, notices_of
 from handlers.notice_fields import ForgedError, UnsupportedError
 from handlers.notice_input import check_fresh
 from handlers.notice_mapping import Sender
-from handlers.server import BodyRefusedError, line, read_body
+from handlers.server import BodyRefusedError, line
 
 PATH = "/api/v1/events/{source}"
 
 BODY_BYTES_MAX = 2 * 2**20
 """Largest event. A GitLab pipeline of 1,000 jobs has about 1.2 MB; reading 2 MiB of JSON takes some 25 ms of the loop."""
+
+READING_MAX = 8
+"""Most bodies of one source that are read at one time, 16 MiB in all. Who signs is known only after the body; so strangers
+must neither use up what Alertmanager's webhooks share (ServerLimits.bodies_bytes_max), nor another source's turn."""
+
+BODY_SECONDS_MAX = 10.0
+"""Within this a body must have arrived; senders have it at hand."""
 
 AGE_MAX = timedelta(hours=24)
 """How old an event of kind `events` may be: a sender that was cut off for a day tells news; later it is a replay."""
@@ -92,6 +101,7 @@ class DeploymentEvents:
         self._clock = clock
         self._telemetry = telemetry
         self._sources = sources
+        self._reading: Counter[str] = Counter()
 
     def routes(self) -> list[web.RouteDef]:
         """The route, with and without a slash at its end."""
@@ -107,7 +117,7 @@ class DeploymentEvents:
             return line(404, "no source of this name is configured (events.sources)")
         try:
             reader.greet(request.headers)
-            notices = reader.read(request.headers, await _body(request), self._clock.now())
+            notices = reader.read(request.headers, await self._body(name, request), self._clock.now())
             await self._accept(notices)
         except ForgedError as error:
             return self._unauthorized(name, reader, str(error))
@@ -122,6 +132,23 @@ class DeploymentEvents:
         except InboxFullError:
             return self._refuse(name, 503, "full", "the inbox is full, try again")
         return self._taken(name, notices)
+
+    async def _body(self, name: str, request: web.Request) -> bytes:
+        """The raw body. Raises BodyRefusedError."""
+        if (request.content_length or 0) > BODY_BYTES_MAX:
+            raise _too_large()
+        if self._reading[name] >= READING_MAX:
+            raise BodyRefusedError(503, "too many events of this source at one time")
+        self._reading[name] += 1
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                return await _collected(request)
+        except TimeoutError:
+            raise BodyRefusedError(503, f"the body did not arrive within {BODY_SECONDS_MAX:g} s") from None
+        except web.RequestPayloadError:
+            raise BodyRefusedError(400, "body: the transfer or content encoding is broken") from None
+        finally:
+            self._reading[name] -= 1
 
     async def _accept(self, notices: tuple[Notice, ...]) -> None:
         """One after the other. When one fails the sender repeats all, and the core drops those that it has."""
@@ -147,13 +174,13 @@ class DeploymentEvents:
         return line(status, reason)
 
 
-async def _body(request: web.Request) -> bytes:
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        raise _too_large()
-    body = await read_body(request)
-    if len(body) > BODY_BYTES_MAX:
-        raise _too_large()
-    return body
+async def _collected(request: web.Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise _too_large()
+    return bytes(body)
 
 
 def _too_large() -> BodyRefusedError:
