@@ -144,7 +144,10 @@ def _questions(add: Add) -> None:
     )
     preflight.add_argument("workload", metavar="NAMESPACE/NAME")
     preflight.add_argument(
-        "--alert", type=Path, metavar="FILE", help="JSON of one alert, or of a webhook: tells where it would lead"
+        "--alert",
+        type=Path,
+        metavar="FILE",
+        help="JSON of one alert, or of a webhook: tells where it would lead (-: standard input)",
     )
     completion = add("completion", "print a completion script for a shell")
     completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS))

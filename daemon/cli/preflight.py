@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ INDENT = " " * 9
 
 
 def alert_in(path: Path) -> object:
-    """The JSON in the file, unread otherwise: the daemon tells what of it is wrong. Raises CliError."""
+    """The JSON in the file (`-`: standard input); the daemon tells what of it is no alert. Raises CliError."""
     shown = ascii_only(str(path))
     try:
-        with path.open("rb") as file:
+        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
             raw = file.read(ALERT_BYTES_MAX + 1)
     except OSError as error:
         raise CliError(Exit.USAGE, f"--alert {shown}: {error.strerror}", "name a file that you may read") from None

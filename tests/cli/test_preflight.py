@@ -116,6 +116,14 @@ async def test_a_bad_file_is_usage(desk: Desk, tmp_path: Path, content: bytes | 
     assert says in one_line(typed.err)
 
 
+async def test_the_alert_may_come_by_standard_input(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pod there is no file: `--alert -` reads what is piped in."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(ALERT).encode())))
+    typed = await desk.types("preflight", "shop/checkout", "--alert", "-")
+    assert typed.code == Exit.OK
+    assert "leads here by pod" in typed.out
+
+
 async def test_hostile_labels_stay_letters(desk: Desk, tmp_path: Path) -> None:
     """Escape sequences in a label do not reach the terminal."""
     path = tmp_path / "alert.json"
