@@ -31,6 +31,7 @@ from tests.core.builders import (
     a_measurement,
     a_policy,
     a_rollout_view,
+    a_view,
     an_alert,
 )
 from tests.core.story import Story
@@ -231,3 +232,23 @@ def test_incidents_of_other_workloads_do_not_stand_in_the_way() -> None:
     story.declares(workload=CART.key)
     story.asks()
     story.expect(Phase.ROLLING_BACK)
+
+
+def test_a_revision_that_served_without_being_proven_is_no_target() -> None:
+    """Seen serving is not proven, and a quarantined one has lost it."""
+    story = Story(a_policy())
+    story.soaks = lambda action: None
+    story.starts()
+    story.sees(a_view(V1))
+    story.rolls_out()
+    story.asks()
+    story.expect(Phase.DISMISSED, Reason.TARGET_NOT_VERIFIED)
+    assert story.rollbacks == []
+
+
+def test_one_override_is_not_all() -> None:
+    """Who takes one refusal upon themselves has not seen another."""
+    story = out(owner=Owner(kind=OwnerKind.ARGO_CD, name="shop"), irreversible=True)
+    story.asks(overrides=(Reason.OWNED_BY_GITOPS,))
+    story.expect(Phase.DISMISSED, Reason.IRREVERSIBLE)
+    assert story.rollbacks == []
