@@ -14,6 +14,7 @@ from daemon.core.model import Mode, Owner, OwnerKind
 from daemon.core.policy import ApproverRule, ModeRule, Routes
 from handlers.alertmanager_api import Reading
 from handlers.faults import FaultKind, Permanent, Transient
+from tests import documents
 from tests.core.builders import DAY, MINUTE, SECOND, SHOP, V1, V2, a_check, a_policy, a_soak, a_view
 from tests.core.story import Story
 from tests.handlers.preflight_world import CONFIGURED, World, proven, seen
@@ -288,3 +289,16 @@ async def test_observe_never_pages() -> None:
     world = World(default_mode=Mode.OBSERVE)
     world.configured = replace(CONFIGURED, pagerduty=False, slack=False)
     assert (await world.looks()).line("paging")["level"] == "ok"
+
+
+async def test_the_page_tells_every_check() -> None:
+    """Each check that can be shown has its row in deploy/docs/preflight.md, and no row tells of one that is gone."""
+    rows = documents.table(documents.read("deploy/docs/preflight.md"), "check")
+    told = {name for row in rows for name in row[0].split(", ")}
+    soaking = proven(default_mode=Mode.APPROVE)
+    soaking.rolls_out()
+    soaking.soaks = lambda action: a_soak(soaking.now - MINUTE, soaking.now, healthy=MINUTE)
+    soaking.completes(V2, paused=True, irreversible=True)
+    soaking.waits(0 * SECOND)
+    shown = {line["check"] for line in (await World(soaking).looks()).document["lines"]}
+    assert {"signal …" if name.startswith("signal ") else name for name in shown} == told
