@@ -26,7 +26,8 @@ ID_CHARS_MAX = 256
 """Longest event id or event source; those of known senders have 36 to 100 characters. Longer is refused, never cut:
 two events must not become one."""
 
-_URL = re.compile(rf"https?://[!-~]{{1,{URL_CHARS_MAX - 8}}}")
+# No user or password in it: GitLab's own variables hold addresses with the job's token, and `https://known@evil` misleads.
+_URL = re.compile(rf"https?://(?![^/?#]*@)[!-~]{{1,{URL_CHARS_MAX - 8}}}")
 
 
 class UnsupportedError(MalformedError):

@@ -155,6 +155,14 @@ def test_text_for_people_is_cut_and_bad_links_are_dropped() -> None:
     assert notice.change_url is None
 
 
+@pytest.mark.parametrize("link", ["https://ci-token:glcbt-64_x@git.example/shop", "https://git.example@evil.example/x"])
+def test_a_link_with_a_login_is_none(link: str) -> None:
+    """GitLab's CI_REPOSITORY_URL holds the job's token; it must reach neither the journal nor the chat."""
+    notice = one(plain(url=link, change_url="https://git.example/a@b?c=d@e"))
+    assert notice.pipeline_url is None
+    assert notice.change_url == "https://git.example/a@b?c=d@e"
+
+
 def test_identities_are_never_confused() -> None:
     """Source and id stay apart whatever they hold, and long ones become a hash instead of being cut."""
     assert identity("a#b", "c") != identity("a", "b#c")
