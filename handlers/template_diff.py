@@ -1,7 +1,8 @@
 """What a rollback would change, as people read it: a unified diff of the two pod templates in YAML.
 
-A template may hold secrets in plain environment variables. A value that sits beside a secret-looking name, in one of them, is
-shown as the start of its hash: that it changes can be seen, what it is cannot.
+A template may hold secrets in plain sight. A value that sits beside a secret-looking name, in an environment variable or behind
+a flag (`--password=…`), and a password within an address, is shown as the start of its hash: that it changes can be seen, what it
+is cannot.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from handlers.revisions import Json, without_hash_label
 LINES_MAX = 400
 """Lines of a diff: more is no longer read before saying yes; the rest is counted."""
 
-_SECRET = re.compile(r"token|passw|secret|key|credential|dsn", re.IGNORECASE)
+_WORDS = "token|passw|pwd|secret|key|credential|dsn"
+_SECRET = re.compile(_WORDS, re.IGNORECASE)
+_FLAG = re.compile(rf"(--?[a-z0-9_.-]*(?:{_WORDS})[a-z0-9_.-]*[= ])(.+)", re.IGNORECASE | re.DOTALL)
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
 
 
 def template_diff(current: Json, target: Json) -> list[str]:
@@ -41,8 +45,15 @@ def _veiled(value: Any) -> Any:
         veiled = {key: _veiled(item) for key, item in value.items()}
         name, text = value.get("name"), value.get("value")
         if isinstance(name, str) and isinstance(text, str) and _SECRET.search(name):
-            veiled["value"] = f"(not shown: {hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]})"
+            veiled["value"] = _hidden(text)
         return veiled
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    if isinstance(value, str):
+        flag = _FLAG.fullmatch(value)
+        return flag[1] + _hidden(flag[2]) if flag else _PASSWORD.sub(lambda found: found[1] + _hidden(found[2]), value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_veiled(item) for item in value]
     return value
+
+
+def _hidden(text: str) -> str:
+    return f"(not shown: {hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]})"

@@ -18,6 +18,9 @@ WATCH_SECONDS = 45 * 60.0
 POLL_SECONDS = 1.0
 """Between two looks; each is one small request over a socket."""
 
+INDENT_MAX = 60
+"""Longest indentation of a line that is shown, in characters; a pod template's deepest has about 30."""
+
 Document = dict[str, Any]
 
 GOOD = frozenset({"recovered"})
@@ -62,13 +65,20 @@ def show(found: Document, screen: Screen) -> None:
     screen.line(f"{safe(found['workload'])}: {_label(found['current'])} → {_label(found['target'])}", "bold")
     for line in found["diff"]:
         style = {"+": "green", "-": "red"}.get(line[:1], "")
-        screen.line(f"  {safe(line) if line.strip() else ''}" if not line.startswith(" ") else f"  {line}", style)
+        screen.line(f"  {_shown(line)}", style)
     if found["proof"]:
         screen.prose(f"proof of the target: {safe(found['proof'])}")
     for refusal in found["answered"]:
         screen.prose(f"you take upon you {refusal['reason'].upper()}: {_why(refusal)}", style="yellow")
     if found["unchecked"]:
         screen.prose(f"could not be checked: {', '.join(safe(name) for name in found['unchecked'])}", style="yellow")
+
+
+def _shown(line: str) -> str:
+    """A line of the diff with its indentation, which YAML is made of; what stands behind it was written by anybody."""
+    sign, rest = line[:1], line[1:]
+    indent = len(rest) - len(rest.lstrip(" "))
+    return f"{sign}{' ' * min(indent, INDENT_MAX)}{safe(rest)}".rstrip()
 
 
 def refuse_what_stands(found: Document, workload: str) -> None:

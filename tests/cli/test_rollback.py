@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -14,6 +15,8 @@ import pytest
 from aiohttp import web
 
 from daemon.cli.exits import Exit
+from daemon.cli.rollback import show
+from daemon.cli.terminal import Screen
 from daemon.core.actions import Checked, CheckTarget, Outcome, OutcomeKind
 from daemon.core.events import Command, RollbackAsked
 from daemon.core.facts import Fact
@@ -233,3 +236,22 @@ async def test_bad_fields_are_named(desk: Desk) -> None:
         for change, field in (({"overrides": "all"}, "overrides"), ({"target": 7}, "target"), ({"too": 1}, "too")):
             async with session.post("http://lastgood/api/v1/rollback", json=good | change) as response:
                 assert (response.status, field in (await response.json())["error"]) == (400, True)
+
+
+def test_a_diff_cannot_turn_the_screen_round() -> None:
+    """Every line keeps its indentation, and none its direction marks: also one that does not change."""
+    lines = ["@@ -1,2 +1,2 @@", "     command: \u202egood\x1b[2J", "-    image: shop:v2", "+    image: shop:v1\u2066"]
+    found = {
+        "workload": "shop/Deployment/web",
+        "current": {"label": "v2", "number": 2},
+        "target": {"label": "v1", "number": 1},
+        "diff": lines,
+        "proof": None,
+        "answered": [],
+        "unchecked": [],
+    }
+    out = io.StringIO()
+    show(found, Screen(out))
+    assert not {"\u202e", "\u2066", "\x1b"} & set(out.getvalue())
+    assert "       command: " in out.getvalue()
+    assert "  -    image: shop:v2\n" in out.getvalue()
