@@ -89,7 +89,8 @@ def _webhook(sources: Sources) -> Line:
         return ok("alerts by webhook", f"{count} accepted since the start")
     remedy = (
         "add the route of deploy/alerting/alertmanager.yaml to Alertmanager, first and with continue: true; its url: "
-        f"http://{sources.configured.webhook_address}/api/v1/alertmanager. Nothing has fired yet? Send one alert"
+        f"http://{sources.configured.webhook_address}/api/v1/alertmanager. Nothing has fired "
+        "yet? Send one alert (your own receivers get it too)"
     )
-    send = "amtool alert add LastgoodTryOut severity=none --alertmanager.url=http://ALERTMANAGER:9093"
+    send = "amtool alert add TryOut severity=none --alertmanager.url=http://ALERTMANAGER:9093"
     return warning("alerts by webhook", "none accepted since the start", remedy, send)

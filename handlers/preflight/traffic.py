@@ -71,7 +71,7 @@ def _line(subject: Subject, hours: Mapping[datetime, float]) -> Line:
         return warning(
             CHECK,
             f"no traffic was measured in the last 24 hours (one look every {STEP.seconds // 60} minutes)",
-            "see the signals: they tell what is missing",
+            "a Prometheus that has just started knows no day yet; else see the signals",
         )
     policy, least = subject.policy, min(hours, key=lambda hour: (hours[hour], hour))
     quiet = sorted(hour for hour, rate in hours.items() if _too_quiet(rate, policy))
