@@ -12,8 +12,8 @@ from daemon.core.protection import unprotected
 from handlers.preflight.lines import Line, failed, ok, warning
 from handlers.preflight.subject import Sources, Subject
 
-WATCH_FRESH_SECONDS = 120.0
-"""A watch that heard nothing for longer is blind; bookmarks come every minute even where nothing happens."""
+WATCH_FRESH_SECONDS = 180.0
+"""A watch that heard nothing for longer is blind: bookmarks come every minute. The alert about it has the same limit."""
 
 FREE_BYTES_MIN = 64 * 2**20
 """Space below which the journal may soon be full: a large cluster writes some 10 MB a day."""
