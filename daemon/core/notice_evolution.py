@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -59,10 +60,22 @@ def taken(state: State, fact: f.NoticeTaken) -> State:
 
 
 def _bounded(mapping: Mapping[str, Value], most: int) -> Mapping[str, Value]:
-    """Without the oldest where there are too many."""
+    """Without the oldest of the loudest source where there are too many."""
     while len(mapping) > most:
-        mapping = without_key(mapping, next(iter(mapping)))
+        mapping = without_key(mapping, _loudest(mapping))
     return mapping
+
+
+def _loudest(keys: Iterable[str]) -> str:
+    """The oldest key of the source that has most: who floods pushes out its own notices, and nobody else's."""
+    known = tuple(keys)
+    ((source, _),) = Counter(map(_source, known)).most_common(1)
+    return next(key for key in known if _source(key) == source)
+
+
+def _source(key: str) -> str:
+    """The sender's name in a notice's key."""
+    return key.partition("/")[0]
 
 
 def attached(state: State, fact: f.NoticeAttached) -> State:
@@ -80,10 +93,10 @@ def attached(state: State, fact: f.NoticeAttached) -> State:
 
 
 def _kept(state: State, tracked: Tracked, rollout: Rollout, fact: f.NoticeAttached) -> State:
-    others = tuple(notice for notice in tracked.notices if notice.key != fact.notice.key)
+    others = {notice.key: notice for notice in tracked.notices if notice.key != fact.notice.key}
     return state.with_tracked(
         fact.workload,
-        notices=(*others, fact.notice)[-NOTICES_PER_ROLLOUT_MAX:],
+        notices=tuple(_bounded({**others, fact.notice.key: fact.notice}, NOTICES_PER_ROLLOUT_MAX).values()),
         rollout=replace(rollout, irreversible=rollout.irreversible or fact.notice.irreversible),
     )
 

@@ -288,6 +288,22 @@ def test_what_is_remembered_is_bounded() -> None:
     assert "ci/own 0" not in story.state.notices
 
 
+def test_a_flood_pushes_out_its_own() -> None:
+    """What one source has said stays, at its rollout and while it waits, however much another says."""
+    story = rolled_out()
+    hears(story, a_notice("quiet", source="hub", origin=GITHUB))
+    hears(story, a_notice("waits", source="hub", workload=CART))
+    for number in range(NOTICES_PER_ROLLOUT_MAX + 2):
+        hears(story, a_notice(f"loud {number}", source="mqtt"))
+    for number in range(WAITING_MAX + 2):
+        hears(story, a_notice(f"louder {number}", source="mqtt", workload=CART))
+    assert attached(story)[0] == "quiet"
+    assert len(attached(story)) == NOTICES_PER_ROLLOUT_MAX
+    assert "hub/waits" in story.state.waiting
+    assert len(story.state.waiting) == WAITING_MAX
+    assert story.replayed() == story.state
+
+
 def test_the_rollouts_before_are_remembered() -> None:
     """History keeps who rolled out what, with its notices; the oldest give way."""
     story = rolled_out()
