@@ -7,7 +7,7 @@ from daemon.core.draft import Draft
 from daemon.core.events import Noticed
 from daemon.core.facts import NoticeAttached, NoticeTaken
 from daemon.core.model import Declaration, DeclaredCause, Rollout
-from daemon.core.notices import NAME_WINDOW, SKEW, Notice, NoticeStatus, belongs
+from daemon.core.notices import NAME_WINDOW, SKEW, Notice, NoticeStatus, belongs, digests_of
 from daemon.core.state import Tracked
 
 
@@ -31,7 +31,7 @@ def _meant(draft: Draft, notice: Notice) -> tuple[Tracked, ...]:
 
 def rollout_seen(draft: Draft, key: str) -> None:
     """A rollout began, or its digests became known: does a notice wait for it?"""
-    for notice in tuple(draft.state.waiting.values()):
+    for notice in sorted(draft.state.waiting.values(), key=_is_later):
         _attach(draft, draft.state.workloads[key], notice)
 
 
@@ -41,11 +41,36 @@ def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
         return  # no pipeline speaks of our own rollback; what we answered one comes back as its failure
     if any(known.key == notice.key for known in tracked.notices):
         return
+    if _of_another(draft, tracked, rollout, notice):
+        return
     if belongs(notice, workload, rollout.revision, rollout.started_at, rollout.completed_at):
         revision = rollout.revision.id
         draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=revision))
         if notice.status is NoticeStatus.FAILED and notice.may_cause and _is_news(draft, rollout, notice):
             _failed(draft, tracked, notice)
+
+
+def _is_later(notice: Notice) -> bool:
+    """It tells how a deployment went on: what tells that one began is looked at first."""
+    return notice.status is not NoticeStatus.STARTED
+
+
+def _of_another(draft: Draft, tracked: Tracked, rollout: Rollout, notice: Notice) -> bool:
+    """Its deployment began, and the cluster has not seen that rollout (it may fail before): then it is not of this one."""
+    if not _is_later(notice) or digests_of(rollout.revision) & set(notice.digests):
+        return False
+    if any(_one_deployment(notice, known) for known in tracked.notices):
+        return False
+    return any(not _is_later(known) and _one_deployment(notice, known) for known in draft.state.waiting.values())
+
+
+def _one_deployment(one: Notice, other: Notice) -> bool:
+    """Two notices of one source that speak of the same deployment at their vendor, or else of the same commit."""
+    if (one.source, one.workload) != (other.source, other.workload):
+        return False
+    if one.origin is not None or other.origin is not None:
+        return one.origin == other.origin
+    return one.commit is not None and one.commit == other.commit
 
 
 def _is_news(draft: Draft, rollout: Rollout, notice: Notice) -> bool:

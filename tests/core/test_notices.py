@@ -259,6 +259,22 @@ def test_what_starts_after_a_rollout_waits_for_the_next() -> None:
     assert attached(story) == ["next"]
 
 
+@pytest.mark.parametrize("told", [{"origin": GITHUB}, {"commit": "c3"}])
+def test_a_deployment_that_fails_before_its_rollout(told: dict[str, Any]) -> None:
+    """The rollout that ended minutes ago is not blamed for it, and the one that comes after all hears of both."""
+    story = rolled_out()
+    story.completes()
+    story.now = NOON + 5 * MINUTE
+    hears(story, a_notice("began", status=NoticeStatus.STARTED, at=story.now, **told))
+    story.now += 4 * MINUTE
+    hears(story, a_notice("failed", status=NoticeStatus.FAILED, may_cause=True, at=story.now, **told))
+    assert attached(story) == []
+    story.now += 5 * MINUTE
+    story.rolls_out(V3, V2)
+    assert attached(story) == ["began", "failed"]
+    assert story.incidents == ()
+
+
 def test_two_failures_of_one_rollout_are_one_incident() -> None:
     """A second sender's failure marks the incident that is open."""
     story = rolled_out()
