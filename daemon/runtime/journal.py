@@ -43,10 +43,14 @@ _INSERT = "INSERT INTO intake (at, kind, body) VALUES "
 
 @dataclass(slots=True, kw_only=True)
 class _Job:
-    """One unit of work for the thread; all writes of a group share a transaction, reads need none."""
+    """One unit of work for the thread; all writes of a group share a transaction, reads need none.
+
+    `alone`: it is one statement, which is a transaction by itself where no other write goes with it.
+    """
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
+    alone: bool
     done: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -74,7 +78,7 @@ class SqliteJournal:
             last = connection.execute(insert, bind).lastrowid or 0  # AUTOINCREMENT: one statement counts without a gap
             return range(last - len(events) + 1, last + 1)
 
-        return await self._do(work, writes=True)  # type: ignore[no-any-return]
+        return await self._do(work, writes=True, alone=True)  # type: ignore[no-any-return]
 
     async def unread(self, after: int, limit: int) -> Sequence[tuple[int, Journalled]]:
         """Accepted events with a sequence number above `after`, in order. Raises JournalUnusableError, naming the row."""
@@ -169,11 +173,11 @@ class SqliteJournal:
     async def _read(self, query: str, *bind: Any) -> list[Any]:
         return await self._do(lambda connection: connection.execute(query, bind).fetchall(), writes=False)  # type: ignore[no-any-return]
 
-    async def _do(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool) -> Any:
+    async def _do(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool, alone: bool = False) -> Any:
         if self._closed:
             raise JournalUnavailableError(f"journal {self._path} is closed")
         loop = asyncio.get_running_loop()
-        job = _Job(work=work, writes=writes, done=loop.create_future(), loop=loop)
+        job = _Job(work=work, writes=writes, alone=alone, done=loop.create_future(), loop=loop)
         self._queue.put(job)
         return await job.done
 
@@ -200,19 +204,21 @@ class SqliteJournal:
         """All or nothing: a failed commit fails every write of the group, none of them was acknowledged."""
         began = time.perf_counter()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            results = [job.work(self._connection) for job in group]
-            self._connection.execute("COMMIT")
+            if len(group) == 1 and group[0].alone:
+                results = [group[0].work(self._connection)]
+            else:
+                self._connection.execute("BEGIN IMMEDIATE")
+                results = [job.work(self._connection) for job in group]
+                self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody may believe that it is on disk
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             for job in group:
                 _tell(job, error=JournalUnavailableError(f"journal {self._path} cannot write: {error}"))
             return
-        took = time.perf_counter() - began
+        _in_loop(group[0], self._on_fsync, time.perf_counter() - began)
         for job, result in zip(group, results, strict=True):
             _tell(job, result)
-        _in_loop(group[0], self._on_fsync, took)
 
     def _answer(self, job: _Job) -> None:
         """A read: needs no transaction, so it works while the disk is full or another process writes."""
