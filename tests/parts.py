@@ -46,6 +46,8 @@ PARTS = {
     "mosquitto": Part(binaries=("mosquitto",), package="mosquitto"),
     "mosquitto_pub": Part(binaries=("mosquitto_pub",), package="mosquitto-clients"),
     "curl": Part(binaries=("curl",), package="curl"),
+    "zsh": Part(binaries=("zsh",), package="zsh"),
+    "tcsh": Part(binaries=("tcsh",), package="tcsh"),
     "openssl": Part(binaries=("openssl",), package="openssl"),
     "helm": Part(binaries=("helm",), command=f"with Go: go install {HELM}"),
 }

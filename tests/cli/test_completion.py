@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from daemon.cli.arguments import CAUSES, SHELLS, parser
 from daemon.cli.completion import script
 from daemon.cli.exits import Exit
 from tests.cli.desk import exit_code
+from tests.parts import require
 
 SECONDS = 30.0
 
@@ -78,8 +78,7 @@ def test_bash_offers_the_options_and_words_of_a_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "tcsh"])
 def test_other_shells_take_it(shell: str, tmp_path: Path) -> None:
     """`-n` (read, do not run) finds nothing wrong, where the shell is installed."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"part missing: {shell}")
+    require(shell)
     (tmp_path / "script").write_text(script(shell))
     checked = run(shell, "-f", "-n", "script", cwd=tmp_path)
     assert (checked.returncode, checked.stderr) == (0, "")
