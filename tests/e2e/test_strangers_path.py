@@ -224,13 +224,13 @@ async def test_who_may_cause(tmp_path: Path) -> None:
 
 # Data at risk ---------------------------------------------------------------------------------------------------------
 
-COUNTDOWN = timedelta(seconds=10)
+COUNTDOWN = timedelta(seconds=8)
 """Long enough for the command to come in between on a busy machine."""
 
 
 async def test_declared_while_the_countdown_runs(tmp_path: Path) -> None:
     """An alert's incident counts down to its rollback; data corruption is declared: it waits for a person, who approves."""
-    async with rig(tmp_path, "real") as rigged:
+    async with rig(tmp_path) as rigged:
         policy = {"countdown": f"{COUNTDOWN.seconds}s", "approve_deadline": "90s"}
         rigged.write_config(policy={**rigged.config["policy"], **policy})
         await rigged.verified_start()
@@ -242,7 +242,7 @@ async def test_declared_while_the_countdown_runs(tmp_path: Path) -> None:
         assert datetime.now(UTC) < proposed + COUNTDOWN, "too slow: this says nothing about the countdown"
         (incident,) = {fact["incident"]["id"] for fact in rigged.facts("incident_opened")}
         assert [fact["incident"] for fact in rigged.facts("incident_declared")] == [incident]
-        over = proposed + COUNTDOWN + timedelta(seconds=3)
+        over = proposed + COUNTDOWN + timedelta(seconds=2)
         await until("the countdown would be over", lambda: datetime.now(UTC) > over, WAIT_SECONDS)
         assert (rigged.world.version(APP), rigged.world.rollbacks(), rigged.ends()) == ("v2", 0, [])
         assert len(rigged.world.pagerduty.incidents) == 1, "a person is asked"
