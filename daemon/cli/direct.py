@@ -129,6 +129,7 @@ def as_it_is(known: Tracked, fresh: Fresh, now: datetime) -> Tracked:
         generation=fresh.generation,
         paused=fresh.is_paused,
         history=history,
+        labels=tuple(sorted((fresh.deployment["metadata"].get("labels") or {}).items())),
         mode=mode,
         mode_invalid=invalid,
         owner=owner_of(fresh.deployment),
@@ -144,6 +145,8 @@ def as_it_is(known: Tracked, fresh: Fresh, now: datetime) -> Tracked:
         revision=current,
         started_at=began,
         seen_at=now,
+        ours=views.action_on(fresh.deployment, current.id),
+        changed_by=revisions.changed_by(fresh.deployment),
         irreversible=irreversible,
     )
     return replace(known, view=replace(seen, current=current, started_at=began), rollout=rollout)

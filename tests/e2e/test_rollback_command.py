@@ -79,6 +79,8 @@ async def test_the_daemon_is_dead(tmp_path: Path) -> None:
         code, out = await types(rigged, "rollback", f"shop/{APP}", "--yes", "--direct", "--note", "wrong prices")
         assert code == 0, out
         await until("v1 runs", lambda: rigged.world.version(APP) == "v1" and rigged.world.settled(APP), 30.0)
+        code, out = await types(rigged, "rollback", f"shop/{APP}", "--to", "v2", "--yes", "--direct")
+        assert (code, "rolled back by direct-" in out) == (1, True), out
         await rigged.start()
         await rigged.until_fact("ledger_written", lambda fact: fact["what"] == "quarantined")
         assert rigged.world.pagerduty.incidents == []
