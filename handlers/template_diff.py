@@ -20,18 +20,23 @@ from handlers.revisions import Json, without_hash_label
 LINES_MAX = 400
 """Lines of a diff: more is no longer read before saying yes; the rest is counted."""
 
-_WORDS = "token|passw|pwd|secret|key|credential|dsn"
-_SECRET = re.compile(_WORDS, re.IGNORECASE)
-_FLAG = re.compile(rf"(--?[a-z0-9_.-]*(?:{_WORDS})[a-z0-9_.-]*[= ])(.+)", re.IGNORECASE | re.DOTALL)
+COMPARED_MAX = 2_000
+"""Lines of a template that are compared line by line: the time grows with their square, and this takes half a second."""
+
+_SECRET = re.compile(r"token|passw|pwd|secret|key|credential|dsn", re.IGNORECASE)
+_FLAG = re.compile(r"(--?[A-Za-z0-9_.-]+[= ])(.+)", re.DOTALL)
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
 
 
 def template_diff(current: Json, target: Json) -> list[str]:
     """The lines from `current` to `target`; empty where they are the same template."""
     before, after = (_lines(template) for template in (current, target))
-    found = list(difflib.unified_diff(before, after, "running now", "after the rollback", lineterm="", n=2))
+    parts = (before[:COMPARED_MAX], after[:COMPARED_MAX])
+    found = list(difflib.unified_diff(*parts, "running now", "after the rollback", lineterm="", n=2))
     if len(found) > LINES_MAX:
         found = [*found[:LINES_MAX], f"… {len(found) - LINES_MAX} more lines"]
+    if before[COMPARED_MAX:] != after[COMPARED_MAX:]:
+        found.append(f"… and there are differences beyond line {COMPARED_MAX}")
     return found
 
 
@@ -49,7 +54,9 @@ def _veiled(value: Any) -> Any:
         return veiled
     if isinstance(value, str):
         flag = _FLAG.fullmatch(value)
-        return flag[1] + _hidden(flag[2]) if flag else _PASSWORD.sub(lambda found: found[1] + _hidden(found[2]), value)
+        if flag and _SECRET.search(flag[1]):
+            return flag[1] + _hidden(flag[2])
+        return _PASSWORD.sub(lambda found: found[1] + _hidden(found[2]), value)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_veiled(item) for item in value]
     return value

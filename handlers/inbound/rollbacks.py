@@ -6,6 +6,7 @@ nothing. The order names both revisions that the person was shown: if another on
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,9 @@ class Rollbacks:
         except Fault as fault:
             raise Refused(503, f"the cluster cannot be asked now: {fault.reason}", "try again in a moment") from None
         found = fresh.find(target.id) if fresh is not None else None
-        diff = template_diff(template_of(fresh.deployment), template_of(found)) if fresh and found else []
+        diff: list[str] = []
+        if fresh and found:  # in a thread: a large template takes seconds, and the daemon has other things to do
+            diff = await asyncio.to_thread(template_diff, template_of(fresh.deployment), template_of(found))
         return diff, outcome.result.check if isinstance(outcome.result, Checked) else None
 
     def _command(self, body: Mapping[str, Any], who: str) -> Command:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.template_diff import template_diff
+from handlers.template_diff import COMPARED_MAX, LINES_MAX, template_diff
 
 
 def template(args: list[str], **env: str) -> dict[str, Any]:
@@ -42,3 +42,12 @@ def test_everything_else_is_shown() -> None:
     """Addresses and flags without a secret stand as they are."""
     lines = template_diff(template(["--port=80", "http://a:80/b"]), template(["--port=81", "http://a:81/c@2"]))
     assert {"-    - --port=80", "+    - --port=81", "-    - http://a:80/b", "+    - http://a:81/c@2"} <= set(lines)
+
+
+def test_a_huge_template_costs_no_minute() -> None:
+    """Of 3,000 lines that all differ the first are compared, and that there are more is said."""
+    old, new = (template([], **{f"A{number}": f"{word} {number}" for number in range(1500)}) for word in ("old", "new"))
+    lines = template_diff(old, new)
+    assert len(lines) == LINES_MAX + 2
+    assert lines[-1] == f"… and there are differences beyond line {COMPARED_MAX}"
+    assert len(template_diff(old, old)) == 0
