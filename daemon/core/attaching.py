@@ -41,13 +41,13 @@ def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
         return  # no pipeline speaks of our own rollback; what we answered one comes back as its failure
     if any(known.key == notice.key for known in tracked.notices):
         return
+    if not belongs(notice, workload, rollout.revision, rollout.started_at, rollout.completed_at):
+        return
     if _of_another(draft, tracked, rollout, notice):
         return
-    if belongs(notice, workload, rollout.revision, rollout.started_at, rollout.completed_at):
-        revision = rollout.revision.id
-        draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=revision))
-        if notice.status is NoticeStatus.FAILED and notice.may_cause and _is_news(draft, rollout, notice):
-            _failed(draft, tracked, notice)
+    draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=rollout.revision.id))
+    if notice.status is NoticeStatus.FAILED and notice.may_cause and _is_news(draft, rollout, notice):
+        _failed(draft, tracked, notice)
 
 
 def _is_later(notice: Notice) -> bool:
