@@ -9,7 +9,7 @@ from daemon.core import asked, verdicts
 from daemon.core.incidents import Ask, Incident, Phase
 from daemon.core.ledger import LedgerEntry
 from daemon.core.measurement import Measurement, TargetCheck
-from daemon.core.model import IncidentId, OnsetSource, Rung, Severity
+from daemon.core.model import Declaration, IncidentId, OnsetSource, Rung, Severity, Workload
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
@@ -51,6 +51,7 @@ def preview(
         suspect=workload,
         check=check,
         asked=ask,
+        declared=_declared(state, workload),
     )
     judgement = verdicts.judge(incident, Measurement(at=now), state, policy, now)
     choice = asked.chosen(tracked, ask.target, policy)
@@ -62,6 +63,12 @@ def preview(
         standing=standing,
         answered=tuple(r for r in found if r not in standing and _asks(r)),
     )
+
+
+def _declared(state: State, workload: Workload) -> Declaration | None:
+    """What somebody declared of the workload, in an incident that is open: who asks shall know of it."""
+    about = (each for each in state.open_incidents if workload in (each.symptom, each.suspect))
+    return next((each.declared for each in about if each.declared is not None), None)
 
 
 def _asks(refusal: Refusal) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from daemon.core.events import Declared
 from daemon.core.incidents import Ask
-from daemon.core.model import Mode, Owner, OwnerKind
+from daemon.core.model import DeclaredCause, Mode, Owner, OwnerKind
 from daemon.core.preview import Preview, preview
 from daemon.core.reasons import Reason
 from tests.core.builders import MINUTE, SHOP, V1, V2, a_check, a_policy
@@ -74,3 +75,12 @@ def test_the_preview_agrees_with_the_decision() -> None:
 def test_an_unchecked_target_is_no_answer_yet() -> None:
     """Without the check the refusal waits: neither forbidden nor confirmed."""
     assert reasons(previewed(out(), checked=False)) == (set(), set())
+
+
+def test_what_others_declared_of_data_is_shown() -> None:
+    """Somebody said that data is at risk: who rolls back by hand reads it before, and takes it upon themselves."""
+    story = out()
+    story.plays(
+        Declared(at=story.now, workload=SHOP.key, cause=DeclaredCause.DATA_CORRUPTION, onset=story.now, actor="bob")
+    )
+    assert reasons(previewed(story)) == (set(), {Reason.DATA_AT_RISK})
