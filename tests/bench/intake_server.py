@@ -23,7 +23,7 @@ from daemon.core.policy import Policy
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
-from daemon.runtime.memory import settle
+from daemon.runtime.memory import begin, settle
 from daemon.runtime.supervise import Supervisor
 from daemon.runtime.telemetry import Metrics
 from handlers.inbound.alertmanager import PATH, AlertmanagerWebhook
@@ -106,6 +106,7 @@ async def main() -> None:
     """Run as the module says."""
     kind, core, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     os.sched_setaffinity(0, {core})
+    begin()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     if kind == "bare":

@@ -49,7 +49,7 @@ from daemon.runtime.clock import SystemClock
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
-from daemon.runtime.memory import settle
+from daemon.runtime.memory import begin, settle
 from daemon.runtime.supervise import Supervisor
 from daemon.runtime.telemetry import Metrics
 from handlers.inbound.alertmanager import PATH, AlertmanagerWebhook
@@ -58,7 +58,8 @@ from tests.core.builders import V1, V2, a_check, a_location, a_measurement, a_po
 
 INBOX_MAX = 10_000
 ANSWER_SECONDS = 0.02
-SETTLE_SECONDS = 120.0
+PROBE_SECONDS = 0.02
+SETTLE_SECONDS = 60.0
 FLAT_SECONDS = 5.0
 
 
@@ -136,8 +137,8 @@ class Watch:
         """How long the loop is kept from turning, at worst."""
         while True:
             began = time.perf_counter()
-            await asyncio.sleep(0.005)
-            self.slowest_turn = max(self.slowest_turn, time.perf_counter() - began - 0.005)
+            await asyncio.sleep(PROBE_SECONDS)
+            self.slowest_turn = max(self.slowest_turn, time.perf_counter() - began - PROBE_SECONDS)
 
 
 def payload(group: int, size: int, now: datetime) -> bytes:
@@ -259,6 +260,7 @@ def main() -> None:
     structlog.configure(
         processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
+    begin()
     folder, (alerts, groups, rollouts) = Path(sys.argv[1]), (int(text) for text in sys.argv[2:5])
     if cores := os.environ.get("BENCH_CORE"):
         os.sched_setaffinity(0, {int(cores)})
