@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 def meta(kind: str, name: str, number: int, **more: Any) -> Json:
     """Metadata with the managed fields that every real object drags along (1.5 KB)."""
-    fields = {f"f:{field}": {"f:name": {}, "f:value": {}, ".": {}} for field in map(str, range(28))}
+    fields: Json = {f"f:{field}": {"f:name": {}, "f:value": {}, ".": {}} for field in map(str, range(28))}
     return {
         "name": name, "namespace": "shop", "uid": f"{kind}-{number}", "resourceVersion": str(1000 + number),
         "generation": 1, "creationTimestamp": CREATED, "labels": {"app": f"d{number}", "team": "shop", "tier": "backend"},

@@ -192,6 +192,12 @@ async def cluster(engine: Engine, clock: SystemClock, groups: int, rollouts: int
     await engine.rested()
 
 
+def stumbled(metrics: Metrics) -> float:
+    """Events that could not be judged: bugs."""
+    families = [family for family in metrics.registry.collect() if family.name == "lastgood_events_failed"]
+    return sum(sample.value for family in families for sample in family.samples if sample.name.endswith("_total"))
+
+
 async def storm(folder: Path, alerts: int, groups: int, rollouts: int, seconds: float) -> dict[str, Any]:
     """Play it, and say what was seen."""
     clock, policy, watch, supervisor, metrics = SystemClock(), a_policy(), Watch(), Supervisor(), Metrics()
@@ -235,7 +241,7 @@ async def storm(folder: Path, alerts: int, groups: int, rollouts: int, seconds: 
     cpu, after = time.process_time() - cpu, resident()
     await asyncio.sleep(FLAT_SECONDS)
     later = resident()
-    took = sorted(watch.took.values())
+    took, stumbles = sorted(watch.took.values()), stumbled(metrics)
     found = {
         "sent": alerts // groups * groups, "accepted": accepted, "placed": len(placed), "judged": len(took),
         "kept": len(engine.state.alerts), "incidents": engine.state.incident_count,
@@ -245,8 +251,7 @@ async def storm(folder: Path, alerts: int, groups: int, rollouts: int, seconds: 
         "verdict_max": took[-1] if took else None,
         "cpu_seconds": cpu, "slowest_turn": watch.slowest_turn,
         "memory_before": before, "memory_after": after, "memory_later": later,
-        "stumbles": sum(m.value for f in metrics.registry.collect() if f.name == "lastgood_events_failed"
-                        for m in f.samples if m.name.endswith("_total")),
+        "stumbles": stumbles,
     }  # fmt: skip
     dispatcher.close()
     await server.close()
