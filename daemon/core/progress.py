@@ -193,7 +193,7 @@ def _propose(draft: Draft, incident_id: IncidentId, verdict: Verdict, trigger: T
         return  # it runs in the same breath, and that is told
     tell(draft, incident_id, verdict.reason.sentence)
     if alone and countdown == timedelta(0):
-        begin_measure(draft, incident_id, final=True)
+        _go(draft, incident_id)  # no time has passed since everything was measured and checked: this was the last look
 
 
 def _follow_proposed(draft: Draft, before: Incident, verdict: Verdict) -> None:

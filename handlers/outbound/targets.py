@@ -6,6 +6,7 @@ admission policy in place. What our role may not read is named as unchecked rath
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,9 @@ RBAC_SAYS = "cannot patch resource"
 it forbids is the target and not our role.
 """
 
+AT_ONCE_MAX = 10
+"""References that are looked up at the same time: a check lasts as long as its slowest, and does not flood the API server."""
+
 _PLURALS = {
     RefKind.CONFIG_MAP: "configmaps",
     RefKind.SECRET: "secrets",
@@ -40,6 +44,19 @@ class _Found:
     missing: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     configs: list[ConfigChange] = field(default_factory=list)
+
+
+class _Unreadable:
+    """What our role may not read."""
+
+
+def _note(found: _Found, reference: Reference, obj: Obj | _Unreadable | None) -> None:
+    if isinstance(obj, _Unreadable):
+        found.unchecked.append(str(reference))
+    elif obj is None:
+        found.missing += [] if reference.optional else [str(reference)]
+    elif reference.kind is RefKind.CONFIG_MAP and (changed := changed_at(obj)) is not None:
+        found.configs.append(ConfigChange(name=reference.name, changed_at=changed))
 
 
 class TargetChecker:
@@ -73,26 +90,23 @@ class TargetChecker:
         return None
 
     async def _look_up(self, action: CheckTarget, references: Sequence[Reference]) -> _Found:
-        found = _Found()
-        for reference in references[:REFERENCES_MAX]:
-            await self._look_at(action.workload.namespace, reference, found)
+        namespace, found = action.workload.namespace, _Found()
+        for start in range(0, min(len(references), REFERENCES_MAX), AT_ONCE_MAX):
+            some = references[start : min(start + AT_ONCE_MAX, REFERENCES_MAX)]
+            objects = await asyncio.gather(*(self._seen(namespace, reference) for reference in some))
+            for reference, obj in zip(some, objects, strict=True):
+                _note(found, reference, obj)
         found.unchecked += [str(reference) for reference in references[REFERENCES_MAX:]]
         return found
 
-    async def _look_at(self, namespace: str, reference: Reference, found: _Found) -> None:
+    async def _seen(self, namespace: str, reference: Reference) -> Obj | _Unreadable | None:
+        """The object's metadata, None where there is none; `_Unreadable` where our role may not look."""
         try:
-            obj = await self._metadata(namespace, reference)
+            return await self._metadata(namespace, reference)
         except Permanent as fault:
             if fault.kind is not FaultKind.AUTH:
                 raise
-            found.unchecked.append(str(reference))
-            return
-        if obj is None:
-            found.missing += [] if reference.optional else [str(reference)]
-        elif reference.kind is RefKind.CONFIG_MAP:
-            changed = changed_at(obj)
-            if changed is not None:
-                found.configs.append(ConfigChange(name=reference.name, changed_at=changed))
+            return _Unreadable()
 
     async def _metadata(self, namespace: str, reference: Reference) -> Obj | None:
         """The object's metadata. A list of one, because only lists can be asked for without the data they would
