@@ -161,6 +161,18 @@ class Events(Section):
         )
         return self
 
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        seen: dict[str, str] = {}
+        for name, source in self.sources.items():
+            for text in (getattr(source, field) for field in CREDENTIALS[source.kind]):
+                if text is None:
+                    continue
+                other = seen.setdefault(text.get_secret_value(), name)
+                if other != name:
+                    raise ValueError(f"sources.{name} shares its credential with {other}; give each its own")
+        return self
+
     @classmethod
     def spelled_out(cls, data: Mapping[str, Any]) -> dict[str, Any]:
         """As for every section, and within each source too: a variable must win over a file's path there as well."""

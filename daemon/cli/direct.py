@@ -20,6 +20,7 @@ from daemon.cli.arguments import ascii_only, chosen_config
 from daemon.cli.exits import CliError, Exit
 from daemon.cli.terminal import Screen, safe
 from daemon.core.actions import Checked, CheckTarget, OutcomeKind, RollBack, RolledBack
+from daemon.core.events import PauseAsked
 from daemon.core.incidents import Ask
 from daemon.core.model import ActionId, IncidentId, Revision, Rollout
 from daemon.core.preview import preview
@@ -38,6 +39,9 @@ from handlers.outbound.rollback.deployment import DeploymentRollback
 from handlers.outbound.targets import TargetChecker
 from handlers.ownership import owner_of
 from handlers.template_diff import template_diff
+
+WAITING_READ_MAX = 1000
+"""Accepted events that are looked through for a pause which the daemon did not live to carry out."""
 
 PATCH_FOR = timedelta(minutes=2)
 """How long checking and patching may take; the API's own limit is 30 s a request."""
@@ -82,7 +86,12 @@ async def _journalled(settings: Settings) -> State:
     try:
         journal = SqliteJournal(settings.journal_path)
         try:
-            return (await journal.load()).state
+            loaded = await journal.load()
+            waiting = await journal.unread(loaded.cursor, WAITING_READ_MAX)
+            if any(isinstance(event, PauseAsked) for _, event in waiting):
+                why = "somebody paused Lastgood, and the daemon died before it could obey"
+                raise CliError(Exit.REFUSED, why, "ask them; only the daemon can lift it")
+            return loaded.state
         finally:
             await journal.close()
     except (JournalUnavailableError, JournalUnusableError) as error:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import config
-from config.event_sections import EventSource
+from config.event_sections import EventSource, Events
 from daemon.core.model import Workload
 
 TOKEN = "planted-token-of-24-char"
@@ -65,6 +66,7 @@ events:
 def test_secrets_from_files(tmp_path: Path) -> None:
     """Within the nested mapping too: as `<name>_file`, as `{file: …}`, and as a file in secrets_dir."""
     (tmp_path / "a").write_text(f"{TOKEN}\n", encoding="utf-8")
+    (tmp_path / "b").write_text(f"{TOKEN}-of-the-hub\n", encoding="utf-8")
     folder = tmp_path / "secrets"
     folder.mkdir()
     (folder / "events.sources.lab.token").write_text(f"{SECRET}\n", encoding="utf-8")
@@ -76,12 +78,12 @@ secrets_dir: {folder}
 events:
   sources:
     ci: {{kind: events, token_file: {tmp_path}/a}}
-    hub: {{kind: github, secret: {{file: {tmp_path}/a}}}}
+    hub: {{kind: github, secret: {{file: {tmp_path}/b}}}}
     lab: {{kind: gitlab}}
 """,
     ).events.sources
     assert secret(sources["ci"], "token") == TOKEN
-    assert secret(sources["hub"], "secret") == TOKEN
+    assert secret(sources["hub"], "secret") == f"{TOKEN}-of-the-hub"
     assert secret(sources["lab"], "token") == SECRET
     assert secret(sources["lab"], "signing_token") == SIGNING
 
@@ -206,3 +208,10 @@ events:
     assert settings.secrets == {SECRET, TOKEN, SIGNING, "planted-api-token"}
     for shown in (repr(settings), json.dumps(settings.model_dump(mode="json")), settings.fingerprint):
         assert not [secret for secret in settings.secrets if secret in shown]
+
+
+def test_each_source_has_a_credential_of_its_own() -> None:
+    """With one shared, a permission of either would be a permission of both."""
+    sources = {name: {"kind": "events", "token": TOKEN} for name in ("ci", "other")}
+    with pytest.raises(ValidationError, match=r"sources\.other shares its credential with ci"):
+        Events.model_validate({"sources": sources})

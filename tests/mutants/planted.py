@@ -70,13 +70,13 @@ MUTANTS = (
         name="page-before-journal",
         why="acts on what is not on disk: after a crash it knows nothing of it",
         file="daemon/runtime/engine.py",
-        old="""        if facts or cursor != self._cursor:
+        old="""        if facts or cursor - self._saved >= WRITE_MAX:
             await self._commit(facts, cursor, now)
         self._state, self._cursor = state, cursor
 """,
-        new="""        before, self._state = self._cursor, state
+        new="""        self._state = state
         self._release(facts)
-        if facts or cursor != before:
+        if facts or cursor - self._saved >= WRITE_MAX:
             await self._commit(facts, cursor, now)
         self._state, self._cursor = state, cursor
 """,
