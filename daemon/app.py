@@ -31,6 +31,7 @@ from daemon.core.protection import veto
 from daemon.core.state import State
 from daemon.listening import Parts, listen
 from daemon.ports import JournalUnavailableError, Runner
+from daemon.runtime import memory
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
@@ -186,6 +187,7 @@ class Daemon:
         self.metrics.contact("kubernetes", ok=True)
         engine.waits_for(None)
         log.info("ready", workloads=len(engine.state.workloads))
+        memory.settle()
         engine.resume()
         await engine.run()
 
@@ -268,6 +270,7 @@ def only_one(folder: Path) -> IO[str]:
 
 async def run(config_path: Path | None) -> int:
     """Run the daemon; the exit code: 0 stopped, 1 a part of it failed, 5 bad configuration. Errors are one line."""
+    memory.begin()
     try:
         settings = load(config_path)
     except ConfigError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from config import ConfigError, Settings, load
 from daemon.cli.arguments import ascii_only
@@ -21,11 +23,20 @@ def run(config: Path | None) -> int:
     from daemon.app import run as run_daemon
 
     try:
-        return asyncio.run(run_daemon(config))
+        return _on_a_fast_loop(run_daemon(config))
     except Exception:
         # Whoever reads the log later needs to know where; the line on stderr alone would not tell.
         structlog.get_logger(__name__).critical("crashed", exc_info=True)
         raise
+
+
+def _on_a_fast_loop(daemon: Coroutine[Any, Any, int]) -> int:
+    """On uvloop, as the benchmarks are (tests/bench/RESULTS.md); where it is not to be had, on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(daemon)
+    return uvloop.run(daemon)
 
 
 def check(config: Path, *, as_json: bool) -> int:

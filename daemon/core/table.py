@@ -82,7 +82,7 @@ class Table(Mapping[str, Value]):
 
     def get(self, key: str, default: Any = None) -> Any:  # Mapping's own raises and catches a KeyError
         """The value of the key, or the default."""
-        entry = self._buckets[key.__hash__() & _MASK].entries.get(key)
+        entry = self._buckets[hash(key) & _MASK].entries.get(key)
         return default if entry is None else entry[2]
 
     def __contains__(self, key: object) -> bool:
@@ -180,7 +180,7 @@ class Table(Mapping[str, Value]):
 
 def _place(key: object) -> int:
     # Another bucket in every process, which shows nowhere: everything that is given out is in the order of insertion.
-    return key.__hash__() & _MASK
+    return hash(key) & _MASK
 
 
 def table(mapping: Mapping[str, Value]) -> Table[Value]:

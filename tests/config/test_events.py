@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 import config
-from config.event_sections import EventSource, Events
+from config.event_sections import Events, EventSource
 from daemon.core.model import Workload
 
 TOKEN = "planted-token-of-24-char"
