@@ -116,7 +116,15 @@ def test_alertmanager_takes_the_route(tmp_path: Path) -> None:
     checked = subprocess.run([amtool, "check-config", path], capture_output=True, text=True, timeout=20, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "3 receivers" in checked.stdout
-    asked = [str(amtool), "config", "routes", "test", f"--config.file={path}", "namespace=shop", "alertname=HighErrorRate"]
+    asked = [
+        str(amtool),
+        "config",
+        "routes",
+        "test",
+        f"--config.file={path}",
+        "namespace=shop",
+        "alertname=HighErrorRate",
+    ]
     routed = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
     assert set(routed.stdout.strip().split(",")) == {"lastgood", "your-paging"}
 
