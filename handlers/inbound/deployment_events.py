@@ -8,8 +8,6 @@ us a body. Pipelines inform; whether a failure may also open an incident is a pe
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -28,6 +26,7 @@ from handlers.notice_fields import ForgedError, UnsupportedError
 from handlers.notice_input import check_fresh
 from handlers.notice_mapping import Sender
 from handlers.server import BodyRefusedError, line
+from handlers.stranger_bodies import BodyShare
 
 PATH = "/api/v1/events/{source}"
 
@@ -101,7 +100,10 @@ class DeploymentEvents:
         self._clock = clock
         self._telemetry = telemetry
         self._sources = sources
-        self._reading: Counter[str] = Counter()
+        self._shares = {
+            name: BodyShare(bodies_max=READING_MAX, bytes_max=BODY_BYTES_MAX, seconds_max=BODY_SECONDS_MAX)
+            for name in sources
+        }
 
     def routes(self) -> list[web.RouteDef]:
         """The route, with and without a slash at its end."""
@@ -117,7 +119,7 @@ class DeploymentEvents:
             return line(404, "no source of this name is configured (events.sources)")
         try:
             reader.greet(request.headers)
-            notices = reader.read(request.headers, await self._body(name, request), self._clock.now())
+            notices = reader.read(request.headers, await self._shares[name].read(request), self._clock.now())
             await self._accept(notices)
         except ForgedError as error:
             return self._unauthorized(name, reader, str(error))
@@ -132,23 +134,6 @@ class DeploymentEvents:
         except InboxFullError:
             return self._refuse(name, 503, "full", "the inbox is full, try again")
         return self._taken(name, notices)
-
-    async def _body(self, name: str, request: web.Request) -> bytes:
-        """The raw body. Raises BodyRefusedError."""
-        if (request.content_length or 0) > BODY_BYTES_MAX:
-            raise _too_large()
-        if self._reading[name] >= READING_MAX:
-            raise BodyRefusedError(503, "too many events of this source at one time")
-        self._reading[name] += 1
-        try:
-            async with asyncio.timeout(BODY_SECONDS_MAX):
-                return await _collected(request)
-        except TimeoutError:
-            raise BodyRefusedError(503, f"the body did not arrive within {BODY_SECONDS_MAX:g} s") from None
-        except web.RequestPayloadError:
-            raise BodyRefusedError(400, "body: the transfer or content encoding is broken") from None
-        finally:
-            self._reading[name] -= 1
 
     async def _accept(self, notices: tuple[Notice, ...]) -> None:
         """One after the other. When one fails the sender repeats all, and the core drops those that it has."""
@@ -172,16 +157,3 @@ class DeploymentEvents:
         self._telemetry.intake(name, result)
         _log.warning("event_refused", source=name, status=status, result=result, reason=reason)
         return line(status, reason)
-
-
-async def _collected(request: web.Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise _too_large()
-    return bytes(body)
-
-
-def _too_large() -> BodyRefusedError:
-    return BodyRefusedError(413, f"the body is larger than {BODY_BYTES_MAX} bytes")

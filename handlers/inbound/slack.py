@@ -9,7 +9,6 @@ what came of the press is told through the press' own response_url.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import re
@@ -23,6 +22,7 @@ from daemon.ports import Clock, Telemetry
 from handlers.alerts import MalformedError, parse_json
 from handlers.server import BodyRefusedError, line
 from handlers.slack_presses import SOURCE, PressesFullError, SlackPresses
+from handlers.stranger_bodies import BodyShare
 
 PATH = "/api/v1/slack/interactions"
 
@@ -67,7 +67,7 @@ class SlackInteractions:
         self._clock = clock
         self._telemetry = telemetry
         self._seen: OrderedDict[bytes, int] = OrderedDict()
-        self._reading = 0
+        self._share = BodyShare(bodies_max=READING_MAX, bytes_max=BODY_BYTES_MAX, seconds_max=BODY_SECONDS_MAX)
 
     def routes(self) -> list[web.RouteDef]:
         """The route, with and without a slash at its end."""
@@ -77,7 +77,7 @@ class SlackInteractions:
         """Take one interaction: 200 when it is kept, 400, 401, 413 or 503 with one line that says why not."""
         try:
             moment, given = self._signed_at(request), _only_header(request, SIGNATURE_HEADER)
-            body = await self._body(request)
+            body = await self._share.read(request)
             signature = self._verified(moment, given, body)
             return await self._taken(request.content_type, body, signature, int(moment))
         except _UnsignedError as unsigned:
@@ -88,23 +88,6 @@ class SlackInteractions:
             return self._refuse(400, "malformed", str(malformed))
         except PressesFullError as full:
             return self._refuse(503, "full", str(full))
-
-    async def _body(self, request: web.Request) -> bytes:
-        """The raw body. Raises BodyRefusedError."""
-        if (request.content_length or 0) > BODY_BYTES_MAX:
-            raise _too_large()
-        if self._reading >= READING_MAX:
-            raise BodyRefusedError(503, "too many requests at one time")
-        self._reading += 1
-        try:
-            async with asyncio.timeout(BODY_SECONDS_MAX):
-                return await _collected(request)
-        except TimeoutError:
-            raise BodyRefusedError(503, f"the body did not arrive within {BODY_SECONDS_MAX:g} s") from None
-        except web.RequestPayloadError:
-            raise BodyRefusedError(400, "body: the transfer or content encoding is broken") from None
-        finally:
-            self._reading -= 1
 
     async def _taken(self, content_type: str, body: bytes, signature: bytes, moment: int) -> web.Response:
         if signature in self._seen:
@@ -151,19 +134,6 @@ class SlackInteractions:
         self._telemetry.intake(SOURCE, result)
         _log.warning("slack_request_refused", status=status, result=result, reason=reason)
         return line(status, reason)
-
-
-async def _collected(request: web.Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise _too_large()
-    return bytes(body)
-
-
-def _too_large() -> BodyRefusedError:
-    return BodyRefusedError(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
 
 
 def _only_header(request: web.Request, name: str) -> str:

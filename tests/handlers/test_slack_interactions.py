@@ -264,7 +264,7 @@ async def test_strangers_hold_no_more_than_their_share() -> None:
                 return reply.status
 
         strangers = [asyncio.get_running_loop().create_task(stranger()) for _ in range(READING_MAX)]
-        await until(lambda: here.door._reading == READING_MAX)
+        await until(lambda: here.door._share.reading == READING_MAX)
         assert (await answer(here, honest))[0] == 503
         end.set()
         assert set(await asyncio.gather(*strangers)) == {401}
