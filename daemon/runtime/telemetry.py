@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from daemon.core.actions import Action, OutcomeKind
 from daemon.core.events import Event
-from daemon.core.facts import ActionSettled, AlertPlaced, Fact, Judged, Moved
+from daemon.core.facts import ActionSettled, AlertPlaced, Fact, IncidentOpened, Judged, Moved
 from daemon.core.incidents import Phase, Trigger, VerdictKind
-from daemon.core.model import Rung
+from daemon.core.model import OnsetSource, Rung
 from daemon.core.policy import Policy
 from daemon.core.protection import Unprotected, unprotected
 from daemon.core.reasons import Reason
@@ -95,6 +95,7 @@ class Metrics:
         self._stages = {
             name: Histogram(f"lastgood_{name}_seconds", text, registry=self.registry, buckets=SECONDS)
             for name, text in (
+                ("onset_to_alert", "From the onset, where it is known, to the alert's arrival: time to detect."),
                 ("alert_to_verdict", "From the alert's arrival to the verdict that moved the incident."),
                 ("verdict_to_patch", "From that verdict to the accepted patch (countdown or approval included)."),
                 ("patch_to_converged", "From the patch to convergence."),
@@ -173,6 +174,8 @@ class Metrics:
             match fact:
                 case Judged():
                     self._judged(fact)
+                case IncidentOpened() if fact.incident.alerts and fact.incident.onset_source is not OnsetSource.ASSUMED:
+                    self._observe("onset_to_alert", fact.incident.onset, fact.incident.opened_at)
                 case Moved():
                     self._moved(fact, state)
                 case AlertPlaced() if fact.location.rung is Rung.NONE:

@@ -56,6 +56,9 @@ ALL: list[tuple[str, tuple[list[str], ...]]] = [
 ]
 
 
+STAGES = ("onset_to_alert", "alert_to_verdict", "verdict_to_patch", "patch_to_converged", "converged_to_recovered")
+
+
 @pytest.mark.parametrize(("name", "labels"), ALL, ids=[name for name, _ in ALL])
 def test_every_combination_starts_at_0(name: str, labels: tuple[list[str], ...]) -> None:
     """Each combination of labels that can ever occur is there with 0, and no other."""
@@ -63,11 +66,9 @@ def test_every_combination_starts_at_0(name: str, labels: tuple[list[str], ...])
     assert found == dict.fromkeys(itertools.product(*labels), 0.0)
 
 
-@pytest.mark.parametrize(
-    "stage", ["alert_to_verdict", "verdict_to_patch", "patch_to_converged", "converged_to_recovered"]
-)
+@pytest.mark.parametrize("stage", STAGES)
 def test_stages_start_empty(stage: str) -> None:
-    """The four stages are there from the start, too."""
+    """The stages are there from the start, too."""
     assert samples(Metrics())[f"lastgood_{stage}_seconds_count", ()] == 0
 
 
@@ -107,7 +108,7 @@ def test_a_whole_incident() -> None:
     assert found["lastgood_revisions", ("verified",)] == 1
     for phase in ("proposed", "rolling_back", "verifying", "recovered"):
         assert found["lastgood_incident_moves_total", (phase,)] == 1
-    for stage in ("alert_to_verdict", "verdict_to_patch", "patch_to_converged", "converged_to_recovered"):
+    for stage in STAGES:
         assert found[f"lastgood_{stage}_seconds_count", ()] == 1
     assert found["lastgood_converged_to_recovered_seconds_sum", ()] >= 120
     verdicts = sum(value for (name, _), value in found.items() if name == "lastgood_verdicts_total")
