@@ -20,13 +20,15 @@ from tests.handlers.events_world import WEB, sender, world
 
 PAGE = documents.read("deploy/docs/events.md")
 TOKEN = "the-token-of-the-pipeline"
+HUB_SECRET = "the-secret-of-the-webhook"
+LAB_TOKEN = "the-token-of-the-other-webhook"
 SIGNING = "whsec_dGhlIGtleSBvZiB0aGUgc2lnbmluZyB0b2tlbiAzMmI="
 
 
 def settings_of(folder: Path) -> config.Settings:
     """The page's own configuration, with its secrets in `folder`."""
     (block,) = documents.blocks(PAGE, "yaml")
-    for name, secret in (("ci", TOKEN), ("hub", TOKEN), ("lab", SIGNING)):
+    for name, secret in (("ci", TOKEN), ("hub", HUB_SECRET), ("lab", SIGNING)):
         (folder / name).write_text(secret, encoding="utf-8")
     text = f"cluster: prod\n{block.body.replace('/run/secrets', str(folder))}"
     path = folder / "lastgood.yaml"
@@ -61,13 +63,14 @@ async def test_each_command_is_taken(block: documents.Block, tmp_path: Path) -> 
         parts.require("openssl")
     settings_of(tmp_path)
     # The page's command for GitLab uses the secret token: a signature needs openssl and more than one line.
-    (tmp_path / "lab").write_text(TOKEN, encoding="utf-8")
+    (tmp_path / "lab").write_text(LAB_TOKEN, encoding="utf-8")
     text = (tmp_path / "lastgood.yaml").read_text(encoding="utf-8").replace("signing_token_file", "token_file")
     rule = "    - {match: {repository: shop/front/web}, workload: shop/web}\n"
     (tmp_path / "lastgood.yaml").write_text(text + rule, encoding="utf-8")
     settings = config.load(tmp_path / "lastgood.yaml", {})
     async with world(senders.event_readers(settings), datetime.now(UTC)) as served:
-        given = {"LASTGOOD": str(served.client.make_url("")).rstrip("/"), "TOKEN": TOKEN, "SECRET": TOKEN}
+        token = LAB_TOKEN if "X-Gitlab-Token" in block.body else TOKEN
+        given = {"LASTGOOD": str(served.client.make_url("")).rstrip("/"), "TOKEN": token, "SECRET": HUB_SECRET}
         shell = await asyncio.create_subprocess_exec(
             "sh", "-euc", block.body, env={**os.environ, **given}, stdout=asyncio.subprocess.PIPE
         )
