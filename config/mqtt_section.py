@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.credentials import OptionalSecret, Section
 from config.durations import Duration
+from config.sections import listed
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 """The registered ports (IANA): plain, and with TLS."""
@@ -72,13 +73,6 @@ def _qos(value: object) -> object:
     return value
 
 
-def _listed(value: object) -> object:
-    """Lists as tuples; one text, as the environment gives it, is split at commas."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
 def _matching(pattern: re.Pattern[str], remedy: str) -> AfterValidator:
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
@@ -98,7 +92,7 @@ class Mqtt(Section):
 
     url: Annotated[str, AfterValidator(_broker)] | None = None
     topics: Annotated[
-        tuple[Annotated[str, AfterValidator(_topic)], ...], BeforeValidator(_listed), AfterValidator(_topics)
+        tuple[Annotated[str, AfterValidator(_topic)], ...], BeforeValidator(listed), AfterValidator(_topics)
     ] = ("lastgood/deployments/#",)
     qos: Annotated[int, BeforeValidator(_qos), Field(ge=1, le=2)] = 1
     client_id: Annotated[str, _matching(_CLIENT_ID, "is no client id; use letters, digits and . _ : -")] | None = None

@@ -47,7 +47,7 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """Lists as tuples; one text, as the environment gives it, is split at commas."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -73,7 +73,7 @@ Url = Annotated[str, AfterValidator(_url)]
 TextMap = Annotated[Mapping[str, str], ReadOnly, AsTexts]
 Headers = Annotated[Mapping[str, str], AfterValidator(_header_names), AfterValidator(_headers), ReadOnly, AsTexts]
 SecretHeaders = Annotated[NamedSecrets, AfterValidator(_header_names)]
-Urls = Annotated[tuple[Url, ...], BeforeValidator(_listed)]
+Urls = Annotated[tuple[Url, ...], BeforeValidator(listed)]
 
 
 def _empty() -> Mapping[str, str]:

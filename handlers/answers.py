@@ -17,7 +17,7 @@ from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
 from handlers.alerts import MalformedError
 from handlers.auth import REALM
-from handlers.overview import Document
+from handlers.overview import Document, workloads_named
 from handlers.server import BodyRefusedError
 
 Actor = Callable[[web.Request], str | None]
@@ -58,7 +58,7 @@ async def answered(
 
 def the_workload(state: State, name: str) -> Tracked:
     """The one workload that `namespace/name` or `namespace/Kind/name` means. Raises Refused (404, 409)."""
-    found = [each for each in state.workloads.values() if name in (each.view.workload.short, each.view.workload.key)]
+    found = workloads_named(state, name)
     if not found:
         remedy = "write it as namespace/name; `lastgood status` lists the known ones"
         raise Refused(404, f"no workload {name[:80]!r} is known", remedy)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from daemon.core import facts as f
-from daemon.core.briefs import commands, compose
+from daemon.core.briefs import commands, compose, notices_of
 from daemon.core.incidents import Incident, Suspicion
 from daemon.core.measurement import Measurement
 from daemon.core.mode import mode_of
 from daemon.core.model import LocatedAlert, OnsetSource
-from daemon.core.notices import Notice
 from daemon.core.policy import Policy
 from daemon.core.state import NotedAlert, State, Tracked
 from handlers import notice_rows, overview, road
@@ -30,11 +29,6 @@ ALERTS_MAX = 50
 
 UNMAPPED_MAX = 10
 """Alerts without a workload that are shown beside one."""
-
-
-def workloads_named(state: State, name: str) -> list[Tracked]:
-    """The workloads that `namespace/name` or `namespace/Kind/name` may mean."""
-    return [each for each in state.workloads.values() if name in (each.view.workload.short, each.view.workload.key)]
 
 
 def incident_about(state: State, about: str) -> Incident | None:
@@ -57,7 +51,7 @@ def without_incident(state: State, policy: Policy, now: datetime, about: str) ->
     if about in state.alerts:
         noted = state.alerts[about]
         return {"kind": "alert", "now": moment(now), "alert": overview.alert_row(noted), "why": _why_no_incident(noted)}
-    found = workloads_named(state, about)
+    found = overview.workloads_named(state, about)
     if not found:
         return None
     return {
@@ -111,14 +105,8 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "commands": list(commands(incident)),
         "unmapped_alerts": overview.unmapped_alerts(state, UNMAPPED_MAX),
         "declared": _declared(incident),
-        "notices": notice_rows.rows(_notices(incident, tracked)),
+        "notices": notice_rows.rows(notices_of(incident, state)),
     }
-
-
-def _notices(incident: Incident, tracked: Tracked | None) -> tuple[Notice, ...]:
-    """What pipelines said of the rollout in question: the blamed one, or while nothing is blamed the latest."""
-    latest = tracked.notices if tracked is not None and incident.blamed is None else ()
-    return incident.notices or latest
 
 
 def _declared(incident: Incident) -> Document | None:

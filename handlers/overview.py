@@ -180,6 +180,11 @@ def _problems_first(row: Document) -> tuple[bool, bool, str]:
     return (row["unprotected"] is None, not row["quarantined"], row["workload"])
 
 
+def workloads_named(state: State, name: str) -> list[Tracked]:
+    """The workloads that `namespace/name` or `namespace/Kind/name` may mean."""
+    return [each for each in state.workloads.values() if name in (each.view.workload.short, each.view.workload.key)]
+
+
 def workload_row(tracked: Tracked, state: State, policy: Policy, now: datetime) -> Document:
     """A workload: its mode, what it runs, how that stands, and whether a rollback would be possible."""
     view, entry = tracked.view, tracked.entry(tracked.view.current.id)

@@ -70,7 +70,7 @@ def compose(incident: Incident, state: State, policy: Policy, update: str) -> Br
         commands=commands(incident),
         update=update,
         final=incident.phase.ended,
-        links=links_of(_notices(incident, state)),
+        links=links_of(notices_of(incident, state)),
         asks=incident.phase is Phase.PROPOSED and incident.approved_by is None,
         target=incident.target.id if incident.phase is Phase.PROPOSED and incident.target is not None else "",
         questions=tuple(reason.value for reason in incident.shown) if incident.phase is Phase.PROPOSED else (),
@@ -99,11 +99,11 @@ def _changed(incident: Incident, state: State) -> str:
     when = f" at {began:%H:%M:%S}Z" if began else ""
     by = f" by {cut(who)}" if who else ""
     cause = f": {cut(new.change_cause)}" if new.change_cause else ""
-    return f"{_images(old)} → {_images(new)}{when}{by}{cause}{_said(_notices(incident, state))}"
+    return f"{_images(old)} → {_images(new)}{when}{by}{cause}{_said(notices_of(incident, state))}"
 
 
-def _notices(incident: Incident, state: State) -> tuple[Notice, ...]:
-    """What pipelines said of the rollout in question."""
+def notices_of(incident: Incident, state: State) -> tuple[Notice, ...]:
+    """What pipelines said of the rollout in question: the blamed one, or while nothing is blamed the latest."""
     tracked = state.workloads.get((incident.suspect or incident.symptom).key)
     latest = tracked.notices if tracked is not None and incident.blamed is None else ()
     return incident.notices or latest

@@ -8,7 +8,7 @@ from daemon.core.actions import AnswerPipeline, NoteChange, RollBack
 from daemon.core.briefs import cut
 from daemon.core.draft import Draft
 from daemon.core.model import ActionId, Revision, Rollout, Workload
-from daemon.core.notices import Notice, first, links_of
+from daemon.core.notices import OWN_WORDS, Notice, first, links_of
 
 ANSWER_FOR = timedelta(hours=6)
 """How long a pipeline's vendor is asked again: by then the next deployment has said more."""
@@ -44,7 +44,7 @@ def _answer(draft: Draft, action: RollBack, notice: Notice, number: int) -> Answ
         commit=notice.commit,
         environment=notice.environment,
         summary=(
-            f"Rolled back by Lastgood ({draft.policy.cluster}, {action.incident}): "
+            f"{OWN_WORDS} ({draft.policy.cluster}, {action.incident}): "
             f"{action.workload.short} from {action.blamed.label} to {action.target.label}"
         ),
     )

@@ -22,6 +22,9 @@ SKEW = timedelta(minutes=2)
 DIGEST_WINDOW = timedelta(hours=24)
 """The same where the artefact's digest joins them: a build is often announced hours before it is rolled out."""
 
+OWN_WORDS = "Rolled back by Lastgood"
+"""How every answer of ours to a pipeline begins. The vendor's webhook tells us of it too, and by these words it is no news."""
+
 NOTICES_PER_ROLLOUT_MAX = 8
 """Notices kept per rollout: started, finished and failed from two senders fit; a pipeline in a loop shall not fill it."""
 

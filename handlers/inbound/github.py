@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from daemon.core.notices import Notice, NoticeStatus, Origin, Vendor
+from daemon.core.notices import OWN_WORDS, Notice, NoticeStatus, Origin, Vendor
 from handlers.alerts import MalformedError, object_of, parse_json
 from handlers.notice_fields import DESCRIPTION_CHARS_MAX, Fields, ForgedError, UnsupportedError
 from handlers.notice_input import Claim, Stamp, Story, check_fresh, convention, identity, told, useful
@@ -24,9 +24,6 @@ from handlers.notice_mapping import Sender, Whereabouts
 
 AGE_MAX = timedelta(days=3, hours=1)
 """How old a status may be: GitHub lets people redeliver for 3 days."""
-
-OWN_WORDS = "Rolled back by Lastgood"
-"""How the status begins that we set ourselves after a rollback: GitHub tells us of it too, and it is no news."""
 
 _SIGNATURE = "X-Hub-Signature-256"
 _EVENT = "X-GitHub-Event"

@@ -11,14 +11,13 @@ import pytest
 
 from daemon.core.actions import OutcomeKind
 from daemon.core.events import ActionFinished
-from daemon.core.notices import Vendor
+from daemon.core.notices import OWN_WORDS, Vendor
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.supervise import Supervisor
 from deploy.sandbox.vendors import GitHubStandIn, GitLabStandIn
 from deploy.sandbox.vendors.faults import Faults as VendorFaults
 from handlers.faults import Permanent, Transient
-from handlers.inbound.github import OWN_WORDS
 from handlers.outbound.pipelines import GitHubDeployments, GitLabDeployments, PipelineAnswers, PipelineClient
 from tests.handlers.pipelines import SHA, owed
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from daemon.core.actions import AnswerPipeline
+from daemon.core.notices import OWN_WORDS
 from handlers.plain import one_line, utf16_units
-
-OWN_WORDS = "Rolled back by Lastgood"
-"""Begins every line of ours. The vendor's webhook tells us of it too, and by these words it is known to be no news."""
 
 
 def description(action: AnswerPipeline, limit: int) -> str:
