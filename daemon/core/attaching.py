@@ -22,10 +22,12 @@ def noticed(draft: Draft, event: Noticed) -> None:
 
 
 def _meant(draft: Draft, notice: Notice) -> tuple[Tracked, ...]:
-    """The workloads it may speak of: the one it names, or without a name all that run its artefact."""
+    """The workloads it may speak of: the one it names, all of the owner it names, or without a name all that run its artefact."""
     if notice.workload is not None:
         tracked = draft.state.workloads.get(notice.workload.key)
         return () if tracked is None else (tracked,)
+    if notice.owner is not None:
+        return tuple(each for each in draft.state.workloads.values() if each.view.owner == notice.owner)
     return tuple(draft.state.workloads.values()) if notice.digests else ()
 
 
@@ -41,12 +43,14 @@ def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
         return  # no pipeline speaks of our own rollback; what we answered one comes back as its failure
     if any(known.key == notice.key for known in tracked.notices):
         return
-    if not belongs(notice, workload, rollout.revision, rollout.started_at, rollout.completed_at):
+    if not belongs(notice, tracked.view, rollout.revision, rollout.started_at, rollout.completed_at):
         return
     if _of_another(draft, tracked, rollout, notice):
         return
     draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=rollout.revision.id))
     if notice.status is NoticeStatus.FAILED and notice.may_cause and _is_news(draft, rollout, notice):
+        if notice.owner is not None and len(_meant(draft, notice)) > 1:
+            return  # which of the owner's workloads failed is not said: too vague to begin anything
         _failed(draft, tracked, notice)
 
 
@@ -56,7 +60,12 @@ def _is_later(notice: Notice) -> bool:
 
 
 def _of_another(draft: Draft, tracked: Tracked, rollout: Rollout, notice: Notice) -> bool:
-    """Its deployment began, and the cluster has not seen that rollout (it may fail before): then it is not of this one."""
+    """Its deployment began, and the cluster has not seen that rollout (it may fail before): then it is not of this one.
+
+    Nor is what an owner tells of one commit after it told of another: most commits leave most workloads of an owner alone.
+    """
+    if any(_other_commit(notice, known) for known in tracked.notices):
+        return True
     if not _is_later(notice) or digests_of(rollout.revision) & set(notice.digests):
         return False
     if any(_one_deployment(notice, known) for known in tracked.notices):
@@ -64,9 +73,16 @@ def _of_another(draft: Draft, tracked: Tracked, rollout: Rollout, notice: Notice
     return any(not _is_later(known) and _one_deployment(notice, known) for known in draft.state.waiting.values())
 
 
+def _other_commit(notice: Notice, known: Notice) -> bool:
+    if notice.owner is None or (notice.source, notice.owner) != (known.source, known.owner):
+        return False
+    said = (notice.commit or notice.version, known.commit or known.version)
+    return None not in said and said[0] != said[1]
+
+
 def _one_deployment(one: Notice, other: Notice) -> bool:
     """Two notices of one source that speak of the same deployment at their vendor, or else of the same commit."""
-    if (one.source, one.workload) != (other.source, other.workload):
+    if (one.source, one.workload, one.owner) != (other.source, other.workload, other.owner):
         return False
     if one.origin is not None or other.origin is not None:
         return one.origin == other.origin

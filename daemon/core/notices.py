@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from daemon.core.model import Revision, Workload
+from daemon.core.model import Owner, Revision, Workload, WorkloadView
 
 NAME_WINDOW = timedelta(minutes=15)
 """How far a notice's moment may lie before a rollout's begin, or after its end, when only the name joins the two. Pipelines
@@ -18,6 +18,10 @@ tell before they apply and after they waited for convergence (10 minutes by defa
 
 SKEW = timedelta(minutes=2)
 """How far the clocks of pipelines and cluster are apart at most, and how late "started" is told."""
+
+OWNER_SKEW = timedelta(seconds=10)
+"""How far a notice that names only the owner may lie before a rollout's begin: GitOps controllers tell after they applied, and
+an owner tells of every commit, so one told earlier is of the commit before."""
 
 DIGEST_WINDOW = timedelta(hours=24)
 """The same where the artefact's digest joins them: a build is often announced hours before it is rolled out."""
@@ -59,7 +63,9 @@ class Notice:
     """One deployment event of one sender. `source` and `id` together are its identity: the same twice is one.
 
     `source` is the sender's name in the configuration, `id` its own delivery or event id, `at` when it says that it happened
-    (aware). `images` are references as in a pod spec, `digests` are `sha256:…`. Text is as sent, cut to the limits of the edge.
+    (aware). `owner` stands in place of `workload` where the sender knows only what it reconciled (an Argo CD Application, a Flux
+    Kustomization or HelmRelease): it speaks of all workloads that carry the owner's mark. `images` are references as in a pod
+    spec, `digests` are `sha256:…`. Text is as sent, cut to the limits of the edge.
     """
 
     source: str
@@ -79,6 +85,7 @@ class Notice:
     irreversible: bool = False
     may_cause: bool = False
     origin: Origin | None = None
+    owner: Owner | None = None
 
     @property
     def key(self) -> str:
@@ -93,20 +100,31 @@ def digests_of(revision: Revision) -> frozenset[str]:
     return frozenset((*pinned, *running))
 
 
-def belongs(notice: Notice, workload: Workload, revision: Revision, began: datetime, ended: datetime | None) -> bool:
-    """The notice speaks of this rollout: by digest, else by name and time (issue: digest, then name and time).
+def belongs(notice: Notice, view: WorkloadView, revision: Revision, began: datetime, ended: datetime | None) -> bool:
+    """The notice speaks of this rollout of the workload in view: by digest, else by name and time (issue: digest, then name and
+    time).
 
-    A named workload must be this one. Where both sides know digests and share none, name and time do not count: that is
-    another build. `ended` is when the rollout converged, None while it runs.
+    A named workload must be this one, a named owner this one's. Where both sides know digests and share none, name and time do
+    not count: that is another build. An owner's digests are those of all its workloads, most of them not rolled out now, so
+    they only exclude. `ended` is when the rollout converged, None while it runs.
     """
-    if notice.workload is not None and notice.workload.key != workload.key:
+    if not _addresses(notice, view):
         return False
     known, said = digests_of(revision), frozenset(notice.digests)
-    if known & said:
+    if known & said and notice.owner is None:
         return abs(notice.at - began) <= DIGEST_WINDOW
-    if notice.workload is None or (known and said) or _other_image(notice, revision):
+    if (known and said and not known & said) or _other_image(notice, revision):
         return False
-    return began - NAME_WINDOW <= notice.at <= _latest(notice, began, ended)
+    if notice.owner is not None:
+        return began - OWNER_SKEW <= notice.at <= _latest(notice, began, ended)
+    return notice.workload is not None and began - NAME_WINDOW <= notice.at <= _latest(notice, began, ended)
+
+
+def _addresses(notice: Notice, view: WorkloadView) -> bool:
+    """What the notice names is this workload, or its owner; one that names neither may speak of any."""
+    if notice.workload is not None and notice.workload.key != view.workload.key:
+        return False
+    return notice.owner is None or notice.owner == view.owner
 
 
 def _latest(notice: Notice, began: datetime, ended: datetime | None) -> datetime:
