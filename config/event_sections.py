@@ -29,7 +29,12 @@ RESERVED = frozenset({"alertmanager", "operators", "poll", "history", "mqtt", "s
 BROKER = "mqtt"
 """The `source` of a mapping that is only for events from the broker."""
 
-CREDENTIALS = {"events": ("token",), "github": ("secret",), "gitlab": ("token", "signing_token")}
+CREDENTIALS = {
+    "events": ("token",),
+    "github": ("secret",),
+    "gitlab": ("token", "signing_token"),
+    "flux": ("secret", "token"),
+}
 """What proves the sender, by kind; one of them is enough."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -37,14 +42,14 @@ _API = {"github": "https://api.github.com", "gitlab": "https://gitlab.com/api/v4
 
 
 class EventSource(Section):
-    """One sender: `events` (CloudEvents, CDEvents, plain JSON; bearer `token`), `github` (`secret` of the webhook) or `gitlab`
-    (secret `token`, or `signing_token`).
+    """One sender: `events` (CloudEvents, CDEvents, plain JSON; bearer `token`), `github` (`secret` of the webhook), `gitlab`
+    (secret `token`, or `signing_token`) or `flux` (`secret` of a Provider `generic-hmac`, or bearer `token` of a `generic` one).
 
     `may_cause` lets its failure events open incidents. `api_token`, with `api_url` where it is not the vendor's own, lets a
     rollback be told to the pipeline. `anonymous: true` lets everybody send beyond loopback.
     """
 
-    kind: Literal["events", "github", "gitlab"]
+    kind: Literal["events", "github", "gitlab", "flux"]
     token: OptionalSecret = None
     secret: OptionalSecret = None
     signing_token: OptionalSecret = None
@@ -62,7 +67,7 @@ class EventSource(Section):
                 raise ValueError(f"{name} does not prove a sender of kind {self.kind}; set {wanted}")
             if value is not None and len(value.get_secret_value()) < SECRET_CHARS_MIN:
                 raise ValueError(f"{name} is shorter than {SECRET_CHARS_MIN} characters; generate a longer one")
-        if self.kind == "events" and (self.api_url is not None or self.api_token is not None):
+        if self.kind not in _API and (self.api_url is not None or self.api_token is not None):
             raise ValueError("api_url and api_token are for kind github and gitlab; remove them")
         if self.signing_token is not None and not _is_signing_token(self.signing_token.get_secret_value()):
             raise ValueError("signing_token is none; copy the whole whsec_… from GitLab's page of the webhook")

@@ -15,6 +15,7 @@ from handlers import mqtt_link
 from handlers.auth import Authenticator
 from handlers.cloudevents import notices_of
 from handlers.inbound.deployment_events import EventsReader, SourceReader
+from handlers.inbound.flux import FluxEvents
 from handlers.inbound.github import GitHubEvents
 from handlers.inbound.gitlab import GitLabEvents
 from handlers.inbound.mqtt import SOURCE, MqttInbound
@@ -34,6 +35,8 @@ def _reader(settings: Settings, name: str, source: EventSource) -> SourceReader:
         return GitHubEvents(sender, _plain(source.secret))
     if source.kind == "gitlab":
         return GitLabEvents(sender, token=_plain(source.token), signing_token=_plain(source.signing_token))
+    if source.kind == "flux":
+        return FluxEvents(sender, secret=_plain(source.secret), token=_plain(source.token))
     token = _plain(source.token)
     return EventsReader(sender, None if token is None else Authenticator(tokens={name: token}))
 

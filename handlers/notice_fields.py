@@ -26,6 +26,9 @@ ID_CHARS_MAX = 256
 """Longest event id or event source; those of known senders have 36 to 100 characters. Longer is refused, never cut:
 two events must not become one."""
 
+RENDERED_NOTHING = ("<no value>", "<nil>")
+"""What Go's templates write where a field is missing. As an identity it would make all events one, as a cluster another's."""
+
 # No user or password in it: GitLab's own variables hold addresses with the job's token, and `https://known@evil` misleads.
 _URL = re.compile(rf"https?://(?![^/?#]*@)[!-~]{{1,{URL_CHARS_MAX - 8}}}")
 
@@ -40,7 +43,11 @@ class ForgedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A JSON object and the path it was found at (empty: the top). Null and the empty string count as left out."""
+    """A JSON object and the path it was found at (empty: the top). Null and the empty string count as left out.
+
+    What a sender's template rendered out of a missing field (RENDERED_NOTHING) is no value: left out where it is only for people,
+    refused where it identifies or decides.
+    """
 
     entry: Mapping[str, object]
     path: str = ""
@@ -59,7 +66,16 @@ class Fields:
         return self
 
     def string(self, name: str) -> str | None:
-        """The string as sent."""
+        """The string as sent. Refused where a template rendered part of it out of nothing."""
+        value = self._sent(name)
+        missing = next((each for each in RENDERED_NOTHING if each in (value or "")), None)
+        if missing is not None:
+            raise MalformedError(
+                self.at(name), f"holds {missing}: the sender's template names a field that is not there"
+            )
+        return value
+
+    def _sent(self, name: str) -> str | None:
         value = self.entry.get(name)
         if value is None or value == "":
             return None
@@ -70,8 +86,10 @@ class Fields:
         return value
 
     def text(self, name: str, chars_max: int = TEXT_CHARS_MAX) -> str | None:
-        """A string for people, cut to the limit."""
-        value = self.string(name)
+        """A string for people, cut to the limit; one that is nothing but a missing field is left out."""
+        value = self._sent(name)
+        if value is not None and value.strip() in RENDERED_NOTHING:
+            return None
         return value if value is None or len(value) <= chars_max else f"{value[: chars_max - 1]}…"
 
     def name(self, name: str, chars_max: int = ID_CHARS_MAX) -> str:
@@ -96,7 +114,7 @@ class Fields:
 
     def url(self, name: str) -> str | None:
         """A link that a browser may open (http, https); anything else of a string is dropped."""
-        value = self.string(name)
+        value = self._sent(name)
         return value if value is not None and _URL.fullmatch(value) else None
 
     def flag(self, name: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import fields as fields_of
 from datetime import datetime, timedelta
 
 from config import workload_names
-from daemon.core.model import Workload
+from daemon.core.model import Owner, OwnerKind, Workload
 from daemon.core.notices import Notice, NoticeStatus, Origin
 from handlers.alerts import MalformedError
 from handlers.notice_fields import DESCRIPTION_CHARS_MAX, Fields
@@ -41,11 +41,14 @@ PREFIX = "dev.lastgood."
 """May stand before a type, as CloudEvents advises (reverse DNS name of who defines it)."""
 
 _STATED = (
-    *("cluster", "namespace", "kind", "name", "workload", "repository", "environment", "service"),
+    *("cluster", "namespace", "kind", "name", "workload", "application", "repository", "environment", "service"),
     *("image", "images", "digest", "digests", "version", "irreversible"),
     *("commit", "actor", "description", "url", "change_url"),
 )
 _STAMPS = ("id", "source", "type", "time")
+APPLICATION = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?_)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+"""An Argo CD Application as its tracking-id has it: `name`, or `namespace_name` for one outside of Argo CD's own namespace."""
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _IMAGE = re.compile(rf"[!-~]{{1,{IMAGE_CHARS_MAX}}}")
 
@@ -61,9 +64,10 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What an event says in our own words: the workload and the artefact."""
+    """What an event says in our own words: the workload, or who owns it, and the artefact."""
 
     workload: Workload | None = None
+    owner: Owner | None = None
     images: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     version: str | None = None
@@ -138,7 +142,7 @@ def stated(fields: Fields, sender: Sender, stamp: Stamp) -> tuple[Notice, ...]:
     """The notice in our plain JSON whose stamp is known; the stamp's own fields may be there too."""
     fields.only(*_STAMPS, *_STATED)
     notices = told(sender, stamp, _claim(fields, sender), _story(fields))
-    if any(notice.workload is None and not notice.digests for notice in notices):
+    if len(useful(notices)) < len(notices):
         raise MalformedError(fields.at("namespace"), "is missing: give namespace and name, or a digest, or a mapping")
     return notices
 
@@ -147,13 +151,15 @@ def told(sender: Sender, stamp: Stamp, claim: Claim, story: Story) -> tuple[Noti
     """One notice out of its parts; none where it is for another cluster."""
     if claim.elsewhere:
         return ()
+    workload = claim.workload or workload_of(sender, story.whereabouts)
     return (
         Notice(
             source=sender.name,
             id=stamp.id,
             status=stamp.status,
             at=stamp.at,
-            workload=claim.workload or workload_of(sender, story.whereabouts),
+            workload=workload,
+            owner=claim.owner if workload is None else None,
             images=claim.images,
             digests=claim.digests,
             version=claim.version or story.version,
@@ -171,8 +177,8 @@ def told(sender: Sender, stamp: Stamp, claim: Claim, story: Story) -> tuple[Noti
 
 
 def useful(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
-    """Those that can be tied to a rollout: by a workload, or by a digest."""
-    return tuple(notice for notice in notices if notice.workload is not None or notice.digests)
+    """Those that can be tied to a rollout: by a workload, its owner, or a digest."""
+    return tuple(each for each in notices if each.workload is not None or each.owner is not None or each.digests)
 
 
 def convention(fields: Fields, sender: Sender) -> tuple[Claim, Story]:
@@ -199,6 +205,7 @@ def _claim(fields: Fields, sender: Sender) -> Claim:
     cluster = fields.string("cluster")
     return Claim(
         workload=_workload(fields),
+        owner=_application(fields),
         images=images,
         digests=tuple(dict.fromkeys((*digests, *(digest for digest in pinned if _DIGEST.fullmatch(digest))))),
         version=fields.text("version"),
@@ -235,6 +242,16 @@ def _workload(fields: Fields) -> Workload | None:
         return None
     namespace, kind = fields.name("namespace"), fields.string("kind") or workload_names.KIND
     return _parsed(f"{namespace}/{kind}/{name}", fields.at("name"))
+
+
+def _application(fields: Fields) -> Owner | None:
+    """The Argo CD Application in place of its workloads; one that is named beside it wins."""
+    name = fields.string("application")
+    if name is None:
+        return None
+    if not APPLICATION.fullmatch(name):
+        raise MalformedError(fields.at("application"), "must be an Argo CD Application: name, or namespace_name")
+    return Owner(kind=OwnerKind.ARGO_CD, name=name)
 
 
 def _parsed(text: str, path: str) -> Workload:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.core.model import Workload
+from daemon.core.model import Owner, OwnerKind, Workload
 from daemon.core.notices import Notice, NoticeStatus
 from handlers.alerts import MalformedError
 from handlers.cloudevents import notices_of
@@ -104,6 +104,39 @@ def test_a_digest_needs_no_workload() -> None:
     assert (notice.workload, notice.digests) == (None, (DIGEST,))
 
 
+@pytest.mark.parametrize("name", ["web", "web.prod-2", "team-a_web"])
+def test_an_application_in_place_of_its_workloads(name: str) -> None:
+    """Argo CD knows the Application only; a workload that is named beside it, or by a rule, wins."""
+    bare = plain(namespace=None, name=None, application=name, service="front")
+    assert (one(bare).workload, one(bare).owner) == (None, Owner(kind=OwnerKind.ARGO_CD, name=name))
+    for notice in (one(plain(application=name)), one(bare, sender(service="front"))):
+        assert (notice.workload, notice.owner) == (WEB, None)
+
+
+@pytest.mark.parametrize("nothing", ["<no value>", "<nil>"])
+@pytest.mark.parametrize(
+    ("field", "left_out"),
+    [
+        *((name, False) for name in ("id", "source", "type", "cluster", "name", "namespace", "kind")),
+        *((name, False) for name in ("application", "image", "digest")),
+        *((name, True) for name in ("commit", "actor", "version", "environment", "description", "url", "change_url")),
+    ],
+)
+def test_what_a_template_rendered_out_of_nothing(field: str, nothing: str, left_out: bool) -> None:
+    """Refused by name where it identifies or decides; left out where it only informs."""
+    if left_out:
+        assert one(plain(**{field: nothing})) == one(plain())
+        return
+    for value in (nothing, f"a-{nothing}"):
+        expected = f"{field}: holds {nothing}: the sender's template names a field that is not there"
+        assert fault(plain(**{field: value}), sender(cluster="prod")) == expected
+
+
+def test_a_sentence_around_a_missing_field_is_kept() -> None:
+    """Half a sentence still tells people something."""
+    assert one(plain(description="Sync of <no value> failed")).description == "Sync of <no value> failed"
+
+
 def test_an_event_of_another_cluster_is_none_of_ours() -> None:
     """One topic or pipeline may serve many clusters."""
     assert read(plain(cluster="other"), sender(cluster="prod")) == ()
@@ -127,6 +160,9 @@ def test_an_event_of_another_cluster_is_none_of_ours() -> None:
         ({"name": "Web"}, "name: is no workload; write it as namespace/name"),
         ({"namespace": "shop/x"}, "name: is no workload"),
         ({"namespace": None}, "namespace: is missing"),
+        ({"application": "Web"}, "application: must be an Argo CD Application: name, or namespace_name"),
+        ({"application": "a_b_c"}, "application: must be an Argo CD Application"),
+        ({"application": "unknown application"}, "application: must be an Argo CD Application"),
         ({"namespace": None, "name": None}, "namespace: is missing: give namespace and name, or a digest, or a map"),
         ({"workload": "shop/web"}, "workload: is given beside name: give one of them"),
         ({"name": None, "workload": "web"}, "workload: is no workload; write it as namespace/name"),
@@ -209,7 +245,7 @@ def test_replay_window() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from([*plain(), *FULL, "workload"]), JSON, max_size=4))
+@given(st.dictionaries(st.sampled_from([*plain(), *FULL, "workload", "application"]), JSON, max_size=4))
 def test_any_json_in_any_field_is_understood_or_refused(changes: dict[str, Any]) -> None:
     """Nothing but MalformedError ever comes out; what is taken can be written as UTF-8."""
     understood_or_refused(lambda: read({**plain(**FULL), **changes}))
