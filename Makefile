@@ -19,7 +19,7 @@ ARGS ?=
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real demo bench render lock clean
+.PHONY: help setup check test test-real test-controlplane demo bench render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -50,6 +50,12 @@ test: $(READY) ## all tests, and every branch of daemon/core
 
 test-real: $(READY) ## only the tests with real servers and processes
 	@$(BIN)/python -m pytest -m real $(ARGS)
+
+# Exit code 3: this machine can have no control plane, and has said why.
+test-controlplane: $(READY) ## the same promises on a real kube-apiserver (builds it once)
+	@code=0; $(BIN)/python -m tests.controlplane.builds || code=$$?; \
+	if [ $$code = 3 ]; then echo "test-controlplane: not run"; exit 0; elif [ $$code != 0 ]; then exit $$code; fi; \
+	$(BIN)/python -m pytest tests/controlplane $(ARGS)
 
 demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=error-spike
 	@$(BIN)/python -m deploy.sandbox.demo --scenario $(SCENARIO)

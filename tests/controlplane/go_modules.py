@@ -1,0 +1,71 @@
+"""A current control plane and etcd from the Go module proxy, pinned by the go.mod and go.sum in `binaries/`.
+
+Both are modules of their own: their go.mod files have replace directives, so `go install PATH@VERSION` refuses them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from tests.controlplane.steps import Steps
+
+BINARIES = Path(__file__).resolve().parent / "binaries"
+BUILD_SECONDS = 45 * 60.0
+"""For one `go build`: nine minutes on two busy cores, from nothing."""
+
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+_REMEDY = "a Go of 1.21 or newer fetches the toolchain and the modules it needs: see that it may reach its module proxy"
+
+
+def pinned(module: str, folder: str) -> str:
+    """The version of a module that `binaries/FOLDER/go.mod` pins, without its `v`."""
+    text = (BINARIES / folder / "go.mod").read_text()
+    found = re.search(rf"^\s*(?:require )?{re.escape(module)} v(\S+)", text, re.MULTILINE)
+    if found is None:
+        raise LookupError(f"{module} is not in binaries/{folder}/go.mod")
+    return found[1]
+
+
+def kubernetes_version() -> str:
+    """For example `1.36.3`."""
+    return pinned("k8s.io/kubernetes", "kubernetes")
+
+
+def etcd_version() -> str:
+    """For example `3.6.8`."""
+    return pinned("go.etcd.io/etcd/server/v3", "etcd")
+
+
+def lacks() -> str:
+    """What this machine lacks for a build from modules; empty when it lacks nothing."""
+    return "" if shutil.which("go") else "no `go` on PATH (install Go 1.21 or newer)"
+
+
+def environment() -> dict[str, str]:
+    """Ours, without flags that are meant for other builds, and with pure Go binaries that need no library."""
+    return {**os.environ, "GOFLAGS": "-mod=readonly", "GOWORK": "off", "GO111MODULE": "on", "CGO_ENABLED": "0"}
+
+
+def build_kubernetes(into: Path, steps: Steps) -> None:
+    """The three programs into the folder `into`; they say their version, as clients ask the API server for it."""
+    version = kubernetes_version()
+    major, minor, _ = version.split(".")
+    stamps = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "archive"}
+    flags = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())
+    packages = [f"k8s.io/kubernetes/cmd/{name}" for name in CONTROL_PLANE]
+    _build("kubernetes", f"built Kubernetes {version} from Go modules", f"-s -w {flags}", packages, into, steps)
+
+
+def build_etcd(into: Path, steps: Steps) -> None:
+    """`etcd` into the folder `into`."""
+    _build("etcd", f"built etcd {etcd_version()} from Go modules", "-s -w", ["go.etcd.io/etcd/server/v3"], into, steps)
+    (into / "server").rename(into / "etcd")
+
+
+def _build(module: str, what: str, ldflags: str, packages: list[str], into: Path, steps: Steps) -> None:
+    command = ["go", "build", "-trimpath", "-ldflags", ldflags, "-o", f"{into}/", *packages]
+    steps.run(what, command, folder=BINARIES / module, seconds=BUILD_SECONDS, remedy=_REMEDY)
