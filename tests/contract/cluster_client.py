@@ -20,7 +20,8 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 DEADLINE_SECONDS = 20.0
 """For anything a controller has to do first: a real one on a busy machine takes a few seconds."""
 
-_ROOTS = {"deployments": "/apis/apps/v1", "replicasets": "/apis/apps/v1", "leases": "/apis/coordination.k8s.io/v1"}
+_APPS = ("deployments", "replicasets", "statefulsets", "daemonsets", "controllerrevisions")
+_ROOTS = {**dict.fromkeys(_APPS, "/apis/apps/v1"), "leases": "/apis/coordination.k8s.io/v1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +122,25 @@ async def gather_until(events: AsyncIterator[Json], good: Callable[[Json], bool]
 
 def deployment(name: str = "web", image: str = "shop:v1", *, replicas: int = 2, **spec: Any) -> Json:
     """A Deployment with one container, fit for a real cluster and for the sandbox."""
+    return _workload("Deployment", name, image, replicas=replicas, **spec)
+
+
+def statefulset(name: str = "db", image: str = "shop:v1", *, replicas: int = 3, **spec: Any) -> Json:
+    """A StatefulSet with one container and no volumes."""
+    return _workload("StatefulSet", name, image, replicas=replicas, serviceName=name, **spec)
+
+
+def daemonset(name: str = "agent", image: str = "shop:v1", **spec: Any) -> Json:
+    """A DaemonSet with one container, for every node without a taint."""
+    return _workload("DaemonSet", name, image, **spec)
+
+
+def _workload(kind: str, name: str, image: str, **spec: Any) -> Json:
     labels = {"app": name}
     container = {"name": "main", "image": image, "env": [{"name": "MODE", "value": "test"}]}
     template = {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]}}
-    body = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template, **spec}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": body}
+    body = {"selector": {"matchLabels": labels}, "template": template, **spec}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": body}
 
 
 def set_image(image: str) -> Json:
@@ -138,6 +153,34 @@ def complete(obj: Json) -> bool:
     status, wanted = obj.get("status", {}), obj["spec"]["replicas"]
     numbers = [status.get(field, 0) for field in ("updatedReplicas", "replicas", "availableReplicas")]
     return status.get("observedGeneration", 0) >= obj["metadata"]["generation"] and numbers == [wanted] * 3
+
+
+def observed(obj: Json) -> bool:
+    """Whether the controller has seen the latest spec."""
+    return bool(obj.get("status", {}).get("observedGeneration", 0) >= obj["metadata"]["generation"])
+
+
+def set_complete(obj: Json) -> bool:
+    """Whether a StatefulSet has all its pods, ready and of the update revision, which has become the current one."""
+    status, wanted = obj.get("status", {}), obj["spec"]["replicas"]
+    numbers = [status.get(field, 0) for field in ("updatedReplicas", "currentReplicas", "replicas", "readyReplicas")]
+    return (
+        observed(obj) and numbers == [wanted] * 4 and status.get("currentRevision") == status.get("updateRevision", "")
+    )
+
+
+def daemons_complete(obj: Json) -> bool:
+    """Whether a DaemonSet has an available pod of the present template on every node that it wants."""
+    status = obj.get("status", {})
+    fields = ("currentNumberScheduled", "updatedNumberScheduled", "numberReady", "numberAvailable")
+    wanted = status.get("desiredNumberScheduled", 0)
+    return observed(obj) and wanted > 0 and [status.get(field, 0) for field in fields] == [wanted] * 4
+
+
+def image_of(revision_or_pod: Json) -> str:
+    """The first container's image of a pod, of a workload, or of the template that a ControllerRevision restores."""
+    spec = revision_or_pod.get("data", revision_or_pod)["spec"]
+    return str(spec.get("template", {"spec": spec})["spec"]["containers"][0]["image"])
 
 
 def condition(obj: Json, kind: str) -> Json:

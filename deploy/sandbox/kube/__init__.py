@@ -3,13 +3,16 @@
 It claims, and ``tests/contract`` holds it to it: list and watch with resourceVersion, selectors, paging, bookmarks and
 410; create, PUT with conflicts, JSON / merge / strategic merge patch, server-side dry run, status and scale;
 generation, managedFields of plain updates, owner references, graceful deletion; Deployments that roll as the real
-controller rolls them (revisions, annotations, conditions, history); pods that start, crash, wait and end as a kubelet
-shows it. Real ``kubectl`` works against it (``tests/e2e``).
+controller rolls them (revisions, annotations, conditions, history); StatefulSets and DaemonSets with their
+ControllerRevisions (order, partition, OnDelete, maxUnavailable, maxSurge, history); pods that start, crash, wait and
+end as a kubelet shows it. Real ``kubectl`` works against it (``tests/e2e``).
 
 It does not claim: server-side apply, OpenAPI and schema validation beyond ``validation``, Table output, RBAC, admission
 beyond ``Registry.admission``, quotas, webhooks, TLS, protobuf and YAML bodies (no ``kubectl auth can-i``), HPA, Jobs,
-Endpoints, scheduling, logs, exec, persistence, and controllers for StatefulSets and DaemonSets (objects are stored,
-nothing acts). Nothing a pod names is ever run; see ``PodHooks`` for a way to serve something at its address.
+Endpoints, scheduling (taints, cordons and affinity say nothing; a DaemonSet's ``nodeSelector`` does), what becomes of
+the pods of a deleted node, volumes (claims are objects, bound at once and kept whatever the retention policy says), a
+StatefulSet's ``maxUnavailable``, logs, exec and persistence. Nothing a pod names is ever run; see ``PodHooks`` for a
+way to serve something at its address.
 
 It imports nothing of the daemon, so that a mistake cannot be made on both sides.
 """

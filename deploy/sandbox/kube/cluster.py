@@ -13,25 +13,31 @@ from typing import Self
 
 from aiohttp import web
 
-from deploy.sandbox.kube import pods
+from deploy.sandbox.kube.availability import Availability
 from deploy.sandbox.kube.behaviours import Behaviour, BehaviourOf, Behaviours
+from deploy.sandbox.kube.daemonsets import DaemonSetController
 from deploy.sandbox.kube.deployments import DeploymentController
 from deploy.sandbox.kube.errors import Json
 from deploy.sandbox.kube.faults import Faults
 from deploy.sandbox.kube.garbage import GarbageCollector
+from deploy.sandbox.kube.nodes import NODES_MAX, node, node_status
 from deploy.sandbox.kube.pods import Kill, Kubelet, PodHooks, SetReady, Timing
 from deploy.sandbox.kube.registry import Registry, Write
 from deploy.sandbox.kube.replicasets import ReplicaSetController
 from deploy.sandbox.kube.resources import (
+    CONTROLLER_REVISIONS,
+    DAEMONSETS,
     DEPLOYMENTS,
     NAMESPACES,
     NODES,
     PODS,
     REPLICASETS,
+    STATEFULSETS,
     by_kind,
     named,
 )
 from deploy.sandbox.kube.server import ApiServer
+from deploy.sandbox.kube.statefulsets import StatefulSetController
 from deploy.sandbox.kube.store import HISTORY_MAX, Change, Store
 from deploy.sandbox.kube.workloads import controller_of
 from deploy.sandbox.kube.workqueue import Key, WorkQueue
@@ -39,7 +45,12 @@ from deploy.sandbox.kube.workqueue import Key, WorkQueue
 BOOKMARK_SECONDS = 2.0
 """Between bookmarks on a quiet watch; a real server sends one a minute."""
 
+NODE_COUNT = 3
+"""Nodes of a cluster that is not asked for another number: node-1 to node-3."""
+
 _BOOT = Write(manager="sandbox")
+_CONTROLLED = (DEPLOYMENTS, REPLICASETS, STATEFULSETS, DAEMONSETS)
+_OWNED = (PODS, REPLICASETS, CONTROLLER_REVISIONS)
 
 
 def _utc_now() -> datetime:
@@ -52,7 +63,8 @@ class SandboxCluster:
     ``port`` 0 takes a free one. ``timing`` and ``behaviour_of`` shape the pods (see ``pods`` and ``behaviours``),
     ``clock`` gives the times that are written down, ``seed`` makes uids and pod names repeatable, ``network`` is the
     second byte of pod addresses (one per cluster on a machine), ``token`` the bearer token asked for, ``history_max``
-    bounds what a watch can resume from. ``faults``, ``hooks`` and ``behaviours`` may be changed at any time.
+    bounds what a watch can resume from, ``nodes`` is the number of nodes at the start (``node-1`` and on; ``add_node``
+    adds more, DELETE takes one away). ``faults``, ``hooks`` and ``behaviours`` may be changed at any time.
     """
 
     def __init__(
@@ -67,7 +79,10 @@ class SandboxCluster:
         token: str = "",
         bookmark_seconds: float = BOOKMARK_SECONDS,
         history_max: int = HISTORY_MAX,
+        nodes: int = NODE_COUNT,
     ) -> None:
+        if not 0 <= nodes <= NODES_MAX:
+            raise ValueError(f"nodes: {nodes} is not between 0 and {NODES_MAX}")
         timing = timing or Timing()
         self.faults = Faults()
         self.hooks = PodHooks()
@@ -76,17 +91,10 @@ class SandboxCluster:
         self.registry = Registry(self.store, clock=clock, seed=seed)
         self._port = port
         self._token = token
+        self._node_count = nodes
         self._queue = WorkQueue(self._work)
-        self._deployments = DeploymentController(
-            self.registry,
-            time_scale=timing.scale,
-            again=lambda namespace, name, seconds: self._queue.add_after(("Deployment", namespace, name), seconds),
-        )
-        self._replicasets = ReplicaSetController(
-            self.registry,
-            time_scale=timing.scale,
-            again=lambda namespace, name, seconds: self._queue.add_after(("ReplicaSet", namespace, name), seconds),
-        )
+        self._availability = Availability(time_scale=timing.scale)
+        self._sync = self._controllers(timing)
         self._garbage = GarbageCollector(self.registry)
         self.kubelet = Kubelet(
             self.registry,
@@ -108,7 +116,7 @@ class SandboxCluster:
 
     async def __aenter__(self) -> Self:
         # The counters listen before the queue and the kubelet, so that both find them up to date.
-        for listener in (self._replicasets.saw, self._garbage.saw, self._saw, self.kubelet.saw):
+        for listener in (self._availability.saw, self._garbage.saw, self._saw, self.kubelet.saw):
             self.store.listen(listener)
         self._boot()
         self._worker = asyncio.create_task(self._queue.run())
@@ -162,6 +170,14 @@ class SandboxCluster:
         namespace = obj["metadata"].get("namespace", "default") if resource.namespaced else ""
         return copy.deepcopy(self.registry.create(resource, namespace, obj, Write(manager=manager)))
 
+    def add_node(self, name: str, *, labels: dict[str, str] | None = None) -> None:
+        """Adds a node that is ready; ApiError for a name that is taken."""
+        number = len(self.store.objects(NODES))
+        self.registry.create(NODES, "", node(name, labels or {}), _BOOT)
+        fresh = self.registry.copy(NODES, "", name)
+        fresh["status"] = node_status(number, self.registry.stamp())
+        self.registry.update(NODES, "", name, fresh, Write(manager="kubelet", subresource="status"))
+
     def kill(self, name: str, *, namespace: str = "default", reason: str = "Error", exit_code: int = 1) -> None:
         """Ends the container of a running pod; the kubelet restarts it. ``OOMKilled`` goes with exit code 137."""
         self.kubelet.command(namespace, name, Kill(reason=reason, exit_code=exit_code))
@@ -206,27 +222,17 @@ class SandboxCluster:
         for name in ("default", "kube-system", "kube-public"):
             self.registry.create(NAMESPACES, "", {"metadata": {"name": name}}, _BOOT)
         self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
-        for index, name in enumerate(pods.NODES):
-            self.registry.create(NODES, "", {"metadata": {"name": name}, "spec": {}}, _BOOT)
-            node = self.registry.copy(NODES, "", name)
-            ready = {
-                "type": "Ready",
-                "status": "True",
-                "reason": "KubeletReady",
-                "message": "the sandbox is posting ready",
-            }
-            now = self.registry.stamp()
-            node["status"] = {
-                "conditions": [{**ready, "lastHeartbeatTime": now, "lastTransitionTime": now}],
-                "addresses": [{"type": "InternalIP", "address": f"127.0.0.{index + 11}"}],
-            }
-            self.registry.update(NODES, "", name, node, Write(manager="kubelet", subresource="status"))
+        for index in range(self._node_count):
+            self.add_node(f"node-{index + 1}")
 
     def _saw(self, change: Change) -> None:
         metadata = change.obj["metadata"]
-        if change.resource in (DEPLOYMENTS, REPLICASETS):
+        if change.resource in _CONTROLLED:
             self._queue.add((change.resource.kind, metadata["namespace"], metadata["name"]))
-        owner = controller_of(change.obj) if change.resource in (PODS, REPLICASETS) else None
+        if change.resource is NODES:
+            for one in self.store.objects(DAEMONSETS):
+                self._queue.add(("DaemonSet", one["metadata"]["namespace"], one["metadata"]["name"]))
+        owner = controller_of(change.obj) if change.resource in _OWNED else None
         if owner is None:
             return
         self._queue.add((owner["kind"], metadata["namespace"], owner["name"]))
@@ -239,7 +245,23 @@ class SandboxCluster:
 
     def _work(self, key: Key) -> None:
         kind, namespace, name = key
-        if kind == "Deployment":
-            self._deployments.sync(namespace, name)
-        elif kind == "ReplicaSet":
-            self._replicasets.sync(namespace, name)
+        if kind in self._sync:
+            self._sync[kind](namespace, name)
+
+    def _controllers(self, timing: Timing) -> dict[str, Callable[[str, str], None]]:
+        """What brings one object of a kind a step further, by kind."""
+
+        def again(kind: str) -> Callable[[str, str, float], None]:
+            return lambda namespace, name, seconds: self._queue.add_after((kind, namespace, name), seconds)
+
+        registry, availability = self.registry, self._availability
+        deployments = DeploymentController(registry, time_scale=timing.scale, again=again("Deployment"))
+        replicasets = ReplicaSetController(registry, availability=availability, again=again("ReplicaSet"))
+        statefulsets = StatefulSetController(registry, availability=availability, again=again("StatefulSet"))
+        daemonsets = DaemonSetController(registry, availability=availability, again=again("DaemonSet"))
+        return {
+            "Deployment": deployments.sync,
+            "ReplicaSet": replicasets.sync,
+            "StatefulSet": statefulsets.sync,
+            "DaemonSet": daemonsets.sync,
+        }

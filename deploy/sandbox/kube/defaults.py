@@ -7,7 +7,10 @@ here as it does on a real cluster.
 from __future__ import annotations
 
 from deploy.sandbox.kube.errors import Json
-from deploy.sandbox.kube.resources import Resource
+from deploy.sandbox.kube.resources import DAEMONSETS, Resource
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""The annotation in which apps/v1 shows how often a DaemonSet's template changed; nobody can set it."""
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
@@ -20,10 +23,13 @@ def apply_defaults(resource: Resource, obj: Json) -> None:
     match resource.kind:
         case "Deployment":
             _deployment(spec)
-        case "ReplicaSet" | "StatefulSet" | "DaemonSet":
-            if resource.kind != "DaemonSet":
-                spec.setdefault("replicas", 1)
+        case "ReplicaSet":
+            spec.setdefault("replicas", 1)
             _template(spec)
+        case "StatefulSet":
+            _statefulset(spec)
+        case "DaemonSet":
+            _daemonset(spec)
         case "Pod":
             _pod_spec(spec)
             spec.setdefault("enableServiceLinks", True)
@@ -43,6 +49,61 @@ def _deployment(spec: Json) -> None:
         rolling.setdefault("maxSurge", "25%")
         rolling.setdefault("maxUnavailable", "25%")
     _template(spec)
+
+
+def _statefulset(spec: Json) -> None:
+    spec.setdefault("replicas", 1)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("serviceName", "")
+    spec.setdefault("podManagementPolicy", "OrderedReady")
+    retention = _part(spec, "persistentVolumeClaimRetentionPolicy")
+    retention.setdefault("whenDeleted", "Retain")
+    retention.setdefault("whenScaled", "Retain")
+    # A strategy that is named but has no `rollingUpdate` gets none: kubectl and the controller then act differently.
+    strategy = _part(spec, "updateStrategy")
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        _part(strategy, "rollingUpdate")
+    if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
+        strategy["rollingUpdate"].setdefault("partition", 0)
+    for claim in spec.get("volumeClaimTemplates") or []:
+        claim.setdefault("apiVersion", "v1")
+        claim.setdefault("kind", "PersistentVolumeClaim")
+        claim.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+        claim.setdefault("status", {"phase": "Pending"})
+    _template(spec)
+
+
+def _part(whole: Json, field: str) -> Json:
+    """An object inside another, made where it is missing or null."""
+    if whole.get(field) is None:
+        whole[field] = {}
+    part: Json = whole[field]
+    return part
+
+
+def _daemonset(spec: Json) -> None:
+    spec.setdefault("revisionHistoryLimit", 10)
+    strategy = _part(spec, "updateStrategy")
+    strategy.setdefault("type", "RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        rolling = _part(strategy, "rollingUpdate")
+        rolling.setdefault("maxUnavailable", 1)
+        rolling.setdefault("maxSurge", 0)
+    _template(spec)
+
+
+def count_template(resource: Resource, obj: Json, before: Json | None) -> None:
+    """Keeps a DaemonSet's count of templates in place: 1 at first, one more with each change of the template."""
+    if resource is not DAEMONSETS:
+        return
+    number = 1
+    if before is not None:
+        changed = before["spec"].get("template") != obj["spec"].get("template")
+        number = int(before["metadata"]["annotations"][TEMPLATE_GENERATION]) + changed
+    annotations = obj["metadata"].get("annotations") or {}
+    obj["metadata"]["annotations"] = {**annotations, TEMPLATE_GENERATION: str(number)}
 
 
 def _template(spec: Json) -> None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+from deploy.sandbox.kube.adoption import claimed
 from deploy.sandbox.kube.deployment_status import TIMED_OUT, StatusKeeper, has_deadline, is_complete
 from deploy.sandbox.kube.errors import Json
 from deploy.sandbox.kube.registry import Registry, Write
-from deploy.sandbox.kube.replicasets import MANAGER
 from deploy.sandbox.kube.resources import DEPLOYMENTS, PODS, REPLICASETS
 from deploy.sandbox.kube.rolling import Sizes, is_scaling, new_size, old_sizes, scaled_sizes
-from deploy.sandbox.kube.selectors import spec_matches
 from deploy.sandbox.kube.workloads import (
     DESIRED,
     HASH_LABEL,
     HISTORY,
+    MANAGER,
     MAXIMUM,
     NOT_COPIED,
     REVISION,
@@ -28,7 +28,6 @@ from deploy.sandbox.kube.workloads import (
     bare_template,
     condition,
     controlled_by,
-    controller_of,
     count,
     owner_reference,
     replicas,
@@ -237,16 +236,7 @@ class DeploymentController:
 
     def _sets(self, deployment: Json) -> list[Json]:
         """The Deployment's ReplicaSets, oldest first; orphans that its selector matches are adopted."""
-        namespace = deployment["metadata"]["namespace"]
-        own: list[Json] = []
-        for one in self._registry.store.objects(REPLICASETS, namespace):
-            labels = one["metadata"].get("labels") or {}
-            if controlled_by(one, deployment):
-                own.append(one)
-            elif controller_of(one) is None and spec_matches(deployment["spec"]["selector"], labels):
-                adopted = copy.deepcopy(one)
-                adopted["metadata"]["ownerReferences"] = [owner_reference(DEPLOYMENTS, deployment)]
-                own.append(self._registry.update(REPLICASETS, namespace, one["metadata"]["name"], adopted, _MAIN))
+        own = claimed(self._registry, REPLICASETS, DEPLOYMENTS, deployment)
         return sorted(own, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"]))
 
     def _pods_left(self, old: list[Json]) -> bool:

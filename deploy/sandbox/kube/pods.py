@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from deploy.sandbox.kube import pod_status
 from deploy.sandbox.kube.behaviours import HEALTHY, Behaviour, BehaviourOf
 from deploy.sandbox.kube.errors import Json
+from deploy.sandbox.kube.nodes import Nodes
 from deploy.sandbox.kube.registry import Registry, Write
-from deploy.sandbox.kube.resources import PODS
+from deploy.sandbox.kube.resources import NODES, PODS
 from deploy.sandbox.kube.store import Change
 
-NODES = ("node-1", "node-2", "node-3")
 ADDRESSES_MAX = 250 * 250
 """Pods one cluster can give an address to before they repeat."""
 
@@ -88,13 +88,16 @@ class Kubelet:
         self.timing = timing
         self.behaviour_of = behaviour_of
         self.hooks = hooks
+        self.nodes = Nodes()
         self._network = network
         self._numbers = itertools.count()
         self._lives: dict[str, _Life] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def saw(self, change: Change) -> None:
-        """A listener for the store: starts lives, ends them."""
+        """A listener for the store: starts lives, ends them, and knows the nodes."""
+        if change.resource is NODES:
+            self.nodes.saw(change)
         if change.resource is not PODS:
             return
         uid = change.obj["metadata"]["uid"]
@@ -182,10 +185,9 @@ class _Life:
         """Leads the pod until it is cancelled."""
         await asyncio.sleep(0)
         name, behaviour = self._culprit()
-        if not behaviour.schedulable:
+        if not behaviour.schedulable or not self._schedule():
             self._write(pod_status.unschedulable)
             return
-        self._schedule()
         start = self._timing.start if behaviour.start_seconds is None else behaviour.start_seconds
         await asyncio.sleep(start * 2 / 3)
         if behaviour.waiting:
@@ -210,12 +212,16 @@ class _Life:
             return next(one for one in choices if one[0] == known)
         return next((one for one in choices if one[1] != HEALTHY), choices[0])
 
-    def _schedule(self) -> None:
+    def _schedule(self) -> bool:
+        """Binds the pod to a node; whether there is one. A pod that found none is not tried again."""
         pod = self._registry.copy(PODS, self.namespace, self.name)
-        index = int(self._address.rpartition(".")[2]) % len(NODES)
-        pod["spec"]["nodeName"] = NODES[index]
+        place = self._kubelet.nodes.place(pod, int(self._address.rpartition(".")[2]))
+        if place is None:
+            return False
+        pod["spec"]["nodeName"], address = place
         self._registry.update(PODS, self.namespace, self.name, pod, _MAIN)
-        self._write(lambda pod, now: pod_status.accepted(pod, f"127.0.0.{index + 11}", now))
+        self._write(lambda pod, now: pod_status.accepted(pod, address, now))
+        return True
 
     async def _run(self, name: str, behaviour: Behaviour, until_ready: float) -> Kill:
         """From the start of the container to its end."""

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from deploy.sandbox.kube import errors, patches, strategic
-from deploy.sandbox.kube.defaults import apply_defaults
+from deploy.sandbox.kube.defaults import apply_defaults, count_template
 from deploy.sandbox.kube.errors import ApiError, Json
 from deploy.sandbox.kube.ownership import owned
 from deploy.sandbox.kube.resources import DEPLOYMENTS, NAMESPACES, PODS, Resource
@@ -97,6 +97,7 @@ class Registry:
             obj["status"] = _first_status(resource)
         apply_defaults(resource, obj)
         self._admit(resource, obj, None)
+        count_template(resource, obj, None)
         self._own(resource, {}, obj, write)
         return obj if write.dry_run else self.store.put(resource, obj)
 
@@ -179,6 +180,7 @@ class Registry:
         )
         apply_defaults(resource, obj)
         self._admit(resource, obj, before)
+        count_template(resource, obj, before)
         if _unchanged(before, obj):
             return before
         if resource.generation and write.subresource != "status" and _counts(resource, before, obj):
@@ -232,8 +234,13 @@ def _first_status(resource: Resource) -> Json:
             return {"phase": "Active"}
         case "PersistentVolumeClaim":
             return {"phase": "Bound"}
-        case "ReplicaSet" | "StatefulSet":
+        case "ReplicaSet":
             return {"replicas": 0}
+        case "StatefulSet":
+            return {"replicas": 0, "availableReplicas": 0}
+        case "DaemonSet":
+            fields = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+            return dict.fromkeys(fields, 0)
     return {}
 
 

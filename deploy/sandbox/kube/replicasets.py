@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import copy
 from collections.abc import Callable
 
+from deploy.sandbox.kube.availability import Availability
 from deploy.sandbox.kube.errors import ApiError, Json
 from deploy.sandbox.kube.registry import Registry, Write
 from deploy.sandbox.kube.resources import PODS, REPLICASETS
-from deploy.sandbox.kube.store import Change
 from deploy.sandbox.kube.workloads import (
+    CREATE_RETRY_SECONDS,
+    MANAGER,
     controlled_by,
     is_active,
     is_ready,
     owner_reference,
+    pod_of,
     replicas,
     without_zeros,
 )
-
-MANAGER = "kube-controller-manager"
-CREATE_RETRY_SECONDS = 1.0
-"""Pause after a pod was refused (quota, admission); real controllers back off from 5 ms to 16 min."""
 
 _MAIN = Write(manager=MANAGER)
 _STATUS = Write(manager=MANAGER, subresource="status")
@@ -30,21 +27,12 @@ _STATUS = Write(manager=MANAGER, subresource="status")
 class ReplicaSetController:
     """Keeps one ReplicaSet after the other at its size. ``again(namespace, name, seconds)`` asks for another look."""
 
-    def __init__(self, registry: Registry, *, time_scale: float, again: Callable[[str, str, float], None]) -> None:
+    def __init__(
+        self, registry: Registry, *, availability: Availability, again: Callable[[str, str, float], None]
+    ) -> None:
         self._registry = registry
-        self._time_scale = time_scale
+        self._availability = availability
         self._again = again
-        self._ready_since: dict[str, float] = {}
-
-    def saw(self, change: Change) -> None:
-        """Notes since when pods are ready: the timestamps on the wire are too coarse to scale."""
-        if change.resource is not PODS:
-            return
-        uid = change.obj["metadata"]["uid"]
-        if change.type == "DELETED" or not is_ready(change.obj):
-            self._ready_since.pop(uid, None)
-        else:
-            self._ready_since.setdefault(uid, asyncio.get_running_loop().time())
 
     def sync(self, namespace: str, name: str) -> None:
         """Creates or deletes pods until the number fits, then writes the status if it changed."""
@@ -73,21 +61,13 @@ class ReplicaSetController:
         return None
 
     def _pod(self, owner: Json) -> Json:
-        template = copy.deepcopy(owner["spec"]["template"])
-        metadata = {key: value for key, value in template["metadata"].items() if key in ("labels", "annotations")}
-        prefix = owner["metadata"]["name"] + "-"
-        metadata |= {
-            "generateName": prefix,
-            "name": prefix + self._registry.suffix(),
-            "ownerReferences": [owner_reference(REPLICASETS, owner)],
-        }
-        spec = template["spec"]
-        spec.setdefault("serviceAccountName", "default")
-        return {"metadata": metadata, "spec": spec}
+        pod = pod_of(owner["spec"]["template"], owner_reference(REPLICASETS, owner))
+        pod["metadata"]["generateName"] = owner["metadata"]["name"] + "-"
+        return pod
 
     def _worth(self, pod: Json) -> tuple[bool, bool, bool, float]:
         """What is deleted first sorts first: unscheduled, pending, not ready, then ready for the shortest time."""
-        since = self._ready_since.get(pod["metadata"]["uid"], 0.0)
+        since = self._availability.since(pod)
         return bool(pod["spec"].get("nodeName")), pod["status"]["phase"] == "Running", is_ready(pod), -since
 
     def _write_status(self, owner: Json, failure: str | None) -> None:
@@ -97,7 +77,10 @@ class ReplicaSetController:
             one for one in self._registry.store.objects(PODS, namespace) if controlled_by(one, owner) and is_active(one)
         ]
         ready = [pod for pod in pods if is_ready(pod)]
-        available = [pod for pod in ready if self._is_available(pod, owner)]
+        available = [pod for pod in ready if self._availability.has(pod, owner)]
+        wait = self._availability.next_change(ready, owner)
+        if wait is not None:
+            self._again(namespace, name, wait)
         counted = without_zeros(
             {
                 "fullyLabeledReplicas": len(pods),
@@ -125,11 +108,3 @@ class ReplicaSetController:
                 }
             ]
         }
-
-    def _is_available(self, pod: Json, owner: Json) -> bool:
-        wanted = (owner["spec"].get("minReadySeconds") or 0) / self._time_scale
-        left = self._ready_since[pod["metadata"]["uid"]] + wanted - asyncio.get_running_loop().time()
-        if wanted and left > 0:
-            self._again(owner["metadata"]["namespace"], owner["metadata"]["name"], left)
-            return False
-        return True

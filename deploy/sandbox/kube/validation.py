@@ -15,6 +15,18 @@ from deploy.sandbox.kube.selectors import spec_matches
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 _NAME_MAX = 253
 _WORKLOADS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
+_STRATEGIES = ("RollingUpdate", "OnDelete")
+_CHANGEABLE = (
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+)
+"""What may change in a StatefulSet's spec."""
+
 _NUMBERS = ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
 
 Causes = list[tuple[str, str]]
@@ -46,6 +58,12 @@ def validate(resource: Resource, obj: Json, before: Json | None) -> None:
         causes.append(("metadata.name", f'Invalid value: "{name}": a lowercase RFC 1123 subdomain is needed'))
     if resource.kind in _WORKLOADS:
         causes += _workload(obj.get("spec") or {}, (before or {}).get("spec"))
+    if resource.kind == "StatefulSet" and obj.get("spec"):
+        causes += _statefulset(obj["spec"], (before or {}).get("spec"))
+    if resource.kind == "DaemonSet" and obj.get("spec"):
+        causes += _daemonset(obj["spec"])
+    if resource.kind == "ControllerRevision":
+        causes += _controller_revision(obj, before)
     if resource.kind == "Pod":
         causes += _containers(obj.get("spec") or {}, "spec")
     if causes:
@@ -60,6 +78,63 @@ def _workload(spec: Json, before: Json | None) -> Causes:
     causes += _selector(spec, before)
     template = spec.get("template") or {}
     causes += _containers(template.get("spec") or {}, "spec.template.spec")
+    return causes
+
+
+def _statefulset(spec: Json, before: Json | None) -> Causes:
+    causes = _strategy_type(spec)
+    policy, strategy = spec["podManagementPolicy"], spec["updateStrategy"]
+    rolling = strategy.get("rollingUpdate")
+    if policy not in ("OrderedReady", "Parallel"):
+        sentence = f"Invalid value: \"{policy}\": must be 'OrderedReady' or 'Parallel'"
+        causes.append(("spec.podManagementPolicy", sentence))
+    if strategy["type"] == "OnDelete" and rolling is not None:
+        sentence = f"Invalid value: {rolling}: only allowed for updateStrategy 'RollingUpdate'"
+        causes.append(("spec.updateStrategy.rollingUpdate", sentence))
+    if ((rolling or {}).get("partition") or 0) < 0:
+        sentence = f"Invalid value: {rolling['partition']}: must be greater than or equal to 0"
+        causes.append(("spec.updateStrategy.rollingUpdate.partition", sentence))
+    if before is not None and _fixed(spec) != _fixed(before):
+        named = ", ".join(f"'{field}'" for field in _CHANGEABLE[:-1])
+        sentence = f"updates to statefulset spec for fields other than {named} and '{_CHANGEABLE[-1]}' are forbidden"
+        causes.append(("spec", f"Forbidden: {sentence}"))
+    return causes
+
+
+def _fixed(spec: Json) -> Json:
+    return {key: value for key, value in spec.items() if key not in _CHANGEABLE}
+
+
+def _daemonset(spec: Json) -> Causes:
+    causes = _strategy_type(spec)
+    if spec["updateStrategy"]["type"] != "RollingUpdate":
+        return causes
+    rolling = spec["updateStrategy"]["rollingUpdate"]
+    zero = {field: rolling[field] in (0, "0%") for field in ("maxUnavailable", "maxSurge")}
+    if all(zero.values()):
+        sentence = "Required value: cannot be 0 when maxSurge is 0"
+        causes.append(("spec.updateStrategy.rollingUpdate.maxUnavailable", sentence))
+    if not any(zero.values()):
+        sentence = f"Invalid value: {rolling['maxSurge']}: may not be set when maxUnavailable is non-zero"
+        causes.append(("spec.updateStrategy.rollingUpdate.maxSurge", sentence))
+    return causes
+
+
+def _strategy_type(spec: Json) -> Causes:
+    kind = spec["updateStrategy"]["type"]
+    if kind in _STRATEGIES:
+        return []
+    return [("spec.updateStrategy", f"Invalid value: \"{kind}\": must be 'RollingUpdate' or 'OnDelete'")]
+
+
+def _controller_revision(obj: Json, before: Json | None) -> Causes:
+    causes: Causes = []
+    if not isinstance(obj.get("data"), dict):
+        causes.append(("data", "Required value: data is mandatory"))
+    if obj.get("revision", 0) < 0:
+        causes.append(("revision", f"Invalid value: {obj['revision']}: must be greater than or equal to 0"))
+    if before is not None and before.get("data") != obj.get("data"):
+        causes.append(("data", "Invalid value: field is immutable"))
     return causes
 
 

@@ -11,6 +11,10 @@ from deploy.sandbox.kube.errors import Json
 from deploy.sandbox.kube.registry import SUFFIX_LETTERS
 from deploy.sandbox.kube.resources import Resource
 
+MANAGER = "kube-controller-manager"
+CREATE_RETRY_SECONDS = 1.0
+"""Pause after a pod was refused (quota, admission); real controllers back off from 5 ms to 16 min."""
+
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
@@ -71,6 +75,15 @@ def owner_reference(resource: Resource, owner: Json) -> Json:
     }
 
 
+def pod_of(template: Json, owner: Json) -> Json:
+    """A pod of ``template`` under the ownerReference ``owner``, to be named."""
+    template = copy.deepcopy(template)
+    metadata = {key: value for key, value in template["metadata"].items() if key in ("labels", "annotations")}
+    spec = template["spec"]
+    spec.setdefault("serviceAccountName", "default")
+    return {"metadata": {**metadata, "ownerReferences": [owner]}, "spec": spec}
+
+
 def replicas(obj: Json) -> int:
     """``spec.replicas``."""
     return int(obj["spec"].get("replicas") or 0)
@@ -112,12 +125,13 @@ def _bounds(deployment: Json) -> tuple[int, int]:
     if strategy["type"] != "RollingUpdate":
         return 0, 0
     rolling, total = strategy["rollingUpdate"], replicas(deployment)
-    more = _amount(rolling["maxSurge"], total, up=True)
-    fewer = _amount(rolling["maxUnavailable"], total, up=False)
+    more = amount(rolling["maxSurge"], total, up=True)
+    fewer = amount(rolling["maxUnavailable"], total, up=False)
     return more, min(total, max(fewer, 1 if more == 0 else 0))
 
 
-def _amount(value: Any, total: int, *, up: bool) -> int:
+def amount(value: Any, total: int, *, up: bool) -> int:
+    """A number, or a percentage of ``total`` rounded ``up`` or down."""
     if isinstance(value, str):
         share = int(value.rstrip("%")) * total / 100
         return math.ceil(share) if up else math.floor(share)
@@ -133,6 +147,11 @@ def is_ready(pod: Json) -> bool:
     """Whether the pod's Ready condition is True."""
     found = condition(pod.get("status") or {}, "Ready")
     return found is not None and found["status"] == "True"
+
+
+def is_terminating(obj: Json) -> bool:
+    """Whether its deletion has begun."""
+    return bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def is_active(pod: Json) -> bool:
