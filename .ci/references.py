@@ -1,8 +1,9 @@
-"""Write deploy/docs/configuration.md and deploy/docs/metrics.md from the code, or check that they are fresh.
+"""Write deploy/docs/configuration.md, metrics.md and access.md from the code, or check that they are fresh.
 
 `references.py write|check`. Names, types, limits and defaults come from the settings' models, metrics from the daemon's
-registry. What a setting means stands in one place, `.ci/settings.yaml`: one entry for each section and setting by its
-path. A setting without an entry, and an entry without a setting, is a fault, so that nothing can be forgotten.
+registry, rights in the cluster from handlers/rights.py. What a setting means stands in one place, `.ci/settings.yaml`: one entry
+for each section and setting by its path. A setting without an entry, and an entry without a setting, is a fault, so that nothing
+can be forgotten.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from config.settings import Settings  # noqa: E402
 from config.sources import DELIMITER, PREFIX  # noqa: E402
 from daemon.core.policy import DEFAULT_SIGNALS, Policy  # noqa: E402
 from daemon.runtime.telemetry import Metrics  # noqa: E402
+from handlers.access_check import NAMESPACES_MAX  # noqa: E402
+from handlers.rights import NEVER_NEEDED, RIGHTS, Right  # noqa: E402
 
 TEXTS = ".ci/settings.yaml"
 CONFIGURATION, METRICS = "deploy/docs/configuration.md", "deploy/docs/metrics.md"
+ACCESS = "deploy/docs/access.md"
 REMEDY = "run `python .ci/references.py write` and commit the result"
 VALUES_SHOWN_MAX = 12
 """Label values in one cell of the table; a longer list is told by its number and a few of its first."""
@@ -65,6 +69,55 @@ the cluster. Alerts on these metrics: [alerting.md](alerting.md).
 
 | metric | type | labels | meaning |
 |---|---|---|---|
+"""
+
+ACCESS_HEAD = f"""# Access to the cluster
+
+Made from the code by `python .ci/references.py write`; do not edit.
+
+The first table is all that Lastgood may do in the cluster. Tests hold it to the roles of the chart and to the calls that the code
+makes, each in both directions, and take away one right after the other to see that something says so.
+
+## Ask
+
+```sh
+kubectl -n lastgood exec deploy/lastgood -- lastgood check-access
+lastgood check-access --config lastgood.yaml
+```
+
+`check-access` asks the API server itself what the credential may do (SelfSubjectAccessReview), and compares that with what the
+configuration needs. It needs no running daemon and changes nothing. In the pod the credential is the daemon's own; outside it is
+that of `kubernetes` in the configuration, usually a kubeconfig.
+
+| answer | meaning |
+|---|---|
+| yes | needed, and there |
+| no | needed, and missing: the row has the chart's value and the commands that grant it; the exit code is 1 |
+| no (optional) | Lastgood works without it, and says what it could not look at |
+| more than needed | there, and nothing that the configuration asks for needs it; the exit code stays 0 |
+
+- Reading is needed in all namespaces. A right to change something is needed where the policy puts some workload into `approve` or
+  `auto`, and nowhere else: with `observe` everywhere it is more than needed.
+- Where such a right is not held in all namespaces, it is asked for one by one, in at most {NAMESPACES_MAX} of them, those
+  that the policy names first. What else would be too much (the second table) is asked for all namespaces at once: a RoleBinding
+  of it in a single one is not found.
+- The policy's modes count, not the annotations that lower them. `kube-system` counts where the policy names it.
+
+## What it needs
+
+| apiGroup | resource | verbs | where | needed for | from mode | given by | what is done with it |
+|---|---|---|---|---|---|---|---|
+"""
+
+ACCESS_MORE = """
+`rbac.` are values of the chart; `system:basic-user` is bound to every user by Kubernetes itself.
+
+## What no mode needs
+
+`check-access` looks for these too, because they change workloads, read Secrets or lead to more rights:
+
+| apiGroup | resource | verbs |
+|---|---|---|
 """
 
 
@@ -270,9 +323,32 @@ def _some(values: list[str]) -> str:
     return f"{', '.join(values[:3])}, … ({len(values)} in all)"
 
 
+def access() -> str:
+    """The whole of access.md."""
+    needed: dict[tuple[str, ...], list[str]] = {}
+    for right in RIGHTS:
+        needed.setdefault(_told(right), []).append(right.verb)
+    rows = [(group, resource, ", ".join(verbs), *rest) for (group, resource, *rest), verbs in needed.items()]
+    never: dict[tuple[str, str], list[str]] = {}
+    for verb, group, resource in NEVER_NEEDED:
+        never.setdefault((group or '""', resource), []).append(verb)
+    more = [(*what, ", ".join(verbs)) for what, verbs in never.items()]
+    return ACCESS_HEAD + _lines(rows) + ACCESS_MORE + _lines(more)
+
+
+def _told(right: Right) -> tuple[str, ...]:
+    where = "all namespaces" if right.cluster_wide else "where it may act"
+    given = f"`{right.grant.value}`"
+    return right.group or '""', right.resource, where, right.feature.value, right.since.value, given, right.why
+
+
+def _lines(rows: list[tuple[str, ...]]) -> str:
+    return "".join(f"| {' | '.join(map(_cell, row))} |\n" for row in rows)
+
+
 def documents() -> dict[str, str]:
     """What each file must hold, by its path."""
-    return {CONFIGURATION: configuration(), METRICS: metrics()}
+    return {CONFIGURATION: configuration(), METRICS: metrics(), ACCESS: access()}
 
 
 def faults() -> list[str]:
@@ -286,7 +362,7 @@ def faults() -> list[str]:
 
 
 def main() -> int:
-    """Exit code 0 when both files are fresh and complete, 1 when not, 2 for a wrong call."""
+    """Exit code 0 when all files are fresh and complete, 1 when not, 2 for a wrong call."""
     if sys.argv[1:] == ["write"]:
         for path, content in documents().items():
             (ROOT / path).write_text(content, encoding="utf-8")
@@ -294,7 +370,7 @@ def main() -> int:
         print("usage: references.py check|write")
         return 2
     found = faults()
-    print("\n".join(found) or f"references: fresh ({CONFIGURATION}, {METRICS})")
+    print("\n".join(found) or f"references: fresh ({', '.join(documents())})")
     return 1 if found else 0
 
 

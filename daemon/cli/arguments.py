@@ -123,6 +123,7 @@ def _daemon_commands(add: Add) -> None:
     add("check-config", "check a configuration file without running anything").add_argument(
         "file", type=Path, metavar="FILE"
     )
+    add("check-access", "ask the API server what this credential may do, and name what is missing or too much")
 
 
 def _questions(add: Add) -> None:

@@ -73,6 +73,10 @@ def _follow(options: argparse.Namespace) -> int:
         sys.stdout.write(completion.script(options.shell))
         sys.stdout.flush()
         return Exit.OK
+    if options.command == "check-access":
+        from daemon.cli import access
+
+        return access.run(options)
     if options.command == "rollback":
         from daemon.cli import rollback
 

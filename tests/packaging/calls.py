@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from daemon.core.actions import Outcome
 from daemon.core.events import Event
+from daemon.core.policy import Policy
 from deploy.sandbox.kube.errors import ApiError
 from deploy.sandbox.kube.faults import RequestRecord
 from deploy.sandbox.kube.paths import parse
+from handlers import access_check
 from handlers.inbound.cluster import ClusterWatch
 from handlers.outbound.rollback.deployment import DeploymentRollback
 from handlers.outbound.targets import TargetChecker
@@ -30,12 +32,17 @@ class Call(NamedTuple):
 
 
 NO_RULE_NEEDED = Call("create", "authorization.k8s.io", "selfsubjectaccessreviews")
-"""Every authenticated user may ask what it may do (system:basic-user)."""
+"""Every authenticated user may ask what it may do, and who it is (system:basic-user)."""
+
+REVIEWS = {
+    "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+}
 
 
 def call_of(record: RequestRecord) -> Call:
     """The right that a request needs. AssertionError for a path that names no resource."""
-    if record.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+    if record.path in REVIEWS:
         return NO_RULE_NEEDED
     target = parse(record.path)
     assert target is not None, f"{record.method} {record.path}: names nothing that RBAC knows"
@@ -76,10 +83,11 @@ class _Inbox:
 
 
 async def play(there: World) -> tuple[Outcome, Outcome]:
-    """Everything the daemon does with the cluster: watch it, check a target, roll back, look what became of it.
+    """Everything Lastgood does with the cluster: ask for its rights, watch, check a target, roll back, look what became of it.
 
     The outcomes of the check and of the rollback.
     """
+    await access_check.check(there.client, Policy(cluster="test"))
     watch = ClusterWatch(there.client, _Inbox(), WallClock())
     tasks = [asyncio.create_task(run()) for run in watch.tasks().values()]
     try:

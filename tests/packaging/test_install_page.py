@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from tests import documents
-from tests.packaging.calls import Call, granted
 from tests.packaging.chart import CHART, RENDERED, one, render
 from tests.packaging.chart import documents as objects_in
 from tests.parts import require
@@ -34,16 +33,6 @@ def test_every_value_is_explained_and_every_explained_value_exists() -> None:
     """The table of values is that of values.yaml."""
     told = {name for row in documents.table(TEXT, "value") for name in names(row[0])}
     assert told == set(yaml.safe_load((CHART / "values.yaml").read_text()))
-
-
-def test_the_table_of_rights_is_the_roles() -> None:
-    """What the page says Lastgood may do is what the roles grant with everything switched on."""
-    rows = documents.table(TEXT, "apiGroup")
-    told = {
-        Call(verb, names(row[0])[0], resource) for row in rows for resource in names(row[1]) for verb in names(row[2])
-    }
-    objects = render("rbac.mode=act", "rbac.secretsMetadata=true")
-    assert told == granted(each for each in objects if each["kind"] == "ClusterRole")
 
 
 def test_links_lead_somewhere() -> None:

@@ -18,6 +18,7 @@ WRITES = {Call("patch", "apps", "deployments")}
 # Who names an address of the API. A module that is new here must be played in `calls.play`, or its rights are not in
 # the roles; the client, and the reflector that is told its addresses, name none of their own.
 NAMES_ADDRESSES = {
+    "handlers/access_check.py",
     "handlers/deployments.py",
     "handlers/inbound/cluster.py",
     "handlers/outbound/targets.py",

@@ -1,0 +1,221 @@
+"""`lastgood check-access`: what the credential may do, compared with what the policy needs.
+
+Asked with the credential that the command runs with, so inside the pod these are the daemon's own rights. Reads and asks
+only. The list of rights is `handlers.rights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from daemon.core.policy import Policy
+from handlers import access_remedies as remedies
+from handlers import armed
+from handlers.access_reviews import Question, Reviewer, allowed, question
+from handlers.faults import Fault, FaultKind, Permanent
+from handlers.kube import Page, resource_path
+from handlers.kube_json import Obj
+from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Right, of
+
+NAMESPACES_MAX = 200
+"""Namespaces in which the right to act is asked for one by one, where it is not held in all: a second of the API server's
+time. Those that the policy names come first; how many were left out is said.
+"""
+
+NAMESPACES_READ_MAX = 5000
+"""Names that are read at most; a cluster has hundreds."""
+
+ANYTHING = Question(verb="*", group="*", resource="*")
+"""An administrator's right; one question instead of one for each thing that is too much."""
+
+
+class Api(Reviewer, Protocol):
+    """What is needed of a client; handlers.kube.KubeClient is one. Raises only Transient and Permanent."""
+
+    def list_pages(self, path: str, *, metadata_only: bool = False) -> AsyncIterator[Page]:
+        """The collection, page by page."""
+        ...
+
+    async def create(self, path: str, body: Obj) -> Obj:
+        """What the API server makes of it."""
+        ...
+
+
+class Answer(StrEnum):
+    """How a right stands; the values are shown to people."""
+
+    YES = "yes"
+    NO = "no"
+    OPTIONAL = "no (optional)"
+    MORE = "more than needed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One or more verbs on a resource that stand alike. In the whole cluster where `namespaces` is empty."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    namespaces: tuple[str, ...] = ()
+    needed_for: tuple[str, ...] = ()
+    answer: Answer
+    remedy: str = ""
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was found. `asked_as` is the user that the API server takes us for, None where it does not tell."""
+
+    asked_as: str | None
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is needed is there."""
+        return all(finding.answer is not Answer.NO for finding in self.findings)
+
+
+async def check(api: Api, policy: Policy) -> Report:
+    """Ask for every right, and for what would be too much. Raises Transient or Permanent where nothing can be asked."""
+    asked_as = await _asked_as(api)
+    wide = [question(right) for right in RIGHTS if right.feature is not Feature.ASK]
+    too_much = [Question(verb=verb, group=group, resource=resource) for verb, group, resource in NEVER_NEEDED]
+    held = await allowed(api, [ANYTHING, *wide, *too_much])
+    read = [right for right in RIGHTS if right.cluster_wide]
+    findings = _reading(read, held, asked_as)
+    notes: list[str] = []
+    for right in of(Feature.ACT):
+        more, said = await _acting(api, policy, right, held, asked_as)
+        findings, notes = [*findings, *more], [*notes, *said]
+    if ANYTHING in held:
+        findings.append(_more("*", "*", ("*",), remedies.administrator()))
+        notes.append(f"these are the rights of an administrator, hardly those of the daemon: {remedies.IN_THE_POD}")
+    else:
+        findings += _too_much(too_much, held, asked_as)
+    return Report(asked_as=asked_as, findings=tuple(findings), notes=tuple(dict.fromkeys(notes)))
+
+
+async def _asked_as(api: Api) -> str | None:
+    """The user name (SelfSubjectReview, authentication.k8s.io/v1: Kubernetes 1.28); older servers do not tell."""
+    api_version = "authentication.k8s.io/v1"
+    review: Obj = {"apiVersion": api_version, "kind": "SelfSubjectReview"}
+    try:
+        answer = await api.create(resource_path(api_version, "selfsubjectreviews"), review)
+    except Permanent as fault:
+        if fault.status == 401:
+            raise
+        return None
+    found = ((answer.get("status") or {}).get("userInfo") or {}).get("username")
+    return found if isinstance(found, str) and found else None
+
+
+def _reading(rights: Sequence[Right], held: frozenset[Question], asked_as: str | None) -> list[Finding]:
+    """The rights that are needed in all namespaces, in every mode: a finding for each resource and answer."""
+    groups: dict[tuple[str, str, Answer], list[Right]] = {}
+    for right in rights:
+        # That an answer came at all is the right to ask.
+        there = right.feature is Feature.ASK or question(right) in held
+        answer = Answer.YES if there else Answer.OPTIONAL if right.optional else Answer.NO
+        groups.setdefault((right.group, right.resource, answer), []).append(right)
+    return [_read(members, answer, asked_as) for (_, _, answer), members in groups.items()]
+
+
+def _read(rights: Sequence[Right], answer: Answer, asked_as: str | None) -> Finding:
+    verbs = tuple(dict.fromkeys(right.verb for right in rights))
+    missing = answer is Answer.NO or answer is Answer.OPTIONAL
+    return Finding(
+        group=rights[0].group,
+        resource=rights[0].resource,
+        verbs=verbs,
+        needed_for=tuple(dict.fromkeys(right.feature.value for right in rights)),
+        answer=answer,
+        remedy=remedies.missing(rights[0], ()) if missing else "",
+        commands=remedies.grant(rights[0], verbs, (), asked_as) if answer is Answer.NO else (),
+    )
+
+
+async def _acting(
+    api: Api, policy: Policy, right: Right, held: frozenset[Question], asked_as: str | None
+) -> tuple[list[Finding], list[str]]:
+    """A right to change something: where the policy needs it, and where it is held without need."""
+    if question(right) in held:
+        return _acting_everywhere(policy, right), []
+    names, notes = await _namespaces(api, policy)
+    there = await allowed(api, [question(right, name) for name in names])
+    may = {name for name in names if question(right, name) in there}
+    needed = {name for name in names if armed.in_namespace(policy, name)}
+    findings = []
+    if needed & may:
+        findings.append(_acts(right, Answer.YES, sorted(needed & may)))
+    if needed - may or (not names and armed.anywhere(policy)):
+        lacks = tuple(sorted(needed - may))
+        commands = remedies.grant(right, (right.verb,), lacks, asked_as)
+        findings.append(_acts(right, Answer.NO, lacks, remedies.missing(right, lacks), commands))
+    if may - needed:
+        remedy = remedies.acting_unneeded(sorted(needed))
+        findings.append(_acts(right, Answer.MORE, sorted(may - needed), remedy))
+    return findings, notes
+
+
+def _acting_everywhere(policy: Policy, right: Right) -> list[Finding]:
+    if armed.open_ended(policy):
+        return [_acts(right, Answer.YES, ())]
+    names = armed.named(policy)
+    more = _acts(right, Answer.MORE, (), remedies.acting_unneeded(names))
+    return [_acts(right, Answer.YES, names), more] if names else [more]
+
+
+def _acts(
+    right: Right, answer: Answer, namespaces: Sequence[str], remedy: str = "", commands: tuple[str, ...] = ()
+) -> Finding:
+    return Finding(
+        group=right.group,
+        resource=right.resource,
+        verbs=(right.verb,),
+        namespaces=tuple(namespaces),
+        needed_for=() if answer is Answer.MORE else (right.feature.value,),
+        answer=answer,
+        remedy=remedy,
+        commands=commands,
+    )
+
+
+async def _namespaces(api: Api, policy: Policy) -> tuple[list[str], list[str]]:
+    """Where the right to act is asked for, those that the policy names first; and what has to be said of it."""
+    first = list(armed.named(policy))
+    names: set[str] = set()
+    try:
+        async for page in api.list_pages(resource_path("v1", "namespaces"), metadata_only=True):
+            names = {*(() if page.first else names), *(str(item["metadata"]["name"]) for item in page.items)}
+            if len(names) >= NAMESPACES_READ_MAX:
+                break
+    except Fault as fault:
+        if fault.kind is not FaultKind.AUTH or fault.status == 401:
+            raise
+        return first, [
+            "namespaces may not be listed: the right to act was asked for in those that the policy names only"
+        ]
+    rest = sorted(names - set(first), key=lambda name: (not armed.in_namespace(policy, name), name))
+    left_out = len(rest) - max(NAMESPACES_MAX - len(first), 0)
+    asked = [*first, *rest][: max(NAMESPACES_MAX, len(first))]
+    return asked, [f"{left_out} more namespaces were not asked about (limit {NAMESPACES_MAX})"] if left_out > 0 else []
+
+
+def _too_much(asked: Sequence[Question], held: frozenset[Question], asked_as: str | None) -> list[Finding]:
+    """What no mode needs, a finding for each resource."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in asked:
+        if each in held:
+            groups.setdefault((each.group, each.resource), []).append(each.verb)
+    remedy = remedies.unneeded(asked_as)
+    return [_more(group, resource, tuple(verbs), remedy) for (group, resource), verbs in groups.items()]
+
+
+def _more(group: str, resource: str, verbs: tuple[str, ...], remedy: str) -> Finding:
+    return Finding(group=group, resource=resource, verbs=verbs, answer=Answer.MORE, remedy=remedy)

@@ -1,0 +1,77 @@
+"""What to do about a right that is missing, or is there without need: the chart's value first, then kubectl."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from handlers.rights import Grant, Right
+
+IN_THE_POD = "kubectl -n lastgood exec deploy/lastgood -- lastgood check-access"
+"""How the daemon's own rights are asked for (the names of the release in deploy/docs/install.md)."""
+
+COMMANDS_NAMESPACES_MAX = 5
+"""Namespaces for which a pair of commands is printed; the chart's value has them all."""
+
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+
+def missing(right: Right, namespaces: Sequence[str]) -> str:
+    """How the chart gives it."""
+    match right.grant:
+        case Grant.SECRETS:
+            return "fine: a page names a target's Secrets as unchecked; to have them checked, set rbac.secretsMetadata=true"
+        case Grant.ACT:
+            where = f", rbac.namespaces={{{','.join(namespaces)}}} beside those it has" if namespaces else ""
+            return f"set rbac.mode=act{where} (helm upgrade; without Helm: deploy/kubernetes/act), or grant it by hand"
+        case _:
+            return (
+                "install the chart's read role (rbac.create=true; without Helm: deploy/kubernetes), or grant it by hand"
+            )
+
+
+def grant(right: Right, verbs: Sequence[str], namespaces: Sequence[str], asked_as: str | None) -> tuple[str, ...]:
+    """Commands that grant it to the user who asked; in the whole cluster where no namespace is named."""
+    role, to = f"lastgood-{right.feature.name.lower()}-{right.resource}", _subject(asked_as)
+    holds = f"--verb={','.join(verbs)} --resource={right.qualified}"
+    if not namespaces:
+        return (
+            f"kubectl create clusterrole {role} {holds}",
+            f"kubectl create clusterrolebinding {role} --clusterrole={role} {to}",
+        )
+    return tuple(
+        command
+        for name in namespaces[:COMMANDS_NAMESPACES_MAX]
+        for command in (
+            f"kubectl -n {name} create role {role} {holds}",
+            f"kubectl -n {name} create rolebinding {role} --role={role} {to}",
+        )
+    )
+
+
+def acting_unneeded(needed: Sequence[str]) -> str:
+    """The right to act where the policy arms nothing."""
+    if needed:
+        return f"narrow it to what the policy arms: rbac.namespaces={{{','.join(needed)}}}"
+    return "the policy arms nothing: rbac.mode=observe takes it away, until you arm a workload"
+
+
+def administrator() -> str:
+    """A credential that may do everything."""
+    return "run Lastgood under the chart's ServiceAccount, not under an administrator's credential"
+
+
+def unneeded(asked_as: str | None) -> str:
+    """A right that no mode needs."""
+    who = shlex.quote((asked_as or "ACCOUNT").rpartition(":")[2])
+    find = f"kubectl get clusterrolebindings,rolebindings -A -o wide | grep -w {who}"
+    return f"no role of the chart holds it; find the binding that gives it, and take it away: {find}"
+
+
+def _subject(asked_as: str | None) -> str:
+    """The user as `kubectl create rolebinding` names it."""
+    if asked_as is None:
+        return "--serviceaccount=NAMESPACE:ACCOUNT"
+    if asked_as.startswith(_SERVICE_ACCOUNT):
+        return f"--serviceaccount={shlex.quote(asked_as.removeprefix(_SERVICE_ACCOUNT))}"
+    return f"--user={shlex.quote(asked_as)}"

@@ -1,0 +1,148 @@
+"""Every right that Lastgood has in a cluster: the one list that roles, checks and the documentation are held to.
+
+The chart's roles are exactly this list (tests/packaging/test_rights.py, both directions), `lastgood check-access` and
+preflight ask for nothing else, and deploy/docs/access.md is written from it. A new call to the API server begins here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from daemon.core.model import Mode
+
+
+class Feature(StrEnum):
+    """What a right is needed for; the values are shown to people."""
+
+    WATCH = "watch the cluster"
+    CHECK = "check a target"
+    SECRETS = "check a target's Secrets"
+    ACT = "roll back"
+    ASK = "ask what it may do"
+
+
+class Grant(StrEnum):
+    """What gives a right: a value of the chart, or Kubernetes itself."""
+
+    READ = "rbac.create=true"
+    SECRETS = "rbac.secretsMetadata=true"
+    ACT = "rbac.mode=act"
+    EVERYBODY = "system:basic-user"
+
+
+_GRANTS = {
+    Feature.WATCH: Grant.READ,
+    Feature.CHECK: Grant.READ,
+    Feature.SECRETS: Grant.SECRETS,
+    Feature.ACT: Grant.ACT,
+    Feature.ASK: Grant.EVERYBODY,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """A verb on a resource, as RBAC names them (`group` is empty for the core API), and what it is for.
+
+    Two features may need the same verb on the same resource; then it stands twice in the list.
+    """
+
+    verb: str
+    group: str
+    resource: str
+    feature: Feature
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """Verb, group and resource: what a role holds."""
+        return self.verb, self.group, self.resource
+
+    @property
+    def qualified(self) -> str:
+        """The resource as kubectl takes it: `deployments.apps`, `pods`."""
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
+    @property
+    def grant(self) -> Grant:
+        """What gives it."""
+        return _GRANTS[self.feature]
+
+    @property
+    def since(self) -> Mode:
+        """The first mode that needs it."""
+        return Mode.APPROVE if self.grant is Grant.ACT else Mode.OBSERVE
+
+    @property
+    def cluster_wide(self) -> bool:
+        """Whether it is needed in all namespaces; else only in those where Lastgood may act."""
+        return self.grant is not Grant.ACT
+
+    @property
+    def optional(self) -> bool:
+        """Whether Lastgood does its work without it, and says what it could not look at."""
+        return self.grant is Grant.SECRETS
+
+
+def _rights(feature: Feature, group: str, resource: str, verbs: str, why: str) -> Iterator[Right]:
+    for verb in verbs.split():
+        yield Right(verb=verb, group=group, resource=resource, feature=feature, why=why)
+
+
+RIGHTS: tuple[Right, ...] = (
+    *_rights(Feature.WATCH, "apps", "deployments", "list watch", "what runs, and every rollout"),
+    *_rights(Feature.WATCH, "apps", "replicasets", "list watch", "the history that a rollback goes back to"),
+    *_rights(Feature.WATCH, "", "pods", "list watch", "health, restarts, and which image really runs"),
+    *_rights(Feature.WATCH, "", "services", "list watch", "which workload an alert means"),
+    *_rights(Feature.WATCH, "", "configmaps", "list watch", "metadata only: when a ConfigMap changed"),
+    *_rights(Feature.WATCH, "", "namespaces", "list watch", "metadata only: whether a namespace is paused"),
+    *_rights(Feature.CHECK, "apps", "deployments", "get", "read again before a rollback, and after it"),
+    *_rights(Feature.CHECK, "apps", "replicasets", "list", "the target's template, read again"),
+    *_rights(Feature.CHECK, "", "configmaps", "list", "metadata only: whether those that the target names are there"),
+    *_rights(Feature.CHECK, "", "persistentvolumeclaims", "list", "metadata only: likewise"),
+    *_rights(Feature.CHECK, "", "serviceaccounts", "list", "metadata only: likewise"),
+    *_rights(Feature.SECRETS, "", "secrets", "list", "metadata only: whether those that the target names are there"),
+    *_rights(Feature.ACT, "apps", "deployments", "patch", "the rollback, and its dry run"),
+    *_rights(Feature.ASK, "authorization.k8s.io", "selfsubjectaccessreviews", "create", "preflight and check-access"),
+)
+"""All of them. Whoever adds one adds it to the chart's roles too; a test names what is on one side only."""
+
+_WORKLOADS = (
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("apps", "daemonsets"),
+    ("", "pods"),
+)
+_WRITES = ("create", "update", "patch", "delete", "deletecollection")
+_HELD = frozenset(right.triple for right in RIGHTS)
+
+NEVER_NEEDED: tuple[tuple[str, str, str], ...] = tuple(
+    triple
+    for triple in (
+        *((verb, group, resource) for group, resource in _WORKLOADS for verb in _WRITES),
+        *((verb, "", "secrets") for verb in ("get", "watch")),
+        ("create", "", "pods/exec"),
+        ("impersonate", "", "serviceaccounts"),
+        ("escalate", "rbac.authorization.k8s.io", "clusterroles"),
+        ("bind", "rbac.authorization.k8s.io", "clusterroles"),
+    )
+    if triple not in _HELD
+)
+"""Verb, group and resource that `check-access` looks for because no mode needs them: each changes workloads, reads Secrets or
+leads to more rights. What it cannot name it does not find: an audit of a whole role is `kubectl auth can-i --list`.
+"""
+
+
+def of(feature: Feature) -> tuple[Right, ...]:
+    """The rights that a feature needs."""
+    return tuple(right for right in RIGHTS if right.feature is feature)
+
+
+def triples(*grants: Grant) -> frozenset[tuple[str, str, str]]:
+    """Verb, group and resource of all that these give together."""
+    return frozenset(right.triple for right in RIGHTS if right.grant in grants)

@@ -1,0 +1,202 @@
+"""check-access: each right that is missing, optional or too much is named, with what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from daemon.core.model import Mode
+from daemon.core.policy import ModeRule, Policy
+from handlers import access_check
+from handlers.access_check import Answer, Finding, Report
+from handlers.access_reviews import AT_ONCE
+from handlers.faults import FaultKind, Permanent, Transient
+from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Grant, Right, of, triples
+from tests.handlers.access_world import READING, Authorizer, refused
+
+OBSERVE = Policy(cluster="c")
+(PATCH,) = triples(Grant.ACT)
+(SECRETS,) = triples(Grant.SECRETS)
+
+
+def arms(*namespaces: str, **policy: Any) -> Policy:
+    return Policy(cluster="c", modes=(ModeRule(mode=Mode.APPROVE, namespaces=namespaces),), **policy)
+
+
+def those(report: Report, answer: Answer) -> list[Finding]:
+    return [each for each in report.findings if each.answer is answer]
+
+
+def named(found: list[Finding]) -> set[tuple[str, str, str]]:
+    return {(verb, each.group, each.resource) for each in found for verb in each.verbs}
+
+
+async def test_observe_is_content_with_reading() -> None:
+    """Where nothing is armed, the read role is all that is needed, and Secrets are optional."""
+    report = await access_check.check(Authorizer(), OBSERVE)
+    assert report.complete
+    assert named(those(report, Answer.YES)) == READING | triples(Grant.EVERYBODY)
+    assert named(those(report, Answer.OPTIONAL)) == {SECRETS}
+    assert named(those(report, Answer.MORE)) == set()
+    assert report.notes == ()
+
+
+@pytest.mark.parametrize("right", [each for each in RIGHTS if each.grant is not Grant.EVERYBODY], ids=str)
+async def test_each_right_that_is_missing_is_named(right: Right) -> None:
+    """Without it, exactly it is named, with the chart's value and, unless it is optional, a command that grants it."""
+    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT) - {right.triple}
+    report = await access_check.check(Authorizer(held), arms("*"))
+    found = those(report, Answer.OPTIONAL if right.optional else Answer.NO)
+    assert named(found) == {right.triple}
+    assert report.complete is right.optional
+    for each in found:
+        assert "rbac." in each.remedy
+        assert bool(each.commands) is not right.optional
+        assert all("ops:lastgood" in command or right.verb in command for command in each.commands)
+
+
+async def test_acting_is_needed_where_the_policy_arms() -> None:
+    """The right to patch is asked for in each armed namespace; one without it is named, with its commands."""
+    api = Authorizer(shop={PATCH})
+    report = await access_check.check(api, arms("shop", "pay"))
+    (lacks,) = those(report, Answer.NO)
+    assert (lacks.verbs, lacks.resource, lacks.namespaces) == (("patch",), "deployments", ("pay",))
+    assert (
+        lacks.commands[0]
+        == "kubectl -n pay create role lastgood-act-deployments --verb=patch --resource=deployments.apps"
+    )
+    assert lacks.commands[1].endswith("--role=lastgood-act-deployments --serviceaccount=ops:lastgood")
+    (acts,) = [each for each in those(report, Answer.YES) if each.namespaces]
+    assert acts.namespaces == ("shop",)
+
+
+async def test_a_pattern_is_looked_up_in_the_cluster() -> None:
+    """A pattern means the namespaces that are there."""
+    api = Authorizer()
+    api.namespaces = ["shop-eu", "shop-us", "pay"]
+    report = await access_check.check(api, arms("shop-*"))
+    (lacks,) = those(report, Answer.NO)
+    assert lacks.namespaces == ("shop-eu", "shop-us")
+
+
+async def test_more_than_observe_needs_is_named() -> None:
+    """A right to write that nothing needs does not fail, but is named: in one namespace, in all, and for other workloads."""
+    somewhere = await access_check.check(Authorizer(shop={PATCH}), OBSERVE)
+    (more,) = those(somewhere, Answer.MORE)
+    assert (named([more]), more.namespaces, somewhere.complete) == ({PATCH}, ("shop",), True)
+    assert "rbac.mode=observe" in more.remedy
+
+    everywhere = await access_check.check(Authorizer(READING | {PATCH, ("delete", "", "pods")}), OBSERVE)
+    assert named(those(everywhere, Answer.MORE)) == {PATCH, ("delete", "", "pods")}
+    assert everywhere.complete
+
+
+async def test_a_right_in_all_namespaces_is_more_than_one_needs() -> None:
+    """Where the policy names its namespaces, a right in all of them can be narrowed; where it arms all, it cannot."""
+    wide = READING | {PATCH}
+    report = await access_check.check(Authorizer(wide), arms("shop"))
+    (more,) = those(report, Answer.MORE)
+    assert (more.namespaces, "rbac.namespaces={shop}" in more.remedy) == ((), True)
+    report = await access_check.check(Authorizer(wide), arms(default_mode=Mode.AUTO))
+    assert those(report, Answer.MORE) == []
+
+
+async def test_acting_elsewhere_than_armed_is_more_than_needed() -> None:
+    """A binding that is left of a namespace no longer armed is named, with those that stay."""
+    report = await access_check.check(Authorizer(shop={PATCH}, pay={PATCH}), arms("shop"))
+    (more,) = those(report, Answer.MORE)
+    assert more.namespaces == ("pay",)
+    assert "rbac.namespaces={shop}" in more.remedy
+
+
+@pytest.mark.parametrize("triple", NEVER_NEEDED, ids="-".join)
+async def test_each_right_that_no_mode_needs_is_named(triple: tuple[str, str, str]) -> None:
+    """Each of them is asked for, and where it is held named with a way to find its binding."""
+    report = await access_check.check(Authorizer(READING | {triple}), OBSERVE)
+    (more,) = those(report, Answer.MORE)
+    assert named([more]) == {triple}
+    assert "grep -w lastgood" in more.remedy
+
+
+async def test_an_administrator_is_told_in_one_row() -> None:
+    """Whoever may do everything has all that is needed, and is told that the daemon should not run so."""
+    api = Authorizer({("*", "*", "*")})
+    api.user = "kubernetes-admin"
+    report = await access_check.check(api, arms("shop"))
+    assert report.complete
+    assert ("*", "*", "*") in named(those(report, Answer.MORE))
+    assert len(those(report, Answer.MORE)) == 2
+    assert any("exec deploy/lastgood" in note for note in report.notes)
+
+
+async def test_namespaces_that_may_not_be_listed() -> None:
+    """Those that the policy names are asked about all the same, and it is said that there may be others."""
+    api = Authorizer(shop={PATCH})
+    api.faults["namespaces"] = refused(403)
+    report = await access_check.check(api, arms("shop"))
+    assert report.complete
+    assert "may not be listed" in report.notes[0]
+    report = await access_check.check(api, arms("shop-*"))
+    (lacks,) = those(report, Answer.NO)
+    assert (lacks.namespaces, "create clusterrole " in lacks.commands[0]) == ((), True)
+
+
+async def test_a_big_cluster_is_asked_within_bounds() -> None:
+    """Five reviews at once, at most 200 namespaces, the armed ones first; what was left out is said."""
+    api = Authorizer()
+    api.namespaces = [f"n{number:04d}" for number in range(900)]
+    report = await access_check.check(api, arms("n08*", "elsewhere"))
+    (lacks,) = those(report, Answer.NO)
+    assert len(lacks.namespaces) == 101
+    within = {namespace for *_, namespace in api.asked if namespace}
+    assert len(within) == access_check.NAMESPACES_MAX
+    assert api.most_at_once == AT_ONCE
+    assert report.notes == ("701 more namespaces were not asked about (limit 200)",)
+    assert len(lacks.commands) <= 10
+
+
+async def test_no_more_questions_than_rights() -> None:
+    """In a small cluster each right is asked for once, and the right to act once a namespace."""
+    api = Authorizer()
+    await access_check.check(api, OBSERVE)
+    assert len(api.asked) == len(set(api.asked))
+    distinct = len({right.triple for right in RIGHTS if right.feature is not Feature.ASK})
+    assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(of(Feature.ACT)) * len(api.namespaces)
+
+
+async def test_an_old_server_does_not_tell_who_we_are() -> None:
+    """Before 1.28 (404) the user is not known, and the commands leave a place for it."""
+    api = Authorizer(set())
+    api.user = None
+    report = await access_check.check(api, OBSERVE)
+    assert report.asked_as is None
+    assert "--serviceaccount=NAMESPACE:ACCOUNT" in those(report, Answer.NO)[0].commands[1]
+
+
+async def test_a_person_is_granted_as_a_user() -> None:
+    """Another name than a ServiceAccount's is granted as a user's, and cannot break out of the command."""
+    api = Authorizer(set())
+    api.user = "anna; rm"
+    report = await access_check.check(api, OBSERVE)
+    assert those(report, Answer.NO)[0].commands[1].endswith("--user='anna; rm'")
+
+
+FAULTS = [
+    pytest.param("review", Transient(None, "no answer", FaultKind.NETWORK), id="no-api-server"),
+    pytest.param("review", refused(403), id="may-not-ask"),
+    pytest.param("user", refused(401), id="bad-token"),
+    pytest.param("namespaces", Transient(None, "503", FaultKind.SERVER), id="breaks-off"),
+]
+
+
+@pytest.mark.parametrize(("call", "fault"), FAULTS)
+async def test_what_cannot_be_asked_is_raised(call: str, fault: Permanent | Transient) -> None:
+    """A fault comes out as it is, and leaves no question under way."""
+    api = Authorizer()
+    api.faults[call] = fault
+    with pytest.raises(type(fault)) as raised:
+        await access_check.check(api, OBSERVE)
+    assert raised.value is fault
+    assert len(asyncio.all_tasks()) == 1

@@ -1,0 +1,148 @@
+"""What goes wrong in the daemon, and who notices, when its role lacks a right. On any API server with an authorizer."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+import pytest
+
+from config.settings import Settings
+from daemon import assembly
+from daemon.core.actions import Checked, CheckTarget, OutcomeKind, RollBack
+from daemon.core.events import Event
+from daemon.ports import Runner
+from daemon.runtime.telemetry import Metrics
+from handlers.faults import Fault
+from handlers.inbound.cluster import ClusterWatch
+from handlers.kube import KubeClient
+from handlers.rights import RIGHTS, Feature, Grant
+from tests.handlers.rollback_world import WallClock, until
+
+if TYPE_CHECKING:
+    from handlers.reflector import ListWatch
+
+Obj = dict[str, Any]
+Triple = tuple[str, str, str]
+
+FEATURES: dict[Triple, set[Feature]] = {
+    each.triple: {right.feature for right in RIGHTS if right.triple == each.triple}
+    for each in RIGHTS
+    if each.grant is not Grant.EVERYBODY
+}
+"""Verb, group and resource of each right that a role gives, and what needs it."""
+
+EACH_RIGHT = [pytest.param(triple, id=f"{triple[0]}-{triple[2]}") for triple in FEATURES]
+"""For `pytest.mark.parametrize`: each right of the list once, like `list-pods`."""
+
+
+def without(objects: Iterable[Obj], triple: Triple) -> list[Obj]:
+    """The same objects, their roles without this one right; all others stay. AssertionError where none held it."""
+    verb, group, resource = triple
+    found, taken = copy.deepcopy(list(objects)), False
+    for role in (each for each in found if each["kind"] in ("Role", "ClusterRole")):
+        rules = []
+        for rule in role["rules"]:
+            if group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"]:
+                taken = True
+                others = [each for each in rule["resources"] if each != resource]
+                left = [each for each in rule["verbs"] if each != verb]
+                rules += [{**rule, "resources": others}] if others else []
+                rules += [{**rule, "resources": [resource], "verbs": left}] if left else []
+            else:
+                rules.append(rule)
+        role["rules"] = rules
+    assert taken, f"no role may {verb} {resource}"
+    return found
+
+
+def expected(triple: Triple, found: Iterable[str]) -> bool:
+    """Whether what was noticed is what each feature that needs the right must notice."""
+    noticed = set(found)
+    rules: dict[Feature, Callable[[], bool]] = {
+        Feature.WATCH: lambda: f"watch {triple[2]}" in noticed,
+        Feature.CHECK: lambda: any(each.startswith("check") for each in noticed),
+        Feature.SECRETS: lambda: any(each.startswith("check: unchecked Secret") for each in noticed),
+        Feature.ACT: lambda: "roll back" in noticed,
+    }
+    return all(rules[feature]() for feature in FEATURES[triple])
+
+
+class _Opened:
+    """A client that tells which watches the server has agreed to."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+        self.list_pages = client.list_pages
+        self.paths: set[str] = set()
+
+    def watch(
+        self, path: str, version: str, seconds: int, *, on_open: Callable[[], None] | None = None, **options: Any
+    ) -> AsyncGenerator[Obj, None]:
+        def opened() -> None:
+            self.paths.add(path)
+            if on_open is not None:
+                on_open()
+
+        return self._client.watch(path, version, seconds, on_open=opened, **options)
+
+
+class _Nobody:
+    def put(self, event: Event) -> None:
+        """Views are of no interest."""
+
+
+async def symptoms(client: KubeClient, check: CheckTarget, action: RollBack) -> set[str]:
+    """Watch, check a target, roll back; what failed: `watch pods`, `check`, `check: unchecked Secret x`, `roll back`.
+
+    Nothing where the role holds all that is needed. The workload of `action` is changed if it can be.
+    """
+    watch, faulted = await _watched(client)
+    settings, clock, metrics = Settings(cluster="test"), WallClock(), Metrics()
+    async with aiohttp.ClientSession() as session:
+        outside = assembly.clients(settings, session, clock, metrics)
+        runners = assembly.runners(settings, session, client, watch.cache, outside, clock, lambda: settings.policy)
+        checked = await _checked(runners["check_target"], check)
+        acted = await _acted(runners["roll_back"], action)
+    return {f"watch {collection}" for collection in faulted} | checked | acted
+
+
+async def _watched(client: KubeClient) -> tuple[ClusterWatch, set[str]]:
+    """The collections that could not be listed or watched, once each of them has been tried."""
+    opened, faulted = _Opened(client), set[str]()
+    watch = ClusterWatch(
+        cast("ListWatch", opened), _Nobody(), WallClock(), on_fault=lambda collection, _: faulted.add(collection)
+    )
+    tasks = [asyncio.create_task(reflector.run()) for reflector in watch.reflectors.values()]
+    try:
+        await until(
+            lambda: {name for name, each in watch.reflectors.items() if each.path in opened.paths} | faulted,
+            lambda settled: settled == set(watch.reflectors),
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return watch, faulted
+
+
+async def _checked(runner: Runner[Any], check: CheckTarget) -> set[str]:
+    try:
+        outcome = await runner.run(check)
+    except Fault:
+        return {"check"}
+    assert isinstance(outcome.result, Checked)
+    found = outcome.result.check
+    may_not = set() if found.may_patch else {"check: may not patch"}
+    return {f"check: unchecked {name}" for name in found.unchecked} | may_not
+
+
+async def _acted(runner: Runner[Any], action: RollBack) -> set[str]:
+    try:
+        outcome = await runner.run(action)
+    except Fault:
+        return {"roll back"}
+    return set() if outcome.kind is OutcomeKind.DONE else {"roll back"}
