@@ -92,7 +92,7 @@ class Release:
     @property
     def why_not(self) -> str:
         """What stands against having it on this machine; empty when it can be had."""
-        return "; ".join(filter(None, (package.why_not for package in self.packages)))
+        return "; ".join(filter(None, (package.why_not for package in reversed(self.packages))))
 
     @property
     def built(self) -> bool:

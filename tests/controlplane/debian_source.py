@@ -18,7 +18,7 @@ from tests.controlplane.go_modules import CONTROL_PLANE
 from tests.controlplane.steps import BuildError, Steps
 
 VERSION = "1.20.2"
-OLD_GO = re.compile(r"go1\.(1[5-9]|20)(\.|$)")
+OLD_GO = re.compile(r"\bgo1\.(1[5-9]|20)\b")
 """1.20's build wants 1.15 at least; from Go 1.21 on the tree's way of building (GOPATH) no longer works for it."""
 OLD_GO_FOLDERS = ("/usr/lib/go-1.19/bin", "/usr/lib/go-1.20/bin")
 
