@@ -28,7 +28,7 @@ from handlers.outbound.change_events import ChangeEvents
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
-from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.slack.announcer import SlackAnnouncer
 from handlers.outbound.slack.webhook import SlackWebhook
 from handlers.outbound.soak import SoakRunner
@@ -123,7 +123,7 @@ def runners(
         "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube),
-        "roll_back": DeploymentRollback(kube, clock),
+        "roll_back": TemplateRollback(kube, clock),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
         "answer_pipeline": senders.answers(settings, session),

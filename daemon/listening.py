@@ -1,7 +1,7 @@
 """Part of the composition root: which routes are served where. Whoever may only inform never reaches a command.
 
-Over the network: webhooks and deployment events (senders' credentials), the gate (senders and operators), commands (operators'
-tokens), health and metrics. On the Unix socket: commands and the gate, as the user at the other end.
+Over the network: webhooks, deployment events and Flagger's question (senders' credentials), the gate (senders and operators),
+commands (operators' tokens), health and metrics. On the Unix socket: commands and the gate, as the user at the other end.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from daemon.runtime.counted import CountedIntake
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
 from daemon.runtime.telemetry import Metrics
-from handlers import deployments
+from handlers import workload_objects
 from handlers.answers import Actor
 from handlers.cache import ClusterCache
 from handlers.following import Following
 from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.alerts_poll import AlertsPoll
 from handlers.inbound.deployment_events import DeploymentEvents
+from handlers.inbound.flagger import FlaggerRollback
 from handlers.inbound.gate import any_of, gate_routes, sender_actor
 from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.inbound.preflight import Preflight
@@ -62,7 +63,8 @@ async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     operators = token_actor(assembly.operator_auth(settings))
     informers = sender_actor("webhook", assembly.webhook_auth(settings))
     pipelines = sender_actor("source", senders.gate_auth(settings))
-    routes = [*_webhook(parts).routes(), *_events(parts).routes(), *parts.buttons.routes, *_commands(parts, operators)]
+    told = [*_webhook(parts).routes(), *_events(parts).routes(), *_canaries(parts).routes()]
+    routes = [*told, *parts.buttons.routes, *_commands(parts, operators)]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
     app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
     address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
@@ -87,6 +89,16 @@ def _events(parts: Parts) -> DeploymentEvents:
     return DeploymentEvents(intake=parts.engine, clock=parts.clock, telemetry=parts.metrics, sources=sources)
 
 
+def _canaries(parts: Parts) -> FlaggerRollback:
+    return FlaggerRollback(
+        reader=parts.engine,
+        policy=parts.policy,
+        clock=parts.clock,
+        telemetry=parts.metrics,
+        hooks=senders.canary_hooks(parts.settings),
+    )
+
+
 def _commands(parts: Parts, actor: Actor) -> list[web.AbstractRouteDef]:
     """What people ask and order, as this actor."""
     counted = CountedIntake(parts.engine, parts.engine, parts.metrics)
@@ -96,7 +108,7 @@ def _commands(parts: Parts, actor: Actor) -> list[web.AbstractRouteDef]:
         clock=parts.clock,
         actor=actor,
         check=TargetChecker(parts.kube).run,
-        look=lambda workload: deployments.read(parts.kube, workload),
+        look=lambda workload: workload_objects.read(parts.kube, workload),
         follow=Following(parts.engine, counted, parts.policy).follow,
     )
     asked = operator_routes(parts.engine, counted, parts.journal, parts.policy, parts.clock, actor)

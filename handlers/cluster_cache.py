@@ -7,7 +7,7 @@ journal has what matters of it) and changes only in `note`, which the watcher ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,35 +15,24 @@ from daemon.core.model import Revision, RevisionId, RevisionPods, StartFailure, 
 from handlers import pods as pod_rules
 from handlers import revisions, views
 from handlers.cache import PodSeen
+from handlers.cluster_stores import Stores
+from handlers.kinds import Standing, kind_named, kind_of
 from handlers.ownership import owner_of
-from handlers.pod_names import replica_set_names
-from handlers.store import Obj, Store
+from handlers.store import Obj
 
 NAMES_MAX = 200
 """Pod names per revision in a view: enough for any query that tells revisions apart, and a fact stays below 20 kB."""
 
 HISTORY_MAX = 50
-"""ReplicaSets per workload in a view; `revisionHistoryLimit` is 10 by default and rarely above 20."""
+"""History objects per workload in a view; `revisionHistoryLimit` is 10 by default and rarely above 20."""
 
 DIGESTS_MAX = 50
 """Revisions per workload whose image digests are remembered after their pods are gone."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Stores:
-    """The stores of the reflectors. `configs` holds metadata only, `namespaces` those of the whole cluster."""
-
-    deployments: Store
-    replica_sets: Store
-    pods: Store
-    services: Store
-    configs: Store
-    namespaces: Store
-
-
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered of one Deployment, by uid."""
+    """What is remembered of one workload, by uid."""
 
     current: RevisionId | None = None
     started_at: datetime | None = None
@@ -63,11 +52,12 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """A Deployment with its ReplicaSets (newest number first) and the pods of each revision, looked up once."""
+    """A workload with its history (newest number first) and the pods of each revision, looked up once."""
 
-    deployment: Obj
+    workload: Obj
+    standing: Standing
     current: RevisionId
-    replica_sets: Sequence[Obj]
+    history: Sequence[Obj]
     pods: Mapping[RevisionId, Sequence[Obj]]
 
     def of(self, revision: RevisionId) -> Sequence[Obj]:
@@ -99,24 +89,15 @@ class ReflectedCluster:
 
     def workload(self, namespace: str, kind: str, name: str) -> Workload | None:
         """The workload of that name; the kind in any case, `deployment` as in labels included."""
-        if kind.lower() not in ("deployment", "deployments"):
-            return None
-        found = self.stores.deployments.get(namespace, name)
-        return None if found is None else views.workload_of(found)
+        found = kind_named(kind)
+        obj = None if found is None else self.stores.workloads[found.name].get(namespace, name)
+        return None if obj is None else views.workload_of(obj)
 
     def workload_of_pod(self, namespace: str, pod: str) -> Workload | None:
-        """The workload of a pod, by owner references; of one that vanished, by the ReplicaSet that its name tells."""
+        """The workload of a pod, by owner references; of one that vanished, as its name tells."""
         seen = self.stores.pods.get(namespace, pod)
-        if seen is not None:
-            deployment = self.deployment_of_pod(seen)
-            return None if deployment is None else views.workload_of(deployment)
-        names = (rs["metadata"]["name"] for rs in self.stores.replica_sets.in_namespace(namespace))
-        for name in replica_set_names(pod, names):
-            rs = self.stores.replica_sets.get(namespace, name)
-            deployment = None if rs is None else self.deployment_of(rs)
-            if deployment is not None:
-                return views.workload_of(deployment)
-        return None
+        found = self.stores.workload_of_vanished(namespace, pod) if seen is None else self.stores.workload_of_pod(seen)
+        return None if found is None else views.workload_of(found)
 
     def workloads_of_service(self, namespace: str, service: str) -> Sequence[Workload]:
         """The workloads whose template's labels the Service's selector matches; none for one without a selector."""
@@ -125,47 +106,46 @@ class ReflectedCluster:
         if not selector:
             return ()
         return [
-            views.workload_of(d)
-            for d in self.stores.deployments.in_namespace(namespace)
-            if selector.items() <= _template_labels(d).items()
+            views.workload_of(each)
+            for each in self.stores.workloads_in(namespace)
+            if selector.items() <= _template_labels(each).items()
         ]
 
     def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
         """The workloads whose own or template labels hold label=value."""
-        store = self.stores.deployments
-        candidates: Iterable[Obj] = store if namespace is None else store.in_namespace(namespace)
+        candidates = self.stores.all_workloads() if namespace is None else self.stores.workloads_in(namespace)
         return [
-            views.workload_of(d)
-            for d in candidates
-            if _labels(d).get(label) == value or _template_labels(d).get(label) == value
+            views.workload_of(each)
+            for each in candidates
+            if _labels(each).get(label) == value or _template_labels(each).get(label) == value
         ]
 
     def workloads_in(self, namespace: str) -> Sequence[Workload]:
         """All workloads of a namespace."""
-        return [views.workload_of(d) for d in self.stores.deployments.in_namespace(namespace)]
+        return [views.workload_of(each) for each in self.stores.workloads_in(namespace)]
 
     def pods_of(self, workload: Workload, revision: RevisionId | None = None) -> Sequence[PodSeen]:
         """The pods of a workload, terminating ones included."""
-        deployment = self._deployment(workload)
-        if deployment is None:
+        found = self._find(workload)
+        if found is None:
             return ()
-        seen = self._see(deployment)
+        seen = self._see(found)
         chosen = seen.pods.items() if revision is None else [(revision, seen.of(revision))]
         return [pod_rules.pod_seen(pod, rev) for rev, pods in chosen for pod in pods]
 
     def start_failure(self, workload: Workload, revision: RevisionId) -> StartFailure | None:
         """How the revision's pods fail to start, None where they do not."""
-        deployment = self._deployment(workload)
-        if deployment is None:
+        found = self._find(workload)
+        if found is None:
             return None
-        return self._start_failure(self._see(deployment), revision)
+        return self._start_failure(self._see(found), revision)
 
     def available_since(self, workload: Workload) -> datetime | None:
         """Since when enough pods of the current revision are ready, None if they are not now."""
-        deployment = self._deployment(workload)
-        if deployment is None:
+        found = self._find(workload)
+        if found is None:
             return None
-        return _available_since(self._see(deployment))
+        return _available_since(self._see(found))
 
     def freshness(self, now: datetime) -> float:
         """Seconds since the oldest watch heard from the API server. Watches count on the loop's clock, not on `now`."""
@@ -173,27 +153,18 @@ class ReflectedCluster:
 
     # -- what the watcher needs --------------------------------------------------------------------------------------
 
-    def deployment_of(self, replica_set: Obj) -> Obj | None:
-        """The Deployment that controls a ReplicaSet."""
-        uid = revisions.controller_uid(replica_set)
-        return None if uid is None else self.stores.deployments.by_uid(uid)
-
-    def deployment_of_pod(self, pod: Obj) -> Obj | None:
-        """The Deployment whose ReplicaSet controls the pod."""
-        uid = revisions.controller_uid(pod)
-        rs = None if uid is None else self.stores.replica_sets.by_uid(uid)
-        return None if rs is None else self.deployment_of(rs)
-
     def note_vanished(self, pod: Obj) -> None:
         """A pod is gone: keep its name while its rollout is the latest."""
-        deployment = self.deployment_of_pod(pod)
-        rs = self.stores.replica_sets.by_uid(revisions.controller_uid(pod) or "")
-        if deployment is None or rs is None:
+        found = self.stores.workload_of_pod(pod)
+        if found is None:
             return
-        memory = self._memory(deployment)
-        memory.failing.pop(pod["metadata"]["name"], None)
-        names = memory.vanished.setdefault(self._hash(rs).id, {})
-        names[pod["metadata"]["name"]] = None
+        memory, name = self._memory(found), pod["metadata"]["name"]
+        memory.failing.pop(name, None)
+        kept = self.stores.history_of_pod(pod)
+        if kept is None:
+            return
+        names = memory.vanished.setdefault(self._hash(kept).id, {})
+        names[name] = None
         if len(names) > NAMES_MAX:
             del names[next(iter(names))]
 
@@ -202,52 +173,53 @@ class ReflectedCluster:
         self._memories.pop(uid, None)
         self._hashes.pop(uid, None)
 
-    def view(self, deployment: Obj) -> WorkloadView:
-        """The whole view of a Deployment that is in the store."""
-        metadata = deployment["metadata"]
-        seen = self._see(deployment)
+    def view(self, workload: Obj) -> WorkloadView:
+        """The whole view of a workload that is in the store."""
+        metadata = workload["metadata"]
+        seen = self._see(workload)
         memory = self._advance(seen)
-        mode, mode_invalid = views.mode_of(deployment)
-        history = self._history(memory, seen.replica_sets)
+        mode, mode_invalid = views.mode_of(workload)
+        history = self._history(memory, seen.history)
         now = self._now()
         return WorkloadView(
-            workload=views.workload_of(deployment),
+            workload=views.workload_of(workload),
             uid=metadata["uid"],
             generation=int(metadata.get("generation") or 0),
-            current=next((r for r in history if r.id == seen.current), None) or self._revision(memory, deployment),
+            current=next((r for r in history if r.id == seen.current), None) or self._revision(memory, workload),
             history=history,
             pods=_revision_pods(memory, seen),
-            desired=views.desired_of(deployment),
-            converged=views.is_converged(deployment),
+            desired=seen.standing.desired,
+            converged=seen.standing.converged,
             started_at=memory.started_at or now,
             available_since=_available_since(seen),
-            stuck=views.is_stuck(deployment),
-            paused=bool((deployment.get("spec") or {}).get("paused")),
+            stuck=seen.standing.stuck,
+            paused=seen.standing.paused,
             start_failure=self._start_failure(seen, seen.current),
-            labels=tuple(sorted(_labels(deployment).items())),
+            labels=tuple(sorted(_labels(workload).items())),
             mode=mode,
             mode_invalid=mode_invalid,
             namespace_paused=views.is_namespace_paused(self.stores.namespaces.get("", metadata["namespace"])),
-            owner=owner_of(deployment),
-            changed_by=revisions.changed_by(deployment),
-            action_id=views.action_on(deployment, seen.current),
-            irreversible=views.is_irreversible(deployment),
+            owner=owner_of(workload),
+            changed_by=revisions.changed_by(workload),
+            action_id=views.action_on(workload, seen.current),
+            irreversible=views.is_irreversible(workload),
         )
 
-    def next_change(self, deployment: Obj) -> datetime | None:
+    def next_change(self, workload: Obj) -> datetime | None:
         """When the view will change without any event: the next pod that passes its never-ready limit."""
-        seen, now = self._see(deployment), self._now()
+        seen, now = self._see(workload), self._now()
         limits = self._limits(seen, seen.current)
         times = (pod_rules.never_ready_at(pod, limits) for pod in seen.of(seen.current))
         return min((at for at in times if at is not None and at > now), default=None)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
-    def _deployment(self, workload: Workload) -> Obj | None:
-        return self.stores.deployments.get(workload.namespace, workload.name)
+    def _find(self, workload: Workload) -> Obj | None:
+        store = self.stores.workloads.get(workload.kind)
+        return None if store is None else store.get(workload.namespace, workload.name)
 
-    def _memory(self, deployment: Obj) -> _Memory:
-        return self._memories.setdefault(deployment["metadata"]["uid"], _Memory())
+    def _memory(self, workload: Obj) -> _Memory:
+        return self._memories.setdefault(workload["metadata"]["uid"], _Memory())
 
     def _hash(self, obj: Obj) -> _Hashed:
         """Id and content hash of the object's template, computed anew only when the template changed."""
@@ -258,35 +230,32 @@ class ReflectedCluster:
             self._hashes[uid] = known
         return known
 
-    def _see(self, deployment: Obj) -> _Seen:
-        """What the stores hold of a Deployment; the pods of a revision in the order of their names."""
-        uid = deployment["metadata"]["uid"]
-        replica_sets = [
-            dict(rs) for rs in revisions.owned_by(uid, self.stores.replica_sets.owned_by(uid))[:HISTORY_MAX]
-        ]
+    def _see(self, workload: Obj) -> _Seen:
+        """What the stores hold of a workload; the pods of a revision in the order of their names."""
+        kind = kind_of(workload)
+        history = self.stores.history_of(kind, workload["metadata"]["uid"])[:HISTORY_MAX]
         found: dict[RevisionId, list[Obj]] = {}
-        for rs in replica_sets:
-            mine = self.stores.pods.owned_by(rs["metadata"]["uid"])
-            if mine:
-                found.setdefault(self._hash(rs).id, []).extend(mine)
+        for each, mine in self.stores.pods_by_history(workload, history):
+            found.setdefault(self._hash(each).id, []).extend(mine)
         return _Seen(
-            deployment=deployment,
-            current=self._hash(deployment).id,
-            replica_sets=replica_sets,
+            workload=workload,
+            standing=kind.standing(workload),
+            current=self._hash(workload).id,
+            history=history,
             pods={rev: sorted(pods, key=lambda p: str(p["metadata"]["name"])) for rev, pods in found.items()},
         )
 
     def _advance(self, seen: _Seen) -> _Memory:
         """Bring the memory up to date with what the stores show now."""
-        memory = self._memory(seen.deployment)
+        memory = self._memory(seen.workload)
         if memory.current != seen.current:
             memory.vanished = {}  # of the rollout before this one; the journal has them
             memory.failing = {}
             memory.current = seen.current
-            memory.started_at = revisions.started_at(seen.deployment, seen.replica_sets, self._now())
-        for rs in seen.replica_sets:
-            rev = self._hash(rs).id
-            digests = revisions.digests_of(revisions.template_of(rs), seen.of(rev))
+            memory.started_at = revisions.started_at(seen.workload, seen.history, self._now())
+        for each in seen.history:
+            rev = self._hash(each).id
+            digests = revisions.digests_of(revisions.template_of(each), seen.of(rev))
             if digests:
                 memory.digests.pop(rev, None)
                 memory.digests[rev] = digests
@@ -294,12 +263,12 @@ class ReflectedCluster:
             del memory.digests[next(iter(memory.digests))]
         return memory
 
-    def _history(self, memory: _Memory, replica_sets: Sequence[Obj]) -> tuple[Revision, ...]:
+    def _history(self, memory: _Memory, history: Sequence[Obj]) -> tuple[Revision, ...]:
         """One Revision per template, newest number first."""
         found: dict[RevisionId, Revision] = {}
-        for rs in replica_sets:
-            if "deletionTimestamp" not in rs["metadata"]:
-                revision = self._revision(memory, rs)
+        for each in history:
+            if "deletionTimestamp" not in each["metadata"]:
+                revision = self._revision(memory, each)
                 found.setdefault(revision.id, revision)
         return tuple(found.values())
 
@@ -308,14 +277,14 @@ class ReflectedCluster:
         return revisions.revision_of(obj, digests=memory.digests.get(hashed.id, ()), hashed=(hashed.id, hashed.content))
 
     def _limits(self, seen: _Seen, revision: RevisionId) -> pod_rules.StartLimits:
-        rs = next((rs for rs in seen.replica_sets if self._hash(rs).id == revision), seen.deployment)
-        deadline = (seen.deployment.get("spec") or {}).get("progressDeadlineSeconds")
+        kept = next((each for each in seen.history if self._hash(each).id == revision), seen.workload)
+        deadline = (seen.workload.get("spec") or {}).get("progressDeadlineSeconds")
         seconds = pod_rules.PROGRESS_DEADLINE_SECONDS if deadline is None else int(deadline)
-        return pod_rules.start_limits(revisions.template_of(rs), seconds, self._never_ready)
+        return pod_rules.start_limits(revisions.template_of(kept), seconds, self._never_ready)
 
     def _start_failure(self, seen: _Seen, revision: RevisionId) -> StartFailure | None:
         """The failure with `since` of the first time it was seen: of a crash loop, pods tell only the latest crash."""
-        memory, limits, now = self._memory(seen.deployment), self._limits(seen, revision), self._now()
+        memory, limits, now = self._memory(seen.workload), self._limits(seen, revision), self._now()
         able = [pod for pod in seen.of(revision) if pod_rules.is_able(pod)]
         failures = []
         for pod in able:
@@ -345,13 +314,12 @@ def _revision_pods(memory: _Memory, seen: _Seen) -> tuple[RevisionPods, ...]:
 
 def _available_since(seen: _Seen) -> datetime | None:
     pods = [pod_rules.pod_seen(pod, seen.current) for pod in seen.of(seen.current)]
-    desired = views.desired_of(seen.deployment)
-    return pod_rules.available_since(pods, desired, pod_rules.max_unavailable(seen.deployment))
+    return pod_rules.available_since(pods, seen.standing.desired, seen.standing.max_unavailable)
 
 
 def _labels(obj: Obj) -> dict[str, str]:
     return obj["metadata"].get("labels") or {}
 
 
-def _template_labels(deployment: Obj) -> dict[str, str]:
-    return (revisions.template_of(deployment).get("metadata") or {}).get("labels") or {}
+def _template_labels(workload: Obj) -> dict[str, str]:
+    return (revisions.template_of(workload).get("metadata") or {}).get("labels") or {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from daemon.core.model import Owner, OwnerKind
+from handlers.kinds import Kind, kind_of
 from handlers.revisions import Json, controller_of
 
 ARGO_TRACKING_ID = "argocd.argoproj.io/tracking-id"
@@ -26,9 +27,9 @@ FLUX_MANAGERS = frozenset({"kustomize-controller", "helm-controller"})
 HELM_MANAGERS = frozenset({"helm"})
 
 
-def owner_of(obj: Json, *, kind: str = "Deployment", group: str = "apps") -> Owner | None:
-    """The strongest owner of the object, None where nobody but people and pipelines writes it."""
-    return next(_claims(obj, kind, group), None)
+def owner_of(obj: Json) -> Owner | None:
+    """The strongest owner of a workload, None where nobody but people and pipelines writes it."""
+    return next(_claims(obj, kind_of(obj)), None)
 
 
 def helm_release(obj: Json) -> str | None:
@@ -41,7 +42,7 @@ def helm_release(obj: Json) -> str | None:
     return f"{annotations.get(HELM_NAMESPACE) or metadata.get('namespace') or 'default'}/{name}"
 
 
-def _claims(obj: Json, kind: str, group: str) -> Iterator[Owner]:
+def _claims(obj: Json, kind: Kind) -> Iterator[Owner]:
     """Every claim on the object, strongest first."""
     metadata = obj.get("metadata") or {}
     labels: Mapping[str, str] = metadata.get("labels") or {}
@@ -50,7 +51,7 @@ def _claims(obj: Json, kind: str, group: str) -> Iterator[Owner]:
     controller = controller_of(obj)
     if controller is not None:
         yield Owner(kind=OwnerKind.OPERATOR, name=f"{controller.get('kind', '?')}/{controller.get('name', '?')}")
-    argo = _argo(obj, kind, group, managers)
+    argo = _argo(obj, kind, managers)
     if argo is not None:
         yield Owner(kind=OwnerKind.ARGO_CD, name=argo)
     flux = _flux(labels, annotations, managers)
@@ -63,7 +64,7 @@ def _claims(obj: Json, kind: str, group: str) -> Iterator[Owner]:
         yield Owner(kind=OwnerKind.HELM, name=labels.get(INSTANCE, "unknown release"))
 
 
-def _argo(obj: Json, kind: str, group: str, managers: frozenset[str]) -> str | None:
+def _argo(obj: Json, kind: Kind, managers: frozenset[str]) -> str | None:
     """The Argo CD Application that tracks exactly this object.
 
     A tracking-id is copied along with manifests and by `kubectl rollout undo`, so one that names another object says
@@ -73,7 +74,7 @@ def _argo(obj: Json, kind: str, group: str, managers: frozenset[str]) -> str | N
     labels: Mapping[str, str] = metadata.get("labels") or {}
     tracking = str((metadata.get("annotations") or {}).get(ARGO_TRACKING_ID) or "")
     app, _, reference = tracking.partition(":")
-    if reference and reference == f"{group}/{kind}:{metadata.get('namespace')}/{metadata.get('name')}":
+    if reference and reference == f"{kind.group}/{kind.name}:{metadata.get('namespace')}/{metadata.get('name')}":
         return app
     if ARGO_INSTANCE in labels:
         return labels[ARGO_INSTANCE]

@@ -1,4 +1,4 @@
-"""What a pod's name tells after the pod is gone: which ReplicaSet generated it (apiserver, names/generate.go)."""
+"""What a pod's name tells after the pod is gone: who made it (apiserver, names/generate.go; StatefulSets number theirs)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ BASE_CHARS_MAX = 58
 """A generated name is at most 63 characters: longer beginnings are cut before the suffix is added."""
 
 
-def replica_set_names(pod: str, existing: Iterable[str]) -> Iterator[str]:
-    """Which of the `existing` ReplicaSets may have generated this pod's name."""
+def makers(pod: str, existing: Iterable[str]) -> Iterator[str]:
+    """Which of the `existing` ReplicaSets or DaemonSets may have generated this pod's name."""
     base = pod[:-SUFFIX_CHARS]
     if not base:
         return
     for name in existing:
         if base == f"{name}-"[:BASE_CHARS_MAX]:
             yield name
+
+
+def set_of(pod: str) -> str | None:
+    """The StatefulSet that a pod of this name would be of, None where the name ends in no number."""
+    name, _, ordinal = pod.rpartition("-")
+    return name if name and ordinal.isascii() and ordinal.isdigit() else None

@@ -170,20 +170,6 @@ def available_since(pods: Iterable[PodSeen], desired: int, max_unavailable: int)
     return since[needed - 1] if len(since) >= needed else None
 
 
-def max_unavailable(deployment: Json) -> int:
-    """How many pods a rollout may take away: Kubernetes' rounding (percentages down); 0 for the strategy Recreate."""
-    spec = deployment.get("spec") or {}
-    strategy = spec.get("strategy") or {}
-    if strategy.get("type") == "Recreate":
-        return 0
-    rolling = strategy.get("rollingUpdate") or {}
-    desired = int(spec.get("replicas", 1) or 0)
-    unavailable = _of_desired(rolling.get("maxUnavailable", "25%"), desired, up=False)
-    surge = _of_desired(rolling.get("maxSurge", "25%"), desired, up=True)
-    # The controller's way out of a rollout that could move neither way.
-    return min(unavailable if unavailable or surge else 1, desired)
-
-
 def restarts_since(pods: Iterable[PodSeen], since: datetime) -> tuple[int, int]:
     """At least and at most how many container restarts there were since then.
 
@@ -351,11 +337,3 @@ def _probe_budget(container: Json) -> timedelta:
             tries = int(probe.get("failureThreshold") or 3) * int(probe.get("periodSeconds") or 10)
             seconds += int(probe.get("initialDelaySeconds") or 0) + tries
     return timedelta(seconds=seconds)
-
-
-def _of_desired(value: int | str, desired: int, *, up: bool) -> int:
-    if isinstance(value, int):
-        return value
-    percent = int(value.rstrip("%")) if value.rstrip("%").isdigit() else 0
-    product = percent * desired
-    return -(-product // 100) if up else product // 100

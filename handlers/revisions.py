@@ -1,4 +1,7 @@
-"""Which revision an object of the `apps/v1` API stands for: pure functions over raw JSON.
+"""Which revision a workload, or an object of its history, stands for: pure functions over raw JSON.
+
+A history object is what keeps a template of before: a ReplicaSet, or for StatefulSets and DaemonSets a ControllerRevision,
+which holds it in `data` beside the directive `$patch`.
 
 A Revision is the hash of its raw pod template without `pod-template-hash`. Raw, because typed clients drop fields that
 they do not know (protocols §4.1), and a dropped field would make two revisions look alike. A Deployment's template and
@@ -24,6 +27,10 @@ Json = Mapping[str, Any]
 
 HASH_CHARS = 16
 """Hex characters of an id: 64 bits, far beyond what the history of one workload can collide in."""
+
+_HISTORY_KINDS = frozenset({"ReplicaSet", "ControllerRevision"})
+_DIRECTIVE = "$patch"
+"""Tells `kubectl rollout undo` to replace the template as a whole; no part of it."""
 
 POD_TEMPLATE_HASH = "pod-template-hash"
 REVISION_NUMBER = "deployment.kubernetes.io/revision"
@@ -64,19 +71,19 @@ def without_hash_label(template: Json) -> dict[str, Any]:
 
 
 def revision_of(obj: Json, *, digests: Sequence[str] = (), hashed: tuple[RevisionId, str] | None = None) -> Revision:
-    """The Revision that a ReplicaSet or a Deployment's present template stands for; `hashed` are its hashes if known.
+    """The Revision that a history object or a workload's present template stands for; `hashed` are its hashes if known.
 
-    Of a Deployment only the template is read: its own number and change cause lag behind the template until the
-    controller has made the ReplicaSet (protocols §3), so they could be those of the revision before.
+    Of a workload only the template is read: its own number and change cause lag behind the template until the
+    controller has made the history object (protocols §3), so they could be those of the revision before.
     """
     template = template_of(obj)
     revision, content = hashed or (template_hash(template), content_hash(template))
-    metadata = {} if is_deployment(obj) else obj.get("metadata") or {}
+    metadata = {} if is_workload(obj) else obj.get("metadata") or {}
     annotations = metadata.get("annotations") or {}
     return Revision(
         id=revision,
         content=content,
-        number=_number(annotations.get(REVISION_NUMBER)),
+        number=None if is_workload(obj) else number_of(obj),
         replica_set=metadata.get("name"),
         uid=metadata.get("uid"),
         images=images_of(template),
@@ -87,17 +94,21 @@ def revision_of(obj: Json, *, digests: Sequence[str] = (), hashed: tuple[Revisio
 
 
 def template_of(obj: Json) -> Json:
-    """`.spec.template`, empty where absent."""
-    template: Json = (obj.get("spec") or {}).get("template") or {}
-    return template
+    """`.spec.template`, of a ControllerRevision the one in its `data`; empty where absent."""
+    holder = obj.get("data") or obj
+    template: Json = (holder.get("spec") or {}).get("template") or {}
+    return {key: value for key, value in template.items() if key != _DIRECTIVE} if _DIRECTIVE in template else template
 
 
-def is_deployment(obj: Json) -> bool:
-    """Whether the object is a Deployment. List items carry no `kind`: then only a Deployment has a strategy or no
-    owner.
+def is_workload(obj: Json) -> bool:
+    """Whether the object is a workload and none of its history. List items carry no `kind`: then only a workload has a
+    strategy.
     """
     kind = obj.get("kind")
-    return kind == "Deployment" if kind else "strategy" in (obj.get("spec") or {})
+    if kind:
+        return kind not in _HISTORY_KINDS
+    spec = obj.get("spec") or {}
+    return "strategy" in spec or "updateStrategy" in spec
 
 
 def images_of(template: Json) -> tuple[str, ...]:
@@ -138,57 +149,59 @@ def controller_of(obj: Json) -> Json | None:
     return next((owner for owner in owners if owner.get("controller")), None)
 
 
-def owned_by(uid: str, replica_sets: Iterable[Json]) -> list[Json]:
-    """The ReplicaSets of the Deployment with that uid, newest revision number first.
+def owned_by(uid: str, history: Iterable[Json]) -> list[Json]:
+    """The history objects of the workload with that uid, newest revision number first.
 
-    By controller uid, not by selector: a name can be deleted and made anew while old ReplicaSets are still collected.
+    By controller uid, not by selector: a name can be deleted and made anew while its old history is still collected.
     """
-    mine = [rs for rs in replica_sets if controller_uid(rs) == uid]
-    return sorted(mine, key=lambda rs: number_of(rs) or -1, reverse=True)
+    mine = [each for each in history if controller_uid(each) == uid]
+    return sorted(mine, key=lambda each: number_of(each) or -1, reverse=True)
 
 
-def find_revision(revision: RevisionId, replica_sets: Iterable[Json]) -> Json | None:
-    """The first ReplicaSet that holds this revision and is not being deleted, None where the history has lost it."""
-    for rs in replica_sets:
-        if template_hash(template_of(rs)) == revision and not (rs.get("metadata") or {}).get("deletionTimestamp"):
-            return rs
+def find_revision(revision: RevisionId, history: Iterable[Json]) -> Json | None:
+    """The first history object with this revision that is not being deleted, None where the history has lost it."""
+    for each in history:
+        if template_hash(template_of(each)) == revision and not (each.get("metadata") or {}).get("deletionTimestamp"):
+            return each
     return None
 
 
 def number_of(obj: Json) -> int | None:
-    """The revision number annotated on the object; an attribute, never an identity."""
+    """The revision number on a history object; an attribute, never an identity."""
+    if isinstance(obj.get("revision"), int):
+        return int(obj["revision"])
     return _number(((obj.get("metadata") or {}).get("annotations") or {}).get(REVISION_NUMBER))
 
 
-def started_at(deployment: Json, replica_sets: Sequence[Json], seen_at: datetime) -> datetime:
-    """When the Deployment's present template became current.
+def started_at(workload: Json, history: Sequence[Json], seen_at: datetime) -> datetime:
+    """When the workload's present template became current.
 
-    A ReplicaSet made for it: its creation. A reused one is older than the rollout: then the time of the managedFields
+    A history object made for it: its creation. A reused one is older than the rollout: then the time of the managedFields
     entry that owns the template, else `seen_at`, when the watch showed it. That entry's time also moves when its
     manager writes something else later, so callers keep the first answer for as long as the template stays.
     """
-    rs = find_revision(template_hash(template_of(deployment)), replica_sets)
-    if rs is not None and not _is_reused(rs, replica_sets):
-        created = parse_time((rs.get("metadata") or {}).get("creationTimestamp"))
+    kept = find_revision(template_hash(template_of(workload)), history)
+    if kept is not None and not _is_reused(kept, history):
+        created = _created_at(kept)
         if created is not None:
             return created
-    entry = template_writer(deployment)
+    entry = template_writer(workload)
     written = None if entry is None else parse_time(entry.get("time"))
     return min(written, seen_at) if written is not None else seen_at
 
 
-def changed_by(deployment: Json) -> str | None:
+def changed_by(workload: Json) -> str | None:
     """The field manager that last wrote the pod template, None where managedFields do not tell."""
-    entry = template_writer(deployment)
+    entry = template_writer(workload)
     return None if entry is None else entry.get("manager")
 
 
-def template_writer(deployment: Json) -> Json | None:
+def template_writer(workload: Json) -> Json | None:
     """The newest managedFields entry, subresources aside, that owns something in `spec.template`.
 
     Times are whole seconds; of two writers in the same one the later listed counts.
     """
-    entries = [e for e in (deployment.get("metadata") or {}).get("managedFields") or () if _owns_template(e)]
+    entries = [e for e in (workload.get("metadata") or {}).get("managedFields") or () if _owns_template(e)]
     entries.reverse()  # max() takes the first of equals
     return max(entries, key=lambda e: str(e.get("time") or ""), default=None)
 
@@ -212,14 +225,21 @@ def _owns_template(entry: Json) -> bool:
     return fields is None or "f:template" in (fields.get("f:spec") or {})
 
 
-def _is_reused(rs: Json, replica_sets: Sequence[Json]) -> bool:
+def _is_reused(kept: Json, history: Sequence[Json]) -> bool:
     # The controller notes the former numbers of a ReplicaSet that it takes up again; until it has, the number on it is
-    # not the highest of its Deployment.
-    annotations = (rs.get("metadata") or {}).get("annotations") or {}
+    # not the highest of its workload. A ControllerRevision is only given a new number: it is older than others.
+    annotations = (kept.get("metadata") or {}).get("annotations") or {}
     if annotations.get(REVISION_HISTORY):
         return True
-    own = number_of(rs)
-    return own is not None and any((number_of(other) or 0) > own for other in replica_sets)
+    own, created = number_of(kept), _created_at(kept)
+    if own is not None and any((number_of(other) or 0) > own for other in history):
+        return True
+    later = (_created_at(other) for other in history)
+    return created is not None and any(at is not None and at > created for at in later)
+
+
+def _created_at(obj: Json) -> datetime | None:
+    return parse_time((obj.get("metadata") or {}).get("creationTimestamp"))
 
 
 def _normal(template: Json, dropped: frozenset[str]) -> dict[str, Any]:

@@ -28,17 +28,17 @@ from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.journal import JournalUnusableError, SqliteJournal
-from handlers import deployments, revisions, views
+from handlers import revisions, views, workload_objects
 from handlers.alerts import MalformedError
 from handlers.answers import Refused, the_workload
-from handlers.deployments import Fresh
 from handlers.faults import Fault
 from handlers.inbound.rollbacks import document, one_target, reason
 from handlers.kube import KubeClient
-from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from handlers.ownership import owner_of
 from handlers.template_diff import template_diff
+from handlers.workload_objects import Fresh
 
 WAITING_READ_MAX = 1000
 """Accepted events that are looked through for a pause which the daemon did not live to carry out."""
@@ -102,7 +102,7 @@ async def _guarded(
     options: argparse.Namespace, settings: Settings, state: State, kube: KubeClient, screen: Screen
 ) -> int:
     known = the_workload(state, options.workload)
-    fresh = await deployments.read(kube, known.view.workload)
+    fresh = await workload_objects.read(kube, known.view.workload)
     if fresh is None:
         raise CliError(Exit.REFUSED, f"{known.view.workload.short} is gone", "")
     now = SystemClock().now()
@@ -117,7 +117,7 @@ async def _guarded(
     state = state.with_tracked(known.view.workload.key, view=tracked.view, rollout=tracked.rollout)
     found = preview(tracked, ask, check, state=state, policy=settings.policy, now=now)
     wanted = fresh.find(target.id)
-    diff = template_diff(revisions.template_of(fresh.deployment), revisions.template_of(wanted)) if wanted else []
+    diff = template_diff(revisions.template_of(fresh.workload), revisions.template_of(wanted)) if wanted else []
     told = document(tracked, target, found, diff, check)
     shown.show(told, screen)
     shown.refuse_what_stands(told, options.workload)
@@ -128,34 +128,34 @@ async def _guarded(
 def as_it_is(known: Tracked, fresh: Fresh, now: datetime) -> Tracked:
     """The workload as the cluster has it now: the daemon may have missed rollouts since it died."""
     view = known.view
-    current = revisions.revision_of(fresh.deployment)
-    history = tuple(revisions.revision_of(dict(each)) for each in fresh.replica_sets)
-    mode, invalid = views.mode_of(fresh.deployment)
-    irreversible = views.is_irreversible(fresh.deployment)
+    current = revisions.revision_of(fresh.workload)
+    history = tuple(revisions.revision_of(dict(each)) for each in fresh.history)
+    mode, invalid = views.mode_of(fresh.workload)
+    irreversible = views.is_irreversible(fresh.workload)
     seen = replace(
         view,
         uid=fresh.uid,
         generation=fresh.generation,
         paused=fresh.is_paused,
         history=history,
-        labels=tuple(sorted((fresh.deployment["metadata"].get("labels") or {}).items())),
+        labels=tuple(sorted((fresh.workload["metadata"].get("labels") or {}).items())),
         mode=mode,
         mode_invalid=invalid,
-        owner=owner_of(fresh.deployment),
+        owner=owner_of(fresh.workload),
         irreversible=irreversible,
     )
     if current.id == view.current.id:
         marked = known.rollout and replace(known.rollout, irreversible=known.rollout.irreversible or irreversible)
         return replace(known, view=seen, rollout=marked)
-    began = revisions.started_at(fresh.deployment, fresh.replica_sets, now)
+    began = revisions.started_at(fresh.workload, fresh.history, now)
     rollout = Rollout(
         workload=view.workload,
         replaced=view.current,
         revision=current,
         started_at=began,
         seen_at=now,
-        ours=views.action_on(fresh.deployment, current.id),
-        changed_by=revisions.changed_by(fresh.deployment),
+        ours=views.action_on(fresh.workload, current.id),
+        changed_by=revisions.changed_by(fresh.workload),
         irreversible=irreversible,
     )
     return replace(known, view=replace(seen, current=current, started_at=began), rollout=rollout)
@@ -190,11 +190,13 @@ def _check(action: RollBack) -> CheckTarget:
 
 
 async def _patch(kube: KubeClient, action: RollBack, screen: Screen) -> int:
-    outcome = await DeploymentRollback(kube, SystemClock()).run(action)
+    outcome = await TemplateRollback(kube, SystemClock()).run(action)
     if outcome.kind is not OutcomeKind.DONE or not isinstance(outcome.result, RolledBack):
         raise CliError(Exit.REFUSED, f"nothing was changed: {safe(outcome.message)}", "look again, then decide anew")
     screen.prose(f"{action.workload.short} is being rolled back to {safe(action.target.label)}; nobody watches it:")
-    screen.line(f"  kubectl -n {action.workload.namespace} rollout status deployment/{action.workload.name}")
+    screen.line(
+        f"  kubectl -n {action.workload.namespace} rollout status {action.workload.kind.lower()}/{action.workload.name}"
+    )
     for warning in outcome.result.warnings:
         screen.prose(f"note: {safe(warning)}")
     return Exit.OK

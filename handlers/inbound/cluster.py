@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random as chance
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,15 +17,17 @@ from math import inf
 from typing import Any, NoReturn
 
 from daemon.core.events import WorkloadSeen
-from daemon.core.model import WorkloadKey, WorkloadView
+from daemon.core.model import Workload, WorkloadKey, WorkloadView
 from daemon.ports import Clock, Inbox
 from handlers import pods as pod_rules
 from handlers import store, views
-from handlers.cluster_cache import ReflectedCluster, Stores
+from handlers.cluster_cache import ReflectedCluster
+from handlers.cluster_stores import NOTHING, Stores
 from handlers.faults import Fault
+from handlers.kinds import DEPLOYMENT, KINDS, History, Kind
 from handlers.kube import resource_path
 from handlers.reflector import ListWatch, Reflector
-from handlers.store import Change, Key, Obj
+from handlers.store import Change, Obj
 
 DEBOUNCE_SECONDS = 0.02
 """How long events of one workload are collected: a rollout's step writes Deployment, ReplicaSet and pods at once."""
@@ -62,21 +64,25 @@ class ClusterWatch:
         on_fault: Callable[[str, Fault], None] = lambda _collection, _fault: None,
         never_ready: timedelta = pod_rules.NEVER_READY_AFTER,
         debounce_seconds: float = DEBOUNCE_SECONDS,
+        kinds: Sequence[Kind] = (DEPLOYMENT,),
     ) -> None:
         self._inbox = inbox
         self._clock = clock
         self._debounce = debounce_seconds
         self._sent: dict[WorkloadKey, _Sent] = {}
         self._known = {view.workload.key: view for view in known if not view.gone}
-        self._dirty: dict[Key, None] = {}
-        self._wakes: dict[Key, datetime] = {}
+        self._dirty: dict[WorkloadKey, Workload] = {}
+        self._wakes: dict[WorkloadKey, tuple[datetime, Workload]] = {}
         self._ring = asyncio.Event()
         self.synced = asyncio.Event()
         """Set once every collection was read and the first views of all workloads are in the inbox."""
         make = partial(_reflector, client=client, random=random, on_fault=on_fault)
+        kept = dict.fromkeys(kind.history for kind in kinds)
+        workloads = {kind: make(kind.api_version, kind.plural, self._workload_changed, _of(kind)) for kind in kinds}
+        history = {each: make("apps/v1", each.value, self._history_changed, _without_managers) for each in kept}
         self.reflectors: dict[str, Reflector] = {
-            "deployments": make("apps/v1", "deployments", self._deployment_changed, store.whole),
-            "replicasets": make("apps/v1", "replicasets", self._replica_set_changed, _without_managers),
+            **{kind.plural: reflector for kind, reflector in workloads.items()},
+            **{each.value: reflector for each, reflector in history.items()},
             "pods": make("v1", "pods", self._pod_changed, store.pod),
             "services": make("v1", "services", _ignore, _without_managers),
             "configmaps": make("v1", "configmaps", _ignore, store.metadata_only, metadata_only=True),
@@ -84,8 +90,8 @@ class ClusterWatch:
         }
         self.cache = ReflectedCluster(
             Stores(
-                deployments=self.reflectors["deployments"].store,
-                replica_sets=self.reflectors["replicasets"].store,
+                workloads=dict.fromkeys(KINDS, NOTHING) | {kind.name: each.store for kind, each in workloads.items()},
+                history=dict.fromkeys(History, NOTHING) | {kept: each.store for kept, each in history.items()},
                 pods=self.reflectors["pods"].store,
                 services=self.reflectors["services"].store,
                 configs=self.reflectors["configmaps"].store,
@@ -109,7 +115,8 @@ class ClusterWatch:
         """Send views for ever."""
         for reflector in self.reflectors.values():
             await reflector.synced.wait()
-        self._dirty.update((store.key_of(d), None) for d in self.cache.stores.deployments)
+        for each in self.cache.stores.all_workloads():
+            self._touch(each)
         self._report_lost()
         await self._flush()
         self.synced.set()
@@ -121,48 +128,49 @@ class ClusterWatch:
         """Until something changed (and a moment more, for what comes with it), or a pod's never-ready limit passed."""
         seconds = None
         if self._wakes:
-            seconds = max(0.0, (min(self._wakes.values()) - self._clock.now()).total_seconds())
+            first = min(at for at, _ in self._wakes.values())
+            seconds = max(0.0, (first - self._clock.now()).total_seconds())
         try:
             async with asyncio.timeout(seconds):
                 await self._ring.wait()
         except TimeoutError:
             now = self._clock.now()
-            self._dirty.update((key, None) for key, at in self._wakes.items() if at <= now)
+            self._dirty.update((key, workload) for key, (at, workload) in self._wakes.items() if at <= now)
         else:
             await asyncio.sleep(self._debounce)
         self._ring.clear()
 
     async def _flush(self) -> None:
         dirty, self._dirty = self._dirty, {}
-        for count, key in enumerate(dirty, start=1):
-            self._look(key)
-            if count % BATCH == 0:
+        for number, workload in enumerate(dirty.values(), start=1):
+            self._look(workload)
+            if number % BATCH == 0:
                 await asyncio.sleep(0)
 
-    def _look(self, key: Key) -> None:
+    def _look(self, workload: Workload) -> None:
         """Compare a workload with what was sent of it, and send what is new."""
-        deployment = self.cache.stores.deployments.get(*key)
-        workload_key = _workload_key(key)
-        before = self._sent.get(workload_key)
+        key = workload.key
+        obj = self.cache.stores.workloads[workload.kind].get(workload.namespace, workload.name)
+        before = self._sent.get(key)
         self._wakes.pop(key, None)
-        if before is not None and (deployment is None or before.view.uid != deployment["metadata"]["uid"]):
-            del self._sent[workload_key]
+        if before is not None and (obj is None or before.view.uid != obj["metadata"]["uid"]):
+            del self._sent[key]
             self._send_gone(before.view)
             before = None
-        if deployment is None:
+        if obj is None:
             return
-        view = self.cache.view(deployment)
-        wake = self.cache.next_change(deployment)
+        view = self.cache.view(obj)
+        wake = self.cache.next_change(obj)
         if wake is not None:
-            self._wakes[key] = wake
+            self._wakes[key] = (wake, workload)
         significant = views.significant(view, moving=not view.converged)
         if before is None or before.significant != significant:
-            self._sent[workload_key] = _Sent(view, significant)
+            self._sent[key] = _Sent(view, significant)
             self._inbox.put(WorkloadSeen(at=self._clock.now(), view=view))
 
     def _report_lost(self) -> None:
         """Workloads that were deleted while nobody watched."""
-        present = {_workload_key(store.key_of(d)) for d in self.cache.stores.deployments}
+        present = {views.workload_of(each).key for each in self.cache.stores.all_workloads()}
         for key, view in self._known.items():
             if key not in present:
                 self._send_gone(view)
@@ -171,23 +179,24 @@ class ClusterWatch:
     def _send_gone(self, view: WorkloadView) -> None:
         self._inbox.put(WorkloadSeen(at=self._clock.now(), view=replace(view, gone=True)))
 
-    def _touch(self, deployment: Obj | None) -> None:
-        if deployment is not None:
-            self._dirty[store.key_of(deployment)] = None
+    def _touch(self, obj: Obj | None) -> None:
+        if obj is not None:
+            workload = views.workload_of(obj)
+            self._dirty[workload.key] = workload
             self._ring.set()
 
-    def _deployment_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
+    def _workload_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
         if change is Change.DELETED and old is not None:
             self.cache.forget(old["metadata"]["uid"])
         self._touch(new or old)
 
-    def _replica_set_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
+    def _history_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
         if obj is None:
             return
         if change is Change.DELETED:
             self.cache.forget(obj["metadata"]["uid"])
-        self._touch(self.cache.deployment_of(obj))
+        self._touch(self.cache.stores.controller_of(obj))
 
     def _pod_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
@@ -195,18 +204,23 @@ class ClusterWatch:
             return
         if change is Change.DELETED:
             self.cache.note_vanished(obj)
-        self._touch(self.cache.deployment_of_pod(obj))
+        self._touch(self.cache.stores.workload_of_pod(obj))
 
     def _namespace_changed(self, _change: Change, old: Obj | None, new: Obj | None) -> None:
         if views.is_namespace_paused(old) == views.is_namespace_paused(new):
             return
         name = (new or old or {})["metadata"]["name"]
-        for deployment in self.cache.stores.deployments.in_namespace(name):
-            self._touch(deployment)
+        for each in self.cache.stores.workloads_in(name):
+            self._touch(each)
 
 
-def _workload_key(key: Key) -> WorkloadKey:
-    return WorkloadKey(f"{key[0]}/{views.DEPLOYMENT}/{key[1]}")
+def _of(kind: Kind) -> _Project:
+    """Items of a list do not say their kind; a workload in the store always does."""
+
+    def project(obj: Obj) -> Obj:
+        return store.whole({**obj, "kind": kind.name})
+
+    return project
 
 
 def _reflector(

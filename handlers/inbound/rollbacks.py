@@ -28,11 +28,11 @@ from daemon.ports import Clock, Reader
 from handlers import command_input
 from handlers.alerts import MalformedError
 from handlers.answers import Actor, Refused, answered, the_workload
-from handlers.deployments import Fresh
 from handlers.faults import Fault
 from handlers.overview import Document
 from handlers.revisions import template_of
 from handlers.template_diff import template_diff
+from handlers.workload_objects import Fresh
 
 PATH = "/api/v1/rollback"
 
@@ -44,7 +44,7 @@ Follow = Callable[[str, Command], Awaitable[Document]]
 
 
 class Rollbacks:
-    """Answers the two routes. `check` tries the target, `look` reads the Deployment fresh, `follow` hands the order over."""
+    """Answers the two routes. `check` tries the target, `look` reads the workload fresh, `follow` hands the order over."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Rollbacks:
         found = fresh.find(target.id) if fresh is not None else None
         diff: list[str] = []
         if fresh and found:  # in a thread: a large template takes seconds, and the daemon has other things to do
-            diff = await asyncio.to_thread(template_diff, template_of(fresh.deployment), template_of(found))
+            diff = await asyncio.to_thread(template_diff, template_of(fresh.workload), template_of(found))
         return diff, outcome.result.check if isinstance(outcome.result, Checked) else None
 
     def _command(self, body: Mapping[str, Any], who: str) -> Command:

@@ -13,12 +13,12 @@ from datetime import datetime
 
 from daemon.core.actions import Checked, CheckTarget, Outcome, OutcomeKind
 from daemon.core.measurement import ConfigChange, TargetCheck
-from handlers import deployments, revisions
-from handlers.deployments import Api, Fresh
+from handlers import revisions, workload_objects
 from handlers.faults import FaultKind, Permanent, shorten
 from handlers.kube import resource_path
 from handlers.kube_json import Obj
 from handlers.references import Reference, RefKind, references_of
+from handlers.workload_objects import Api, Fresh
 
 REFERENCES_MAX = 100
 """References that are looked up, one request each; a template with more names the rest as unchecked."""
@@ -67,7 +67,7 @@ class TargetChecker:
 
     async def run(self, action: CheckTarget) -> Outcome:
         """Look for the history object, for everything the target's template names, and try the patch."""
-        fresh = await deployments.read(self._api, action.workload)
+        fresh = await workload_objects.read(self._api, action.workload)
         target = None if fresh is None else fresh.find(action.target.id)
         if fresh is None or target is None or fresh.uid != action.uid:
             return _checked(TargetCheck(revision=action.target.id, exists=False))
@@ -128,15 +128,15 @@ class TargetChecker:
             )
         if fresh.is_leaving:
             return f"not tried: {action.workload.short} is being deleted", True
-        annotations = deployments.provenance(
+        annotations = workload_objects.provenance(
             action=action.id,
             target=action.target.id,
             incident=action.incident,
             why=f"Lastgood would roll back to {action.target.label}",
         )
-        ops = deployments.guarded_patch(fresh, target, annotations)
+        ops = workload_objects.guarded_patch(fresh, target, annotations)
         try:
-            await self._api.patch_json(deployments.path_of(action.workload), ops, dry_run=True)
+            await self._api.patch_json(workload_objects.path_of(action.workload), ops, dry_run=True)
         except Permanent as fault:
             if RBAC_SAYS in fault.reason:
                 return None, False

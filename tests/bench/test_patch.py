@@ -34,7 +34,7 @@ from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
 from daemon.runtime.supervise import Supervisor
 from handlers.faults import Permanent, Transient
-from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from tests.bench.conftest import Results
 from tests.core.builders import a_location, a_measurement, a_policy, a_soak, a_view, an_alert
@@ -77,7 +77,7 @@ class Answers:
     def __init__(self, api: Any, clock: SystemClock) -> None:
         self._clock = clock
         self._check = TargetChecker(api)
-        self._roll_back = DeploymentRollback(api, clock)
+        self._roll_back = TemplateRollback(api, clock)
 
     async def run(self, action: Action) -> Outcome:
         """Carry it out."""

@@ -24,10 +24,10 @@ from daemon.core.model import Mode, Owner, OwnerKind, Revision, RevisionId, Work
 from daemon.core.reasons import Reason
 from handlers import revisions
 from handlers.answers import Actor
-from handlers.deployments import Fresh
 from handlers.faults import FaultKind, Transient
 from handlers.following import Following
 from handlers.inbound.rollbacks import Rollbacks
+from handlers.workload_objects import Fresh
 from tests.cli.desk import Desk, one_line
 from tests.core.builders import MINUTE, SHOP, a_check, a_policy, a_recovery, a_revision, a_view
 from tests.core.story import Story
@@ -83,7 +83,7 @@ class RollbackDaemon(Daemon):
         assert workload == SHOP
         if self.out is not None:
             raise self.out
-        return Fresh(deployment=LIVE, replica_sets=(OLD, NEW))
+        return Fresh(workload=LIVE, history=(OLD, NEW))
 
     async def check(self, action: CheckTarget) -> Outcome:
         return Outcome(kind=OutcomeKind.DONE, result=Checked(check=a_check(action.target)))

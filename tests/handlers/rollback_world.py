@@ -14,7 +14,7 @@ from daemon.core.actions import CheckTarget, RollBack
 from daemon.core.model import ActionId, IncidentId, Revision, Workload
 from deploy.sandbox.kube import SandboxCluster, Timing
 from deploy.sandbox.kube.faults import RequestRecord
-from handlers import deployments, revisions
+from handlers import revisions, workload_objects
 from handlers.kube import KubeClient, Timeouts
 from handlers.kube_access import from_url
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 FAST = Timing(start=0.03, termination=0.03, backoff=0.05, backoff_max=0.3, scale=20.0)
 WEB = Workload(namespace="default", kind="Deployment", name="web")
-PATH = deployments.path_of(WEB)
+PATH = workload_objects.path_of(WEB)
 DEADLINE_SECONDS = 15.0
 
 
@@ -142,9 +142,9 @@ async def world(*, v2: str = "shop:v2", metadata: Json | None = None) -> AsyncIt
         await until(lambda: cluster.object("apps/v1", "deployments", "web"), lambda o: o and complete(o))
         await client.patch_json(PATH, image_op(v2), field_manager="kubectl-set")
         await until(lambda: cluster.objects("apps/v1", "replicasets"), lambda found: len(found) == 2)
-        fresh = await deployments.read(client, WEB)
+        fresh = await workload_objects.read(client, WEB)
         assert fresh is not None
-        second, first = (revisions.revision_of(rs) for rs in fresh.replica_sets)
+        second, first = (revisions.revision_of(rs) for rs in fresh.history)
         there = World(cluster=cluster, client=client, v1=first, v2=second, uid=made["metadata"]["uid"])
         await until(there.web, lambda o: o["status"].get("observedGeneration") == o["metadata"]["generation"])
         if v2 == "shop:v2":

@@ -10,9 +10,10 @@ import pytest
 from daemon.core.model import Mode, RevisionId, Workload, WorkloadView
 from handlers import revisions, views
 from handlers.cache import ClusterCache
-from handlers.cluster_cache import NAMES_MAX, ReflectedCluster, Stores
-from handlers.pod_names import replica_set_names
-from handlers.store import Store
+from handlers.cluster_cache import NAMES_MAX, ReflectedCluster
+from handlers.cluster_stores import Stores
+from handlers.kinds import History
+from handlers.pod_names import makers
 from tests.handlers.kube_objects import (
     Json,
     at,
@@ -36,16 +37,16 @@ class Scene:
     """Stores to fill, the cache over them, and a clock to set."""
 
     def __init__(self, *objects: Json) -> None:
-        names = ("deployments", "replica_sets", "pods", "services", "configs", "namespaces")
-        self.stores = Stores(**{name: Store() for name in names})
+        self.stores = Stores()
         self.now = at(60)
         self.cache = ReflectedCluster(self.stores, clock_now=lambda: self.now, age=lambda: 1.5)
         self.put(*objects)
 
     def put(self, *objects: Json) -> None:
         by_kind = {
-            "Deployment": self.stores.deployments,
-            "ReplicaSet": self.stores.replica_sets,
+            **self.stores.workloads,
+            "ReplicaSet": self.stores.history[History.REPLICA_SETS],
+            "ControllerRevision": self.stores.history[History.CONTROLLER_REVISIONS],
             "Pod": self.stores.pods,
             "Service": self.stores.services,
             "Namespace": self.stores.namespaces,
@@ -58,7 +59,7 @@ class Scene:
         self.cache.note_vanished(seen)
 
     def view(self) -> WorkloadView:
-        found = self.stores.deployments.get("shop", "web")
+        found = self.stores.workloads["Deployment"].get("shop", "web")
         assert found is not None
         return self.cache.view(found)
 
@@ -156,7 +157,7 @@ def test_never_ready_is_foretold() -> None:
     """The watcher is told when a view changes without any event, and it does change then."""
     scene = both()
     scene.put(pod("web-bbb-22222", owner="rs-bbb", metadata={"resourceVersion": "2"}))
-    found = scene.stores.deployments.get("shop", "web")
+    found = scene.stores.workloads["Deployment"].get("shop", "web")
     assert found is not None
     assert scene.view().start_failure is None
     when = scene.cache.next_change(found)
@@ -164,29 +165,6 @@ def test_never_ready_is_foretold() -> None:
     scene.now = when
     assert scene.view().start_failure is not None
     assert scene.cache.next_change(found) is None
-
-
-@pytest.mark.parametrize(
-    ("status", "generation", "converged", "stuck"),
-    [
-        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}, 1, True, False),
-        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}, 2, False, False),
-        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, 1, False, False),
-        ({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 2}, 1, False, False),
-        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1}, 1, False, False),
-        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "conditions": "late"}, 1, False, True),
-        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "conditions": "late"}, 2, False, False),
-        ({}, 1, False, False),
-    ],
-)
-def test_converged_and_stuck(status: Json, generation: int, converged: bool, stuck: bool) -> None:
-    """As `kubectl rollout status` goes through them; the condition of an older generation says nothing."""
-    if status.get("conditions"):
-        status = status | {
-            "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
-        }
-    obj = deployment(status=status, generation=generation)
-    assert (views.is_converged(obj), views.is_stuck(obj)) == (converged, stuck)
 
 
 @pytest.mark.parametrize(
@@ -265,8 +243,8 @@ def test_availability_needs_enough_pods_of_the_current_revision() -> None:
 def test_long_names_are_cut_by_the_api_server() -> None:
     """A pod's generated name keeps 58 characters of its ReplicaSet's."""
     long, short = "r" * 57 + "-abcde", "web-aaa"
-    assert list(replica_set_names(f"{long}-"[:58] + "x1234", [long, short])) == [long]
-    assert list(replica_set_names("web-aaa-x1234", [long, short, "web"])) == [short]
+    assert list(makers(f"{long}-"[:58] + "x1234", [long, short])) == [long]
+    assert list(makers("web-aaa-x1234", [long, short, "web"])) == [short]
 
 
 def test_a_small_change_outside_a_rollout_is_not_significant() -> None:

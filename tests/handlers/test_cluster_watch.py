@@ -15,7 +15,7 @@ from daemon.core.events import Event, WorkloadSeen
 from daemon.core.model import StartFailureKind, WorkloadView
 from handlers import revisions, views
 from handlers.inbound.cluster import ClusterWatch
-from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.rollback.template import TemplateRollback
 from tests.handlers.rollback_world import PATH, WEB, WallClock, World, manifest, until, world
 
 pytestmark = pytest.mark.real
@@ -87,7 +87,7 @@ async def test_a_quiet_workload_sends_nothing() -> None:
 async def test_a_rollback_of_ours_is_recognised() -> None:
     """The view that follows our patch carries the action's id; it starts later than the ReplicaSet it took up again."""
     async with world() as there, watching(there) as (_, inbox):
-        await DeploymentRollback(there.client, WallClock()).run(there.action())
+        await TemplateRollback(there.client, WallClock()).run(there.action())
         view = await seen(inbox, lambda v: v.converged and v.current.id == there.v1.id)
         assert view.action_id == "inc-1/roll_back"
         assert view.changed_by == "lastgood"

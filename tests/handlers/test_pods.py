@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from daemon.core.model import RevisionId, StartFailureKind
 from handlers import pods
 from handlers.pods import StartLimits
-from tests.handlers.kube_objects import Json, at, container, deployment, ended, pod, stamp, template, waiting
+from tests.handlers.kube_objects import Json, at, container, ended, pod, stamp, template, waiting
 
 REV = RevisionId("0123456789abcdef")
 LIMITS = StartLimits()
@@ -176,24 +175,6 @@ def test_available_since_is_an_order_statistic(
     """Enough pods are ready since the last needed one became so; none of them is no proof of anything."""
     seen = [pods.pod_seen(pod(f"p{n}", ready_since=s), REV) for n, s in enumerate(since)]
     assert pods.available_since(seen, desired, unavailable) == (None if answer is None else at(answer))
-
-
-@pytest.mark.parametrize(
-    ("replicas", "strategy", "answer"),
-    [
-        (4, {}, 1),
-        (3, {}, 0),
-        (1, {}, 0),
-        (10, {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "5%"}}, 1),
-        (10, {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 20}}, 10),
-        (10, {"type": "Recreate"}, 0),
-    ],
-)
-def test_max_unavailable_rounds_as_the_controller_does(replicas: int, strategy: Any, answer: int) -> None:
-    """Percentages round down, a rollout that could not move may take one, Recreate needs them all."""
-    obj = deployment(replicas=replicas)
-    obj["spec"]["strategy"] = strategy
-    assert pods.max_unavailable(obj) == answer
 
 
 def test_restarts_since_are_bounds() -> None:

@@ -14,7 +14,7 @@ from deploy.sandbox.kube.faults import RequestRecord
 from deploy.sandbox.kube.paths import parse
 from handlers import access_check
 from handlers.inbound.cluster import ClusterWatch
-from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from tests.handlers.rollback_world import WallClock, World, until
 
@@ -96,7 +96,7 @@ async def play(there: World) -> tuple[Outcome, Outcome]:
         seen = there.cluster.faults.log
         await until(lambda: {r.path for r in seen if r.is_watch}, lambda paths: len(paths) == len(watch.reflectors))
         checked = await TargetChecker(there.client).run(there.check())
-        rollback = DeploymentRollback(there.client, WallClock())
+        rollback = TemplateRollback(there.client, WallClock())
         done = await rollback.run(there.action())
         await rollback.probe(there.action())
     finally:

@@ -19,7 +19,7 @@ WRITES = {Call("patch", "apps", "deployments")}
 # the roles; the client, and the reflector that is told its addresses, name none of their own.
 NAMES_ADDRESSES = {
     "handlers/access_check.py",
-    "handlers/deployments.py",
+    "handlers/workload_objects.py",
     "handlers/inbound/cluster.py",
     "handlers/outbound/targets.py",
 }

@@ -14,9 +14,9 @@ from daemon.ports import Runner
 from deploy.sandbox.kube.faults import RequestRecord
 from deploy.sandbox.kube.registry import Write
 from deploy.sandbox.kube.resources import DEPLOYMENTS
-from handlers import deployments, revisions, views
+from handlers import revisions, views, workload_objects
 from handlers.faults import FaultKind, Permanent, Transient
-from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers.outbound.rollback.template import TemplateRollback
 from tests.handlers.rollback_world import PATH, Json, WallClock, World, manifest, until, world
 
 pytestmark = pytest.mark.real
@@ -30,8 +30,8 @@ async def there() -> AsyncIterator[World]:
         yield there
 
 
-def runner(there: World) -> DeploymentRollback:
-    return DeploymentRollback(there.client, WallClock())
+def runner(there: World) -> TemplateRollback:
+    return TemplateRollback(there.client, WallClock())
 
 
 def before_patch(there: World, act: Callable[[], Any], *, dry_run: bool) -> None:
@@ -143,7 +143,7 @@ async def test_cut_at_every_step_and_resumed(there: World, dry_run: bool, answer
             return result
 
     with pytest.raises(CutError):
-        await DeploymentRollback(Cutting(), WallClock()).run(there.action())
+        await TemplateRollback(Cutting(), WallClock()).run(there.action())
     happened = answered and not dry_run
     probed = await original.probe(there.action())
     assert (probed is not None) is happened
@@ -334,10 +334,10 @@ async def test_an_absent_map_of_annotations_is_made_once(there: World) -> None:
             return fresh
 
     with pytest.raises(Transient):
-        await DeploymentRollback(Stale(), WallClock()).run(there.action())
-    fresh = deployments.Fresh(deployment=there.web(), replica_sets=())
-    del fresh.deployment["metadata"]["annotations"]
-    ops = deployments.guarded_patch(fresh, manifest("shop:v1"), {"a/b~c": "d"})
+        await TemplateRollback(Stale(), WallClock()).run(there.action())
+    fresh = workload_objects.Fresh(workload=there.web(), history=())
+    del fresh.workload["metadata"]["annotations"]
+    ops = workload_objects.guarded_patch(fresh, manifest("shop:v1"), {"a/b~c": "d"})
     assert [op["path"] for op in ops if op["op"] == "test"][1] == "/metadata/resourceVersion"
     assert ops[-2:] == [
         {"op": "add", "path": "/metadata/annotations", "value": {}},

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from handlers import deployments, revisions, views
-from handlers.outbound.rollback.deployment import DeploymentRollback
+from handlers import revisions, views, workload_objects
+from handlers.kinds import standing_of
+from handlers.outbound.rollback.template import TemplateRollback
 from tests.handlers.rollback_world import WEB, Json, WallClock, World, until, world
 from tests.parts import require
 
@@ -43,7 +44,7 @@ async def test_the_template_is_the_one_that_kubectl_writes(tmp_path: Path) -> No
         assert code == 0, out
         expected = theirs.web()["spec"]
     async with world() as ours:
-        await DeploymentRollback(ours.client, WallClock()).run(ours.action())
+        await TemplateRollback(ours.client, WallClock()).run(ours.action())
         written = ours.web()["spec"]
     assert bare(written["template"]) == bare(expected["template"])
     assert {**written, "template": 0} == {**expected, "template": 0}
@@ -52,7 +53,7 @@ async def test_the_template_is_the_one_that_kubectl_writes(tmp_path: Path) -> No
 async def test_converged_is_what_rollout_status_says(tmp_path: Path) -> None:
     """At every step of a rollback that `rollout status` answers, we say the same of the same generation."""
     async with world() as there:
-        await DeploymentRollback(there.client, WallClock()).run(there.action())
+        await TemplateRollback(there.client, WallClock()).run(there.action())
         answers = set()
         while True:
             before = there.web()
@@ -60,26 +61,26 @@ async def test_converged_is_what_rollout_status_says(tmp_path: Path) -> None:
             if there.web() != before:
                 continue  # kubectl may have seen another state
             said = "successfully rolled out" in out
-            assert views.is_converged(before) is said, out
+            assert standing_of(before).converged is said, out
             answers.add(said)
             if said:
                 break
         code, out = await kubectl(there, tmp_path, "rollout", "status", "deployment/web", "--timeout=10s")
         assert code == 0, out
-        assert views.is_converged(await there.settled())
+        assert standing_of(await there.settled()).converged
         assert True in answers
 
 
 async def test_kubectls_undo_after_ours_is_not_ours(tmp_path: Path) -> None:
     """A person who undoes our rollback gets a rollout of their own."""
     async with world() as there:
-        await DeploymentRollback(there.client, WallClock()).run(there.action())
+        await TemplateRollback(there.client, WallClock()).run(there.action())
         await there.settled()
         code, out = await kubectl(there, tmp_path, "rollout", "undo", "deployment/web")
         assert code == 0, out
         after = await until(there.web, lambda o: views.action_on(o) is None)
         assert revisions.template_hash(after["spec"]["template"]) == there.v2.id
-        probed = await DeploymentRollback(there.client, WallClock()).probe(there.action())
+        probed = await TemplateRollback(there.client, WallClock()).probe(there.action())
         assert probed is not None
         assert "replaced" in probed.message
 
@@ -89,9 +90,9 @@ async def test_a_restart_is_told_from_a_change(tmp_path: Path) -> None:
     async with world() as there:
         code, out = await kubectl(there, tmp_path, "rollout", "restart", "deployment/web")
         assert code == 0, out
-        fresh = await deployments.read(there.client, WEB)
+        fresh = await workload_objects.read(there.client, WEB)
         assert fresh is not None
-        after = revisions.revision_of(fresh.deployment)
+        after = revisions.revision_of(fresh.workload)
         assert after.id != there.v2.id
         assert after.content == there.v2.content
-        assert revisions.changed_by(fresh.deployment) == "kubectl-rollout"
+        assert revisions.changed_by(fresh.workload) == "kubectl-rollout"

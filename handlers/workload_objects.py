@@ -1,10 +1,10 @@
-"""A Deployment read fresh from the API server, and the guarded patch that puts an older template back.
+"""A workload read fresh from the API server, and the guarded patch that puts an older template back.
 
 Shared by the rollback and by its check beforehand, so that what is tried with `dryRun=All` is what is sent.
 
 The patch is a JSON Patch (RFC 6902): `test` on the uid and on the raw template it replaces, so that an object made anew
 or a newer rollout is never overwritten; `replace` of `/spec/template`, nothing else of the spec; single annotations,
-never the whole map, which `kubectl rollout undo` wipes (protocols §2.1). The template is the ReplicaSet's, raw, minus
+never the whole map, which `kubectl rollout undo` wipes (protocols §2.1). The template is the history object's, raw, minus
 `pod-template-hash`: exactly what kubectl writes, without what kubectl's types do not know being lost.
 """
 
@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from daemon.core.model import RevisionId, Workload
 from handlers import revisions, views
 from handlers.faults import FaultKind, Permanent
+from handlers.kinds import KINDS, standing_of
 from handlers.kube import Page, Query, resource_path
 from handlers.kube_json import Obj
 
-API_VERSION = "apps/v1"
 FIELD_MANAGER = "lastgood"
 
 
@@ -51,67 +51,69 @@ class Api(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
-    """A Deployment and its ReplicaSets as the API server has them now, raw."""
+    """A workload and its history as the API server has them now, raw."""
 
-    deployment: Obj
-    replica_sets: tuple[Obj, ...]
+    workload: Obj
+    history: tuple[Obj, ...]
 
     @property
     def uid(self) -> str:
-        """The uid of the Deployment."""
-        return str(self.deployment["metadata"]["uid"])
+        """The uid of the workload."""
+        return str(self.workload["metadata"]["uid"])
 
     @property
     def generation(self) -> int:
         """Its generation: moves with every change of spec or annotations."""
-        return int(self.deployment["metadata"].get("generation") or 0)
+        return int(self.workload["metadata"].get("generation") or 0)
 
     @property
     def current(self) -> RevisionId:
         """The revision that its template is."""
-        return revisions.template_hash(revisions.template_of(self.deployment))
+        return revisions.template_hash(revisions.template_of(self.workload))
 
     @property
     def is_leaving(self) -> bool:
         """Whether it is being deleted."""
-        return "deletionTimestamp" in self.deployment["metadata"]
+        return "deletionTimestamp" in self.workload["metadata"]
 
     @property
     def is_paused(self) -> bool:
         """Whether a person paused its rollouts (`kubectl rollout pause`)."""
-        return bool(self.deployment["spec"].get("paused"))
+        return standing_of(self.workload).paused
 
     def find(self, revision: RevisionId) -> revisions.Json | None:
-        """The ReplicaSet that holds a revision."""
-        return revisions.find_revision(revision, self.replica_sets)
+        """The history object that holds a revision."""
+        return revisions.find_revision(revision, self.history)
 
 
 def path_of(workload: Workload) -> str:
-    """The address of the Deployment."""
-    return resource_path(API_VERSION, "deployments", namespace=workload.namespace, name=workload.name)
+    """The address of the workload's object."""
+    kind = KINDS[workload.kind]
+    return resource_path(kind.api_version, kind.plural, namespace=workload.namespace, name=workload.name)
 
 
 async def read(api: Api, workload: Workload) -> Fresh | None:
-    """The Deployment and its ReplicaSets, None where there is no such Deployment. Raises Transient and Permanent."""
+    """The workload and its history, None where there is no such workload. Raises Transient and Permanent."""
     try:
-        deployment = await api.get(path_of(workload))
+        obj = await api.get(path_of(workload))
     except Permanent as fault:
         if fault.kind is FaultKind.NOT_FOUND:
             return None
         raise
-    path = resource_path(API_VERSION, "replicasets", namespace=workload.namespace)
+    kept = KINDS[workload.kind].history
+    path = resource_path("apps/v1", kept.value, namespace=workload.namespace)
     found: list[Obj] = []
-    async for page in api.list_pages(path, label_selector=selector_of(deployment)):
+    async for page in api.list_pages(path, label_selector=selector_of(obj)):
         if page.first:
             found.clear()
         found.extend(page.items)
-    owned = revisions.owned_by(deployment["metadata"]["uid"], found)
-    return Fresh(deployment=deployment, replica_sets=tuple(dict(rs) for rs in owned))
+    owned = revisions.owned_by(obj["metadata"]["uid"], found)
+    return Fresh(workload={**obj, "kind": workload.kind}, history=tuple(dict(each) for each in owned))
 
 
-def selector_of(deployment: Obj) -> str:
+def selector_of(workload: Obj) -> str:
     """`spec.selector` as a label selector of a list request."""
-    selector = deployment["spec"].get("selector") or {}
+    selector = workload["spec"].get("selector") or {}
     terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
     rules = selector.get("matchExpressions") or ()
     terms += [_term(rule["key"], rule["operator"], rule.get("values") or ()) for rule in rules]
@@ -127,11 +129,11 @@ def _term(key: str, operator: str, values: Sequence[str]) -> str:
 
 
 def guarded_patch(fresh: Fresh, target: revisions.Json, annotations: Mapping[str, str]) -> list[Obj]:
-    """The JSON Patch that puts the template of the ReplicaSet `target` on the Deployment as it was read."""
-    metadata = fresh.deployment["metadata"]
+    """The JSON Patch that puts the template of the history object `target` on the workload as it was read."""
+    metadata = fresh.workload["metadata"]
     ops: list[Obj] = [
         {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
-        {"op": "test", "path": "/spec/template", "value": fresh.deployment["spec"]["template"]},
+        {"op": "test", "path": "/spec/template", "value": fresh.workload["spec"]["template"]},
         {
             "op": "replace",
             "path": "/spec/template",
@@ -140,7 +142,7 @@ def guarded_patch(fresh: Fresh, target: revisions.Json, annotations: Mapping[str
     ]
     if metadata.get("annotations") is None:
         # `add` would replace a map that somebody made since. What `test` says of an absent member differs between
-        # libraries, so the version is tested. Rare: the controller annotates every Deployment it has seen.
+        # libraries, so the version is tested. A Deployment always has some; another kind may have none.
         ops.insert(1, {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]})
         ops.append({"op": "add", "path": "/metadata/annotations", "value": {}})
     ops += [{"op": "add", "path": annotation_path(key), "value": value} for key, value in annotations.items()]
@@ -149,7 +151,7 @@ def guarded_patch(fresh: Fresh, target: revisions.Json, annotations: Mapping[str
 
 def has_raced(tested: Fresh, now: Fresh) -> bool:
     """Whether a `test` of the patch made from `tested` fails on the object as it is now."""
-    before, after = tested.deployment, now.deployment
+    before, after = tested.workload, now.workload
     if tested.uid != now.uid or before["spec"]["template"] != after["spec"]["template"]:
         return True
     by_version = before["metadata"].get("annotations") is None
@@ -173,8 +175,8 @@ def provenance(*, action: str, target: RevisionId, incident: str, why: str) -> d
     }
 
 
-def own_write(deployment: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def own_write(workload: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Our entry in managedFields: when we wrote the object last."""
-    entries = (deployment.get("metadata") or {}).get("managedFields") or ()
+    entries = (workload.get("metadata") or {}).get("managedFields") or ()
     mine = [e for e in entries if e.get("manager") == FIELD_MANAGER and not e.get("subresource")]
     return max(mine, key=lambda e: str(e.get("time") or ""), default=None)

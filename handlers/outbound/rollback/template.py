@@ -1,4 +1,4 @@
-"""Rolls a Deployment back: reads it fresh, checks each precondition, tries the patch, sends it, can tell afterwards.
+"""Rolls a workload back: reads it fresh, checks each precondition, tries the patch, sends it, can tell afterwards.
 
 Idempotent by construction. The action's id goes onto the object in the same patch as the template, and the patch
 tests the template it replaces. So a second run, after a crash or an answer that was lost, finds either the id (done)
@@ -6,11 +6,11 @@ or the blamed template still there (it did not happen); whatever else it finds i
 
 What the id on objects proves, in this order (`_evidence`):
 
-1. On the Deployment: our patch was applied; nobody else writes that annotation with this value. If the template is
+1. On the workload: our patch was applied; nobody else writes that annotation with this value. If the template is
    the target's, it still stands; if not, a newer rollout has replaced it.
 2. On the target's ReplicaSet: the controller copies a Deployment's annotations to the ReplicaSet that is current, so
    the target was current while the Deployment carried our id. This survives `kubectl rollout undo`, which replaces
-   the Deployment's annotations.
+   the Deployment's annotations. (It leaves those of StatefulSets and DaemonSets, whose ControllerRevisions take none.)
 3. Neither: it did not happen. A request that is still under way on the server may land later; then the guard of the
    next attempt fails and finds 1.
 
@@ -24,17 +24,17 @@ from datetime import datetime
 
 from daemon.core.actions import Outcome, OutcomeKind, RollBack, RolledBack, Superseded
 from daemon.ports import Clock
-from handlers import deployments, revisions, views
-from handlers.deployments import Api, Fresh
+from handlers import revisions, views, workload_objects
 from handlers.faults import Fault, FaultKind, Permanent, Transient, shorten
 from handlers.kube_json import Obj
 from handlers.ownership import helm_release
+from handlers.workload_objects import Api, Fresh
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-class DeploymentRollback:
-    """Carries out RollBack for Deployments. `clock` dates what managedFields do not."""
+class TemplateRollback:
+    """Carries out RollBack where a patch of the template is all it takes. `clock` dates what managedFields do not."""
 
     def __init__(self, api: Api, clock: Clock) -> None:
         self._api = api
@@ -46,7 +46,7 @@ class DeploymentRollback:
         Raises Transient where it is worth another run: the world could not be read, nothing was written, or an answer
         was lost and the object, asked at once, does not (or not yet) show our patch. A further run finds out.
         """
-        fresh = await deployments.read(self._api, action.workload)
+        fresh = await workload_objects.read(self._api, action.workload)
         already = self._settled(action, fresh)
         if already is not None:
             return already
@@ -54,7 +54,7 @@ class DeploymentRollback:
         target = fresh.find(action.target.id)
         if target is None:
             return _refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
-        ops = deployments.guarded_patch(fresh, target, _annotations(action))
+        ops = workload_objects.guarded_patch(fresh, target, _annotations(action))
         try:
             await self._patch(action, ops, dry_run=True)
         except Permanent as fault:
@@ -69,7 +69,7 @@ class DeploymentRollback:
 
     async def probe(self, action: RollBack) -> Outcome | None:
         """What became of it: DONE, Superseded, REFUSED (it cannot happen any more) or None (it did not happen)."""
-        fresh = await deployments.read(self._api, action.workload)
+        fresh = await workload_objects.read(self._api, action.workload)
         return self._settled(action, fresh)
 
     def _settled(self, action: RollBack, fresh: Fresh | None) -> Outcome | None:
@@ -91,18 +91,18 @@ class DeploymentRollback:
 
     def _evidence(self, action: RollBack, fresh: Fresh) -> Outcome | None:
         """That it happened, as the id on the objects proves; None without proof."""
-        on_object = views.annotations_of(fresh.deployment).get(views.ACTION) == action.id
+        on_object = views.annotations_of(fresh.workload).get(views.ACTION) == action.id
         target = fresh.find(action.target.id)
         in_history = target is not None and views.annotations_of(dict(target)).get(views.ACTION) == action.id
         if not on_object and not in_history:
             return None
         stands = fresh.current == action.target.id
         more = () if stands else ("A newer rollout has replaced the rolled-back template since.",)
-        return self._done(fresh.deployment, more=more)
+        return self._done(fresh.workload, more=more)
 
     async def _patch(self, action: RollBack, ops: list[Obj], *, dry_run: bool) -> Obj:
-        path = deployments.path_of(action.workload)
-        return await self._api.patch_json(path, ops, dry_run=dry_run, field_manager=deployments.FIELD_MANAGER)
+        path = workload_objects.path_of(action.workload)
+        return await self._api.patch_json(path, ops, dry_run=dry_run, field_manager=workload_objects.FIELD_MANAGER)
 
     async def _rejected(self, action: RollBack, tested: Fresh, fault: Permanent, what: str) -> Outcome:
         """A `test` that failed and an object that is not valid are both 422: what is there now tells them apart."""
@@ -110,11 +110,11 @@ class DeploymentRollback:
             return _refused(f"{action.workload.short} is gone")
         if fault.kind not in (FaultKind.INVALID, FaultKind.CONFLICT):
             return Outcome(kind=OutcomeKind.FAILED, message=f"{what} was refused: {_told(fault)}")
-        now = await deployments.read(self._api, action.workload)
+        now = await workload_objects.read(self._api, action.workload)
         settled = self._settled(action, now)
         if settled is not None:
             return settled
-        if fault.kind is FaultKind.CONFLICT or (now is not None and deployments.has_raced(tested, now)):
+        if fault.kind is FaultKind.CONFLICT or (now is not None and workload_objects.has_raced(tested, now)):
             # Somebody wrote at the same time, but no rollout. Nothing was written, and a new run reads everything anew.
             raise Transient(None, fault.reason, FaultKind.CONFLICT, status=fault.status, code=fault.code)
         return Outcome(kind=OutcomeKind.FAILED, message=f"the API server rejects {what}: {_told(fault)}")
@@ -129,29 +129,29 @@ class DeploymentRollback:
             raise fault
         return found
 
-    def _done(self, deployment: Obj, *, more: tuple[str, ...] = ()) -> Outcome:
-        warnings = (*more, *drift_warnings(deployment))
+    def _done(self, workload: Obj, *, more: tuple[str, ...] = ()) -> Outcome:
+        warnings = (*more, *drift_warnings(workload))
         result = RolledBack(
-            generation=int(deployment["metadata"].get("generation") or 0),
-            patched_at=self._patched_at(deployment),
+            generation=int(workload["metadata"].get("generation") or 0),
+            patched_at=self._patched_at(workload),
             warnings=warnings,
         )
         return Outcome(kind=OutcomeKind.DONE, result=result, message="; ".join(more))
 
-    def _patched_at(self, deployment: Obj) -> datetime:
+    def _patched_at(self, workload: Obj) -> datetime:
         """When our write was, as the server dated it (whole seconds), else now."""
-        entry = deployments.own_write(deployment)
+        entry = workload_objects.own_write(workload)
         written = None if entry is None else revisions.parse_time(entry.get("time"))
         now = self._clock.now()
         return min(written, now) if written is not None else now
 
 
-def drift_warnings(deployment: Obj) -> tuple[str, ...]:
+def drift_warnings(workload: Obj) -> tuple[str, ...]:
     """Who still believes in the bad revision, and the command that tells them (protocols §2.6)."""
-    metadata = deployment["metadata"]
+    metadata = workload["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     warnings: list[str] = []
-    release = helm_release(deployment)
+    release = helm_release(workload)
     if release is not None:
         in_namespace, _, called = release.partition("/")
         warnings.append(
@@ -163,17 +163,17 @@ def drift_warnings(deployment: Obj) -> tuple[str, ...]:
             f"The last-applied-configuration of {namespace}/{name} still describes the bad revision: the next "
             f"`kubectl apply` compares with it. Apply a fixed manifest, or `kubectl apply set-last-applied -f FILE`."
         )
-    appliers = sorted({str(entry.get("manager")) for entry in _appliers(deployment)})
+    appliers = sorted({str(entry.get("manager")) for entry in _appliers(workload)})
     if appliers:
         warnings.append(
             f"{', '.join(appliers)} applied the template on the server side: its next apply may meet conflicts with "
-            f"field manager {deployments.FIELD_MANAGER} and then needs `--force-conflicts`."
+            f"field manager {workload_objects.FIELD_MANAGER} and then needs `--force-conflicts`."
         )
     return tuple(warnings)
 
 
-def _appliers(deployment: Obj) -> list[Obj]:
-    entries = deployment["metadata"].get("managedFields") or ()
+def _appliers(workload: Obj) -> list[Obj]:
+    entries = workload["metadata"].get("managedFields") or ()
     return [
         entry
         for entry in entries
@@ -183,7 +183,7 @@ def _appliers(deployment: Obj) -> list[Obj]:
 
 def _annotations(action: RollBack) -> dict[str, str]:
     why = shorten(f"Lastgood rolled back to {action.target.label}. {action.why}")
-    return deployments.provenance(action=action.id, target=action.target.id, incident=action.incident, why=why)
+    return workload_objects.provenance(action=action.id, target=action.target.id, incident=action.incident, why=why)
 
 
 def _told(fault: Fault) -> str:

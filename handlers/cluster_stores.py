@@ -1,0 +1,103 @@
+"""What the reflectors hold, and how objects belong together: pods to a workload, directly or through its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from handlers import revisions
+from handlers.kinds import DAEMON_SET, KINDS, STATEFUL_SET, History, Kind
+from handlers.pod_names import makers, set_of
+from handlers.store import Obj, Store
+
+NOTHING = Store()
+"""For what is not watched; nobody writes into it."""
+
+REVISION_LABEL = "controller-revision-hash"
+"""On the pods of a StatefulSet the name of their ControllerRevision, on those of a DaemonSet the end of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The stores of the reflectors. `configs` holds metadata only, `namespaces` those of the whole cluster."""
+
+    workloads: Mapping[str, Store] = field(default_factory=lambda: {name: Store() for name in KINDS})
+    history: Mapping[History, Store] = field(default_factory=lambda: {each: Store() for each in History})
+    pods: Store = field(default_factory=Store)
+    services: Store = field(default_factory=Store)
+    configs: Store = field(default_factory=Store)
+    namespaces: Store = field(default_factory=Store)
+
+    def all_workloads(self) -> Iterator[Obj]:
+        """Every workload of every kind."""
+        for store in self.workloads.values():
+            yield from store
+
+    def workloads_in(self, namespace: str) -> Iterator[Obj]:
+        """The workloads of a namespace."""
+        for store in self.workloads.values():
+            yield from store.in_namespace(namespace)
+
+    def history_of(self, kind: Kind, uid: str) -> list[Obj]:
+        """The history objects of a workload, newest number first."""
+        return [dict(each) for each in revisions.owned_by(uid, self.history[kind.history].owned_by(uid))]
+
+    def controller_of(self, obj: Obj) -> Obj | None:
+        """The workload that controls a history object or a pod directly."""
+        uid = revisions.controller_uid(obj)
+        return None if uid is None else self._by_uid(uid)
+
+    def workload_of_pod(self, pod: Obj) -> Obj | None:
+        """The workload of a pod that is there: its controller, or that of its ReplicaSet."""
+        uid = revisions.controller_uid(pod)
+        if uid is None:
+            return None
+        replica_set = self.history[History.REPLICA_SETS].by_uid(uid)
+        return self._by_uid(uid) if replica_set is None else self.controller_of(replica_set)
+
+    def workload_of_vanished(self, namespace: str, pod: str) -> Obj | None:
+        """The workload of a pod that is gone, as far as its name tells."""
+        for replica_set in self._may_have_made(self.history[History.REPLICA_SETS], namespace, pod):
+            if (found := self.controller_of(replica_set)) is not None:
+                return found
+        numbered = set_of(pod)
+        if numbered is not None and (found := self.workloads[STATEFUL_SET.name].get(namespace, numbered)) is not None:
+            return found
+        return next(self._may_have_made(self.workloads[DAEMON_SET.name], namespace, pod), None)
+
+    def history_of_pod(self, pod: Obj) -> Obj | None:
+        """The history object with the template that a pod was made from."""
+        uid = revisions.controller_uid(pod) or ""
+        replica_set = self.history[History.REPLICA_SETS].by_uid(uid)
+        workload = None if replica_set is not None else self._by_uid(uid)
+        if workload is None:
+            return replica_set
+        label, namespace = _revision_label(pod), workload["metadata"]["namespace"]
+        names = (label, f"{workload['metadata']['name']}-{label}")
+        found = (self.history[History.CONTROLLER_REVISIONS].get(namespace, name) for name in names)
+        return next((each for each in found if each is not None and revisions.controller_uid(each) == uid), None)
+
+    def pods_by_history(self, workload: Obj, history: Sequence[Obj]) -> Iterator[tuple[Obj, Sequence[Obj]]]:
+        """Each history object that has pods, with them. Pods of a revision that is not in the history belong to none."""
+        labelled: dict[str, list[Obj]] = {}
+        for pod in self.pods.owned_by(workload["metadata"]["uid"]):
+            labelled.setdefault(_revision_label(pod), []).append(pod)
+        for each in history:
+            name = each["metadata"]["name"]
+            short = name.removeprefix(f"{workload['metadata']['name']}-")
+            mine = [*self.pods.owned_by(each["metadata"]["uid"]), *labelled.get(name, ()), *labelled.get(short, ())]
+            if mine:
+                yield each, mine
+
+    def _by_uid(self, uid: str) -> Obj | None:
+        return next((found for store in self.workloads.values() if (found := store.by_uid(uid)) is not None), None)
+
+    def _may_have_made(self, store: Store, namespace: str, pod: str) -> Iterator[Obj]:
+        names = (each["metadata"]["name"] for each in store.in_namespace(namespace))
+        for name in makers(pod, names):
+            if (found := store.get(namespace, name)) is not None:
+                yield found
+
+
+def _revision_label(pod: Obj) -> str:
+    return (pod["metadata"].get("labels") or {}).get(REVISION_LABEL) or ""

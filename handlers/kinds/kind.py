@@ -1,0 +1,82 @@
+"""What Lastgood needs to know of a kind of workload: where its objects and their history are, and how one stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from handlers.revisions import Json
+
+
+class History(Enum):
+    """In which objects the API server keeps the templates of before; the value is their collection in `apps/v1`."""
+
+    REPLICA_SETS = "replicasets"
+    CONTROLLER_REVISIONS = "controllerrevisions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How one workload stands, by its own spec and status; counts are pods.
+
+    `converged`: what `kubectl rollout status` calls done (protocols §2.3). `stuck`: the controller itself gave up
+    waiting. `max_unavailable`: how many a rollout may take away. `on_delete`: a new template reaches a pod only when
+    somebody deletes it.
+    """
+
+    desired: int
+    converged: bool
+    stuck: bool = False
+    paused: bool = False
+    max_unavailable: int = 0
+    on_delete: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of workload. `standing` reads an object; `generates` tells whether its pods' names are drawn anew for
+    each pod (a StatefulSet gives the same names again).
+    """
+
+    name: str
+    plural: str
+    history: History
+    standing: Callable[[Json], Standing]
+    api_version: str = "apps/v1"
+    generates: bool = True
+
+    @property
+    def group(self) -> str:
+        """The API group, as RBAC and Argo CD's tracking ids name it."""
+        return self.api_version.rpartition("/")[0]
+
+
+def count(obj: Json, field: str) -> int:
+    """A number in `status`, 0 where absent."""
+    return int((obj.get("status") or {}).get(field) or 0)
+
+
+def generation(obj: Json) -> int:
+    """`metadata.generation`: moves with every change of the spec."""
+    return int((obj.get("metadata") or {}).get("generation") or 0)
+
+
+def is_observed(obj: Json) -> bool:
+    """Whether the status speaks of the present spec; until the controller has seen it, it speaks of the one before."""
+    return generation(obj) <= count(obj, "observedGeneration")
+
+
+def replicas(obj: Json) -> int:
+    """`spec.replicas`, 1 where absent (the server's default)."""
+    found = (obj.get("spec") or {}).get("replicas")
+    return 1 if found is None else int(found)
+
+
+def share(value: int | str, of: int, *, up: bool) -> int:
+    """A count, or a percentage `of` so many pods, rounded as the controllers do."""
+    if isinstance(value, int):
+        return value
+    percent = int(value.rstrip("%")) if value.rstrip("%").isdigit() else 0
+    product = percent * of
+    return -(-product // 100) if up else product // 100
