@@ -195,7 +195,9 @@ async def test_more_unavailable_at_a_time_when_allowed(client: ClusterClient) ->
     done = await made(client, daemonset(updateStrategy=strategy))
     await client.patch("daemonsets", "agent", set_image("shop:v2-unready"), kind=STRATEGIC_PATCH)
     total = done["status"]["desiredNumberScheduled"]
-    await client.until("daemonsets", "agent", lambda one: one["status"].get("updatedNumberScheduled") == total)
+    await client.until(
+        "daemonsets", "agent", lambda one: observed(one) and one["status"].get("updatedNumberScheduled") == total
+    )
     assert await images(client) == {"shop:v2-unready": total}
 
 

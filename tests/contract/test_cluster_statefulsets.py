@@ -183,7 +183,8 @@ async def test_a_revision_patched_in_verbatim_restores_the_template(client: Clus
         "statefulsets", "db", {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}, kind=STRATEGIC_PATCH
     )
     await roll(client, "shop:v2")
-    data = (await revisions(client))["shop:v1"]["data"]
+    oldest = min(await client.items("controllerrevisions"), key=lambda one: one["revision"])
+    data = oldest["data"]
     dry = await client.patch("statefulsets", "db", data, kind=STRATEGIC_PATCH, dryRun="All")
     assert dry["spec"]["template"] == before["spec"]["template"]
     await client.until("statefulsets", "db", lambda one: image_of(one) == "shop:v2" and set_complete(one))
