@@ -34,6 +34,7 @@ CREDENTIALS = {
     "github": ("secret",),
     "gitlab": ("token", "signing_token"),
     "flux": ("secret", "token"),
+    "flagger": ("token",),
 }
 """What proves the sender, by kind; one of them is enough."""
 
@@ -43,13 +44,14 @@ _API = {"github": "https://api.github.com", "gitlab": "https://gitlab.com/api/v4
 
 class EventSource(Section):
     """One sender: `events` (CloudEvents, CDEvents, plain JSON; bearer `token`), `github` (`secret` of the webhook), `gitlab`
-    (secret `token`, or `signing_token`) or `flux` (`secret` of a Provider `generic-hmac`, or bearer `token` of a `generic` one).
+    (secret `token`, or `signing_token`), `flux` (`secret` of a Provider `generic-hmac`, or bearer `token` of a `generic` one) or
+    `flagger` (`token` in the metadata of a Canary's webhooks).
 
     `may_cause` lets its failure events open incidents. `api_token`, with `api_url` where it is not the vendor's own, lets a
     rollback be told to the pipeline. `anonymous: true` lets everybody send beyond loopback.
     """
 
-    kind: Literal["events", "github", "gitlab", "flux"]
+    kind: Literal["events", "github", "gitlab", "flux", "flagger"]
     token: OptionalSecret = None
     secret: OptionalSecret = None
     signing_token: OptionalSecret = None
@@ -75,6 +77,8 @@ class EventSource(Section):
             raise ValueError("anonymous goes with no credential; remove one of them")
         if self.may_cause and not self.has_credential:
             raise ValueError("may_cause needs a credential; else whoever reaches the address could open incidents")
+        if self.may_cause and self.kind == "flagger":
+            raise ValueError("may_cause is not for kind flagger, which rolls a failed canary back itself; remove it")
         return self
 
     @property

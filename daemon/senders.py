@@ -15,6 +15,7 @@ from handlers import mqtt_link
 from handlers.auth import Authenticator
 from handlers.cloudevents import notices_of
 from handlers.inbound.deployment_events import EventsReader, SourceReader
+from handlers.inbound.flagger import CanaryHook, FlaggerEvents
 from handlers.inbound.flux import FluxEvents
 from handlers.inbound.github import GitHubEvents
 from handlers.inbound.gitlab import GitLabEvents
@@ -35,10 +36,21 @@ def _reader(settings: Settings, name: str, source: EventSource) -> SourceReader:
         return GitHubEvents(sender, _plain(source.secret))
     if source.kind == "gitlab":
         return GitLabEvents(sender, token=_plain(source.token), signing_token=_plain(source.signing_token))
+    if source.kind == "flagger":
+        return FlaggerEvents(CanaryHook(sender, _plain(source.token)))
     if source.kind == "flux":
         return FluxEvents(sender, secret=_plain(source.secret), token=_plain(source.token))
     token = _plain(source.token)
     return EventsReader(sender, None if token is None else Authenticator(tokens={name: token}))
+
+
+def canary_hooks(settings: Settings) -> Mapping[str, CanaryHook]:
+    """The sources whose rollback hooks are answered."""
+    return {
+        name: CanaryHook(_sender(settings, name, may_cause=False), _plain(source.token))
+        for name, source in settings.events.sources.items()
+        if source.kind == "flagger"
+    }
 
 
 def _sender(settings: Settings, name: str, *, may_cause: bool) -> Sender:

@@ -54,14 +54,16 @@ events:
     lab: {{kind: gitlab, signing_token: {SIGNING}, api_url: "https://gitlab.example/api/v4/"}}
     flux: {{kind: flux, secret: planted-secret-of-the-provider}}
     other: {{kind: flux, token: planted-token-of-the-provider}}
+    canaries: {{kind: flagger, token: planted-token-of-flagger}}
 """,
     ).events.sources
     assert secret(sources["ci"], "token") == TOKEN
-    assert [source.may_cause for source in sources.values()] == [False, True, False, False, False]
+    assert [source.may_cause for source in sources.values()] == [False, True, False, False, False, False]
     assert [source.vendor_url for source in sources.values()] == [
         None,
         "https://api.github.com",
         "https://gitlab.example/api/v4",
+        None,
         None,
         None,
     ]
@@ -136,9 +138,14 @@ events:
         (f"{{kind: events, token: {TOKEN}, token_file: /x}}", "ci.token: is given twice or oddly"),
         ("{kind: events, token_file: /nowhere/x}", "ci.token: its file cannot be read: No such file or directory"),
         (f"{{kind: events, tokn: {TOKEN}}}", "ci.tokn: unknown setting; did you mean token?"),
+        (f"{{kind: flagger, secret: {SECRET}}}", "secret does not prove a sender of kind flagger; set token"),
+        (f"{{kind: flagger, token: {TOKEN}, may_cause: true}}", "may_cause is not for kind flagger"),
         (f"{{kind: flux, signing_token: {SECRET}}}", "of kind flux; set secret or token"),
         (f"{{kind: flux, secret: {SECRET}, api_token: x}}", "api_url and api_token are for kind github and gitlab"),
-        ("{kind: jenkins}", "ci.kind: input should be 'events', 'github', 'gitlab' or 'flux'; choose one of these"),
+        (
+            "{kind: jenkins}",
+            "ci.kind: input should be 'events', 'github', 'gitlab', 'flux' or 'flagger'; choose one of",
+        ),
         ("{}", "ci.kind: is required"),
         ("[]", "events.sources.ci: "),
     ],
