@@ -45,6 +45,11 @@ class ClusterClient:
         async with self.session.request(method, self.url + path, data=data, headers=headers, params=query) as response:
             return response.status, await response.json(content_type=None)
 
+    async def minor(self) -> int:
+        """The server's minor version, 36 for 1.36."""
+        _, answer = await self.ask("GET", "/version")
+        return int("".join(letter for letter in answer["minor"] if letter.isdigit()))
+
     async def make(self, plural: str, body: Json, **query: str) -> Json:
         status, answer = await self.ask("POST", self.path(plural), body, **query)
         assert status == 201, answer
