@@ -1,0 +1,190 @@
+"""Least privilege, by the real authorizer: the chart's roles are enough, and without any one right something says so."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from daemon.core.actions import CheckTarget, RollBack
+from daemon.core.model import ActionId, IncidentId, Mode, Workload
+from daemon.core.policy import Policy
+from handlers import access_check, revisions, workload_objects
+from handlers.access_check import Answer
+from handlers.access_reviews import allowed, question
+from handlers.kube import KubeClient
+from handlers.kube_access import from_url
+from handlers.rights import RIGHTS, Grant
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.workloads import Json, path, until
+from tests.handlers import rollback_world
+from tests.handlers.rollback_world import image_op, manifest
+from tests.packaging.chart import render
+from tests.packaging.symptoms import EACH_RIGHT, Triple, expected, symptoms, without
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+ALL = ("rbac.mode=act", "rbac.secretsMetadata=true")
+ARMED = Policy(cluster="test", default_mode=Mode.APPROVE)
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ROLE_KINDS = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
+
+
+@dataclass
+class Field:
+    """A namespace with a Deployment that went from v1 to v2 and runs no pods, and an account that roles are bound to."""
+
+    plane: ControlPlane
+    namespace: str
+    bound: list[str] = field(default_factory=list)
+
+    @property
+    def web(self) -> Workload:
+        return replace(rollback_world.WEB, namespace=self.namespace)
+
+    @property
+    def account(self) -> str:
+        return f"system:serviceaccount:{self.namespace}:lastgood"
+
+    def asks(self, method: str, where: str, body: object = None, kind: str = "application/json") -> Json:
+        status, answer = self.plane.ask(method, where, body, kind=kind)
+        assert status < 300, answer
+        return answer
+
+    def furnish(self) -> None:
+        self.asks("POST", f"/api/v1/namespaces/{self.namespace}/serviceaccounts", {"metadata": {"name": "lastgood"}})
+        body = manifest("shop:v1")
+        body["spec"]["replicas"] = 0
+        self.asks("POST", path(self.namespace, "deployments"), body)
+        until(self.replica_sets, lambda count: count == 1)
+        patch = "application/json-patch+json"
+        self.asks("PATCH", path(self.namespace, "deployments", "web"), image_op("shop:v2"), patch)
+        until(self.replica_sets, lambda count: count == 2)
+
+    def replica_sets(self) -> int:
+        return len(self.asks("GET", path(self.namespace, "replicasets"))["items"])
+
+    def bind(self, objects: Iterable[Json]) -> None:
+        """Hand the roles out to the account, under names of this namespace's own."""
+        for each in copy.deepcopy([each for each in objects if each["kind"] in ROLE_KINDS]):
+            each["metadata"]["name"] += f"-{self.namespace}"
+            if each["kind"] == "ClusterRoleBinding":
+                each["roleRef"]["name"] += f"-{self.namespace}"
+                each["subjects"] = [{"kind": "ServiceAccount", "name": "lastgood", "namespace": self.namespace}]
+            collection = f"{RBAC}/{ROLE_KINDS[each['kind']]}"
+            self.asks("POST", collection, each)
+            self.bound.append(f"{collection}/{each['metadata']['name']}")
+
+    def clear(self) -> None:
+        for each in self.bound:
+            self.asks("DELETE", each)
+
+    def client(self, token: str) -> KubeClient:
+        return KubeClient(from_url(self.plane.url, token=token, ca_file=self.plane.ca))
+
+    @asynccontextmanager
+    async def daemon(self, held: set[Triple]) -> AsyncIterator[KubeClient]:
+        """A client with the account's credential, once the authorizer has seen its roles."""
+        asked = [question(right) for right in RIGHTS if right.grant is not Grant.EVERYBODY]
+        async with self.client(self.plane.token(self.account)) as client:
+            wanted = {each for each in asked if (each.verb, each.group, each.resource) in held}
+            ends = datetime.now(UTC) + timedelta(seconds=30)
+            while (seen := await allowed(client, asked)) != wanted:
+                assert datetime.now(UTC) < ends, seen ^ wanted
+            yield client
+
+    async def rollback(self) -> tuple[CheckTarget, RollBack]:
+        """From v2 back to v1."""
+        async with self.client(self.plane.token("admin")) as admin:
+            fresh = await workload_objects.read(admin, self.web)
+        assert fresh is not None
+        second, first = (revisions.revision_of(each) for each in fresh.history)
+        ends, incident = datetime.now(UTC) + timedelta(minutes=5), IncidentId("inc-1")
+        check = CheckTarget(
+            id=ActionId("inc-1/check/1"), deadline=ends, incident=incident, attempt=1,
+            workload=self.web, uid=fresh.uid, blamed=second, target=first,
+        )  # fmt: skip
+        action = RollBack(
+            id=ActionId("inc-1/roll_back"), deadline=ends, incident=incident,
+            workload=self.web, uid=fresh.uid, blamed=second, target=first, why="a test",
+        )  # fmt: skip
+        return check, action
+
+
+@pytest.fixture
+def there(control_plane: ControlPlane, namespace: str) -> Iterator[Field]:
+    found = Field(control_plane, namespace)
+    found.furnish()
+    yield found
+    found.clear()
+
+
+@pytest.fixture(scope="module")
+def chart() -> Callable[..., list[Json]]:
+    """Renders roles, once for each choice of values."""
+    known: dict[tuple[str, ...], list[Json]] = {}
+
+    def roles(*values: str) -> list[Json]:
+        if values not in known:
+            known[values] = [each for each in render(*values) if each["kind"] in ROLE_KINDS]
+        return known[values]
+
+    return roles
+
+
+def all_but(*grants: Grant) -> set[Triple]:
+    return {right.triple for right in RIGHTS if right.grant not in (Grant.EVERYBODY, *grants)}
+
+
+async def test_with_all_rights_nothing_is_wanting(there: Field, chart: Callable[..., list[Json]]) -> None:
+    """Under the full roles the daemon watches, checks everything and rolls back, and check-access has nothing to say."""
+    there.bind(chart(*ALL))
+    async with there.daemon(all_but()) as client:
+        assert await symptoms(client, *await there.rollback()) == set()
+        report = await access_check.check(client, ARMED)
+    assert {each.answer for each in report.findings} == {Answer.YES}
+    assert report.asked_as == (there.account if there.plane.release >= (1, 28) else None)
+
+
+@pytest.mark.parametrize("triple", EACH_RIGHT)
+async def test_without_this_right(there: Field, chart: Callable[..., list[Json]], triple: Triple) -> None:
+    """With this one right taken out of the roles, whatever needs it says so, and check-access names it and no other."""
+    there.bind(without(chart(*ALL), triple))
+    async with there.daemon(all_but() - {triple}) as client:
+        report = await access_check.check(client, ARMED)
+        found = await symptoms(client, *await there.rollback())
+    lacks = [each for each in report.findings if each.answer is not Answer.YES]
+    assert {(verb, each.group, each.resource) for each in lacks for verb in each.verbs} == {triple}
+    assert expected(triple, found), found
+
+
+async def test_observe_watches_all_and_changes_nothing(there: Field, chart: Callable[..., list[Json]]) -> None:
+    """Under the observe role every watch opens, and the rollback is refused: the template stays."""
+    there.bind(chart())
+    async with there.daemon(all_but(Grant.ACT, Grant.SECRETS)) as client:
+        found = await symptoms(client, *await there.rollback())
+        assert (await access_check.check(client, Policy(cluster="test"))).complete
+    assert found == {"check: unchecked Secret token", "check: may not patch", "roll back"}
+    template = there.asks("GET", path(there.namespace, "deployments", "web"))["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "shop:v2"
+
+
+async def test_more_than_needed_is_named(there: Field, chart: Callable[..., list[Json]]) -> None:
+    """The act role under a policy that only observes is named as too much."""
+    there.bind(chart("rbac.mode=act"))
+    async with there.daemon(all_but(Grant.SECRETS)) as client:
+        report = await access_check.check(client, Policy(cluster="test"))
+    (more,) = [each for each in report.findings if each.answer is Answer.MORE]
+    assert (more.verbs, more.resource, more.namespaces) == (("patch",), "deployments", ())
+
+
+async def test_an_administrator_is_recognised(there: Field) -> None:
+    """A member of system:masters is told in one row that these are not the daemon's rights."""
+    async with there.client(there.plane.token("admin")) as client:
+        report = await access_check.check(client, ARMED)
+    assert report.complete
+    assert [each.resource for each in report.findings if each.answer is Answer.MORE] == ["*"]
