@@ -105,19 +105,19 @@ def belongs(notice: Notice, view: WorkloadView, revision: Revision, began: datet
     time).
 
     A named workload must be this one, a named owner this one's. Where both sides know digests and share none, name and time do
-    not count: that is another build. An owner's digests are those of all its workloads, most of them not rolled out now, so
-    they only exclude. `ended` is when the rollout converged, None while it runs.
+    not count: that is another build. What an owner tells of images is of all its pods, those that are being replaced too: it
+    says nothing of this rollout. `ended` is when the rollout converged, None while it runs.
     """
     if not _addresses(notice, view):
         return False
-    known, said = digests_of(revision), frozenset(notice.digests)
-    if known & said and notice.owner is None:
-        return abs(notice.at - began) <= DIGEST_WINDOW
-    if (known and said and not known & said) or _other_image(notice, revision):
-        return False
     if notice.owner is not None:
         return began - OWNER_SKEW <= notice.at <= _latest(notice, began, ended)
-    return notice.workload is not None and began - NAME_WINDOW <= notice.at <= _latest(notice, began, ended)
+    known, said = digests_of(revision), frozenset(notice.digests)
+    if known & said:
+        return abs(notice.at - began) <= DIGEST_WINDOW
+    if notice.workload is None or (known and said) or _other_image(notice, revision):
+        return False
+    return began - NAME_WINDOW <= notice.at <= _latest(notice, began, ended)
 
 
 def _addresses(notice: Notice, view: WorkloadView) -> bool:

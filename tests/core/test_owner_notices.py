@@ -87,17 +87,15 @@ def test_without_the_mark_nothing_is_said(owner: Owner | None) -> None:
         ({"at": NOON - 11 * SECOND}, False),  # a named workload may be told of a quarter of an hour before
         ({"status": NoticeStatus.STARTED}, True),
         ({"status": NoticeStatus.STARTED, "at": NOON + 3 * MINUTE}, False),
-        ({"digests": ("sha256:9",)}, False),
-        ({"digests": ("sha256:9", "sha256:2")}, True),
-        ({"digests": ("sha256:2",), "at": NOON - HOUR}, False),  # the image of another workload that did not change
-        ({"images": ("registry.example/cart:v7", "registry.example/checkout:v2")}, True),
-        ({"images": ("registry.example/cart:v7",)}, False),
+        ({"digests": ("sha256:9",)}, True),  # of pods that are being replaced
+        ({"digests": ("sha256:2",), "at": NOON - HOUR}, False),  # of a workload that did not change then
+        ({"images": ("registry.example/cart:v7", "registry.example/checkout:v1")}, True),
         ({"workload": SHOP}, True),
         ({"workload": CART}, False),
     ],
 )
 def test_the_mark_and_the_time(changes: dict[str, Any], fits: bool) -> None:
-    """The owner tells after it applied; what its workloads run can exclude a rollout and never draws in an old one."""
+    """The owner tells after it applied; which images its pods run neither draws a rollout in nor excludes it."""
     story = rolled_out()
     hears(story, told(**changes))
     assert (of(story) == ["1"]) is fits
