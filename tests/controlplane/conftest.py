@@ -6,14 +6,14 @@ that could be built but is not is a skip, too, which a strict run does not allow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 from tests.controlplane import builds
 from tests.controlplane.builds import Release
-from tests.controlplane.plane import ControlPlane
+from tests.controlplane.plane import NODES, ControlPlane
 from tests.controlplane.steps import BuildError
 
 POSSIBLE: tuple[Release | None, ...] = builds.possible() or (None,)
@@ -36,6 +36,8 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
         pytest.skip(str(error))
     with ControlPlane(binaries, audit=True) as plane:
         yield plane
+        broken = [line for line in plane.log(NODES).splitlines() if line.endswith(" broke")]
+    assert not broken, f"simulated pods that fell out of their lives: {broken}"
 
 
 @pytest.fixture
@@ -46,9 +48,3 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     assert status == 201, answer
     yield name
     control_plane.ask("DELETE", f"/api/v1/namespaces/{name}")
-
-
-@pytest.fixture
-def new_plane(control_plane: ControlPlane) -> Callable[[], ControlPlane]:
-    """Makes another control plane of the same minor, for a test that breaks things for good."""
-    return lambda: ControlPlane(control_plane.binaries)

@@ -16,7 +16,7 @@ USERS: Mapping[str, tuple[str, ...]] = {
     ADMIN: ("system:masters",),
     CONTROLLERS: (),
     SCHEDULER: (),
-    KUBELET: (),
+    KUBELET: ("system:nodes",),  # served before others when the API server is busy, as real nodes are
     "nobody": (),
     "lastgood": (),
     "pipeline": (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import subprocess
 import urllib.error
@@ -247,6 +248,19 @@ def test_a_service_account_has_a_token_of_its_own(control_plane: ControlPlane, n
     status, answer = control_plane.ask("GET", path(namespace, "pods"), user=user)
     assert status == 403
     assert user in answer["message"]
+
+
+def test_every_request_stands_in_the_audit_log(control_plane: ControlPlane, namespace: str) -> None:
+    """Who asked for what, and whether it was allowed: one JSON line each, soon after."""
+    control_plane.ask("GET", path(namespace, "pods"), user="nobody")
+
+    def seen() -> list[Json]:
+        lines = control_plane.audit_log.read_text().splitlines(keepends=True)
+        mine = (line for line in lines if namespace in line and '"nobody"' in line and line.endswith("\n"))
+        return [json.loads(line) for line in mine]
+
+    *_, entry = until(seen, bool)
+    assert (entry["verb"], entry["responseStatus"]["code"]) == ("list", 403)
 
 
 def test_kubectl_works_with_a_users_kubeconfig(control_plane: ControlPlane) -> None:

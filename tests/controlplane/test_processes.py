@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -56,6 +57,26 @@ def test_nothing_is_left_when_the_runner_is_killed(control_plane: ControlPlane, 
         runner.send_signal(signal.SIGKILL)
         runner.wait()
     until(lambda: _processes(tmp_path), lambda found: not found)
+
+
+async def test_a_coroutine_may_have_one_of_its_own(control_plane: ControlPlane) -> None:
+    """Start, restart and end do not hold up the loop; its own folder goes with it."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    async with ControlPlane(control_plane.binaries, nodes=1) as plane:
+        await asyncio.to_thread(plane.restart, APISERVER)
+        assert plane.ask("GET", "/readyz")[0] == 200
+    ticking.cancel()
+    assert ticks > 100
+    assert _processes(plane.folder) == []
+    assert not plane.folder.exists()
 
 
 def test_a_part_that_does_not_start_says_why_and_leaves_nothing(control_plane: ControlPlane, tmp_path: Path) -> None:
