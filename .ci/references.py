@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -75,8 +75,9 @@ ACCESS_HEAD = f"""# Access to the cluster
 
 Made from the code by `python .ci/references.py write`; do not edit.
 
-The first table is all that Lastgood may do in the cluster. Tests hold it to the roles of the chart and to the calls that the code
-makes, each in both directions, and take away one right after the other to see that something says so.
+The first table of rights is all that Lastgood may do in the cluster. Tests hold it to the chart's roles and to the calls that the
+code makes, each in both directions. They also take away one right after the other, on a real API server too, to see that
+something says so.
 
 ## Ask
 
@@ -87,7 +88,8 @@ lastgood check-access --config lastgood.yaml
 
 `check-access` asks the API server itself what the credential may do (SelfSubjectAccessReview), and compares that with what the
 configuration needs. It needs no running daemon and changes nothing. In the pod the credential is the daemon's own; outside it is
-that of `kubernetes` in the configuration, usually a kubeconfig.
+that of `kubernetes` in the configuration, usually a kubeconfig. No secret is needed: where the configuration names a
+`secrets_dir` that is not there, set `LASTGOOD_SECRETS_DIR` to an empty folder.
 
 | answer | meaning |
 |---|---|
@@ -99,7 +101,7 @@ that of `kubernetes` in the configuration, usually a kubeconfig.
 - Reading is needed in all namespaces. A right to change something is needed where the policy puts some workload into `approve` or
   `auto`, and nowhere else: with `observe` everywhere it is more than needed.
 - Where such a right is not held in all namespaces, it is asked for one by one, in at most {NAMESPACES_MAX} of them, those
-  that the policy names first. What else would be too much (the second table) is asked for all namespaces at once: a RoleBinding
+  that the policy names first. What else would be too much (the last table) is asked for all namespaces at once: a RoleBinding
   of it in a single one is not found.
 - The policy's modes count, not the annotations that lower them. `kube-system` counts where the policy names it.
 
@@ -342,7 +344,7 @@ def _told(right: Right) -> tuple[str, ...]:
     return right.group or '""', right.resource, where, right.feature.value, right.since.value, given, right.why
 
 
-def _lines(rows: list[tuple[str, ...]]) -> str:
+def _lines(rows: Sequence[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(map(_cell, row))} |\n" for row in rows)
 
 

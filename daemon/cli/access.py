@@ -46,8 +46,10 @@ def _settings(options: argparse.Namespace) -> Settings:
     try:
         return load(path)
     except ConfigError as error:
-        remedy = "name the daemon's configuration with --config: it says what it needs access for"
         shown = ascii_only(str(path or "environment"))
+        remedy = f"`lastgood check-config {shown}` lists every problem"
+        if path is None:
+            remedy = "name the daemon's configuration with --config: it says what access is needed for"
         raise CliError(Exit.CONFIGURATION, f"{shown}: {ascii_only(error.problems[0])}", remedy) from None
 
 

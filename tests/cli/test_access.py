@@ -48,7 +48,10 @@ class Room:
         where = "" if "kubernetes" in config else f"kubernetes: {{url: '{self.cluster.url}'}}\n"
         path = self.folder / "lastgood.yaml"
         path.write_text(f"cluster: test\n{where}{config}")
-        line = ("check-access", "--config", str(path), *words)
+        return await self.types_exactly("check-access", "--config", str(path), *words)
+
+    async def types_exactly(self, *line: str) -> Typed:
+        """The answer to exactly these words."""
         code = await asyncio.to_thread(exit_code, lambda: commands.main(line))
         out, err = self.captured.readouterr()
         return Typed(code, out, err)
@@ -151,6 +154,14 @@ async def test_a_bad_configuration(room: Room) -> None:
     typed = await room.types(config="clutser: x\n")
     assert (typed.code, typed.out) == (Exit.CONFIGURATION, "")
     assert "clutser" in one_line(typed.err)
+    assert "check-config" in typed.err
+
+
+async def test_no_configuration(room: Room) -> None:
+    """Without one nobody can say what is needed: 5, and how to name it."""
+    typed = await room.types_exactly("check-access")
+    assert (typed.code, typed.out) == (Exit.CONFIGURATION, "")
+    assert "--config" in one_line(typed.err)
 
 
 async def test_with_a_kubeconfig(room: Room) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from daemon.cli import commands
+from daemon.cli.exits import Exit
 from daemon.core.actions import CheckTarget, RollBack
 from daemon.core.model import ActionId, IncidentId, Mode, Workload
 from daemon.core.policy import Policy
@@ -19,6 +23,7 @@ from handlers.access_reviews import allowed, question
 from handlers.kube import KubeClient
 from handlers.kube_access import from_url
 from handlers.rights import RIGHTS, Grant
+from tests.contract import access_rules
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.workloads import Json, path, until
 from tests.handlers import rollback_world
@@ -85,6 +90,24 @@ class Field:
 
     def client(self, token: str) -> KubeClient:
         return KubeClient(from_url(self.plane.url, token=token, ca_file=self.plane.ca))
+
+    def may(self, asked: Json) -> bool:
+        """The authorizer's answer to the account."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": self.account,
+                "groups": [
+                    "system:serviceaccounts",
+                    f"system:serviceaccounts:{self.namespace}",
+                    "system:authenticated",
+                ],
+                "resourceAttributes": asked,
+            },
+        }
+        answer = self.asks("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
 
     @asynccontextmanager
     async def daemon(self, held: set[Triple]) -> AsyncIterator[KubeClient]:
@@ -180,6 +203,35 @@ async def test_more_than_needed_is_named(there: Field, chart: Callable[..., list
         report = await access_check.check(client, Policy(cluster="test"))
     (more,) = [each for each in report.findings if each.answer is Answer.MORE]
     assert (more.verbs, more.resource, more.namespaces) == (("patch",), "deployments", ())
+
+
+async def test_the_command_with_a_kubeconfig(
+    there: Field, chart: Callable[..., list[Json]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`lastgood check-access` from outside, over TLS with the account's token: 1, the namespace that lacks the right named."""
+    there.bind(chart())
+    async with there.daemon(all_but(Grant.ACT, Grant.SECRETS)):
+        config = tmp_path / "lastgood.yaml"
+        modes = f"{{modes: [{{namespaces: [{there.namespace}], mode: approve}}]}}"
+        kubeconfig = there.plane.kubeconfig(there.account)
+        config.write_text(f"cluster: test\nkubernetes: {{kubeconfig: {kubeconfig}}}\npolicy: {modes}\n")
+        code = await asyncio.to_thread(commands.main, ("check-access", "--config", str(config)))
+    out, err = capsys.readouterr()
+    assert (code, err) == (Exit.REFUSED, "")
+    assert f"no: patch deployments.apps ({there.namespace})" in out
+    if there.plane.release >= (1, 28):
+        assert f"--serviceaccount={there.namespace}:lastgood" in out
+
+
+def test_the_sandbox_answers_as_the_authorizer_does(there: Field) -> None:
+    """To the same questions about the same roles, which tests/contract asks the sandbox."""
+    for each in access_rules.objects(there.namespace, "default", "lastgood"):
+        where = each["metadata"].get("namespace")
+        collection = f"{RBAC}/{f'namespaces/{where}/' if where else ''}{each['kind'].lower()}s"
+        there.asks("POST", collection, each)
+        there.bound.append(f"{collection}/{each['metadata']['name']}")
+    asked = access_rules.questions(there.namespace, "default")
+    until(lambda: [there.may(each) for each, _ in asked], lambda seen: seen == [answer for _, answer in asked])
 
 
 async def test_an_administrator_is_recognised(there: Field) -> None:
