@@ -143,7 +143,9 @@ def stated(fields: Fields, sender: Sender, stamp: Stamp) -> tuple[Notice, ...]:
     fields.only(*_STAMPS, *_STATED)
     notices = told(sender, stamp, _claim(fields, sender), _story(fields))
     if len(useful(notices)) < len(notices):
-        raise MalformedError(fields.at("namespace"), "is missing: give namespace and name, or a digest, or a mapping")
+        raise MalformedError(
+            fields.at("namespace"), "is missing: give namespace and name, an application, a digest, or a mapping"
+        )
     return notices
 
 

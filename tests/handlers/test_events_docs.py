@@ -29,6 +29,7 @@ from tests.core.story import Story
 from tests.handlers.events_world import WEB, sender, world
 from tests.handlers.intake_fakes import Counted
 from tests.handlers.people import Daemon
+from tests.packaging.test_notifications import FILES, TRIGGERS
 
 PAGE = documents.read("deploy/docs/events.md")
 TOKEN = "the-token-of-the-pipeline"
@@ -36,6 +37,12 @@ HUB_SECRET = "the-secret-of-the-webhook"
 LAB_TOKEN = "the-token-of-the-other-webhook"
 FLUX_SECRET = "the-token-in-the-secret-of-the-provider"
 CANARY_TOKEN = "the-token-of-the-canaries"
+WORDS = {
+    "started": NoticeStatus.STARTED,
+    "finished": NoticeStatus.SUCCEEDED,
+    "failed": NoticeStatus.FAILED,
+    "rolled back": NoticeStatus.ROLLED_BACK,
+}
 SIGNING = "whsec_dGhlIGtleSBvZiB0aGUgc2lnbmluZyB0b2tlbiAzMmI="
 
 
@@ -43,6 +50,7 @@ def settings_of(folder: Path) -> config.Settings:
     """The page's own configuration, with its secrets in `folder`."""
     block = documents.blocks(PAGE, "yaml")[0]
     secrets = {"ci": TOKEN, "hub": HUB_SECRET, "lab": SIGNING, "flux": FLUX_SECRET, "canaries": CANARY_TOKEN}
+    secrets |= {name: f"the-token-of-{name}-of-argo" for name in ("argocd", "rollouts")}
     for name, secret in secrets.items():
         (folder / name).write_text(secret, encoding="utf-8")
     text = f"cluster: prod\n{block.body.replace('/run/secrets', str(folder))}"
@@ -54,7 +62,7 @@ def settings_of(folder: Path) -> config.Settings:
 def test_the_configuration_of_the_page(tmp_path: Path) -> None:
     """It loads without a warning of its section, and each source gets its reader."""
     settings = settings_of(tmp_path)
-    assert set(senders.event_readers(settings)) == {"ci", "hub", "lab", "flux", "canaries"}
+    assert set(senders.event_readers(settings)) == {"ci", "hub", "lab", "flux", "canaries", "argocd", "rollouts"}
     assert [line for line in settings.warnings if line.startswith("events")] == []
 
 
@@ -68,14 +76,24 @@ def test_the_manifests_for_flux(tmp_path: Path) -> None:
     assert [each["kind"] for each in alert["spec"]["eventSources"]] == list(flux.REASONS)
 
 
+def test_the_triggers_of_argo(tmp_path: Path) -> None:
+    """The page's table is that of the files, and each file sends to a source of the page that takes a bearer token."""
+    told: dict[str, NoticeStatus] = {}
+    for triggers, meaning in documents.table(PAGE, "trigger"):
+        told |= dict.fromkeys(re.findall(r"`([\w-]+)`", triggers), WORDS[meaning])
+    assert told == {name: status for known in TRIGGERS.values() for name, status in known.items()}
+    sources = settings_of(tmp_path).events.sources
+    for name, file in FILES.items():
+        assert (sources[name].kind, f"../ci/{file}.yaml" in PAGE) == ("events", True)
+
+
 def test_the_reasons_of_flux() -> None:
     """The page's table is the code's."""
-    words = {"started": "STARTED", "finished": "SUCCEEDED", "failed": "FAILED", "rolled back": "ROLLED_BACK"}
     told = {}
     for events, meaning in documents.table(PAGE, "event"):
         for kind, reasons in re.findall(r"(Kustomization|HelmRelease): ([^;]*)", events):
             for reason in re.findall(r"`(\w+)`", reasons):
-                told[kind, reason] = NoticeStatus[words[meaning.partition(",")[0]]]
+                told[kind, reason] = WORDS[meaning.partition(",")[0]]
     assert told == {(kind, reason): status for kind, known in flux.REASONS.items() for reason, status in known.items()}
 
 

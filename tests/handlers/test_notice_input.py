@@ -163,7 +163,10 @@ def test_an_event_of_another_cluster_is_none_of_ours() -> None:
         ({"application": "Web"}, "application: must be an Argo CD Application: name, or namespace_name"),
         ({"application": "a_b_c"}, "application: must be an Argo CD Application"),
         ({"application": "unknown application"}, "application: must be an Argo CD Application"),
-        ({"namespace": None, "name": None}, "namespace: is missing: give namespace and name, or a digest, or a map"),
+        (
+            {"namespace": None, "name": None},
+            "namespace: is missing: give namespace and name, an application, a digest, or a map",
+        ),
         ({"workload": "shop/web"}, "workload: is given beside name: give one of them"),
         ({"name": None, "workload": "web"}, "workload: is no workload; write it as namespace/name"),
         ({"digest": "sha256:abc"}, "digest: must be sha256: and 64 hex digits in lower case"),
