@@ -203,6 +203,7 @@ class ReflectedCluster:
             changed_by=revisions.changed_by(workload),
             action_id=views.action_on(workload, seen.current),
             irreversible=views.is_irreversible(workload),
+            exchange=seen.standing.exchange,
         )
 
     def next_change(self, workload: Obj) -> datetime | None:

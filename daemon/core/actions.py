@@ -106,6 +106,7 @@ class RollBack:
     """Roll the workload back: replace `blamed`'s template by `target`'s, guarded by uid and template.
 
     The id is written to the object in the same patch, so that a second execution is impossible even without our disk.
+    `delete_stuck` lets it delete pods of `blamed` that are not ready where they would block the exchange (Exchange.ORDERED).
     """
 
     id: ActionId
@@ -116,6 +117,7 @@ class RollBack:
     blamed: Revision
     target: Revision
     why: str
+    delete_stuck: bool = False
     kind: Literal["roll_back"] = "roll_back"
 
 

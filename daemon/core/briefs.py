@@ -218,4 +218,6 @@ def _by_hand(incident: Incident) -> tuple[str, ...]:
 
 
 def _undo(workload: Workload, number: int) -> str:
-    return f"kubectl -n {workload.namespace} rollout undo deployment/{workload.name} --to-revision={number}"
+    return (
+        f"kubectl -n {workload.namespace} rollout undo {workload.kind.lower()}/{workload.name} --to-revision={number}"
+    )

@@ -13,7 +13,7 @@ from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
 from daemon.core.mode import mode_of
-from daemon.core.model import Mode, OnsetSource, OwnerKind, Rung
+from daemon.core.model import Exchange, Mode, OnsetSource, OwnerKind, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 
@@ -124,6 +124,13 @@ def rollout_paused(case: Case) -> Refusal | None:
         "spec.paused is true",
         "kubectl rollout resume",
     )
+
+
+def on_delete(case: Case) -> Refusal | None:
+    """A patch would change the template and no pod: the bad ones serve on until somebody deletes them."""
+    if case.tracked.view.exchange is not Exchange.ON_DELETE:
+        return None
+    return refuse(Reason.ON_DELETE, Consequence.ESCALATE, "updateStrategy OnDelete", "updateStrategy RollingUpdate")
 
 
 def restart_only(case: Case) -> Refusal | None:
@@ -297,6 +304,7 @@ GUARDS: tuple[Guard, ...] = (
     target_guards.target_gone,
     target_guards.no_permission,
     rollout_paused,
+    on_delete,
     restart_only,
     owned,
     irreversible,

@@ -153,6 +153,18 @@ class Owner:
     name: str
 
 
+class Exchange(StrEnum):
+    """Who takes the old pods away once a workload has a new template.
+
+    ORDERED is a StatefulSet that waits for every pod before it goes on, also for one that cannot start: a better template
+    alone does not free it (kubernetes#67250). ON_DELETE: nobody but people.
+    """
+
+    ROLLING = "rolling"
+    ORDERED = "ordered"
+    ON_DELETE = "on_delete"
+
+
 class StartFailureKind(StrEnum):
     """How pods fail to start. Image pulls, quota and scheduling are infrastructure and never listed here (DESIGN)."""
 
@@ -213,6 +225,7 @@ class WorkloadView:
     action_id: ActionId | None = None
     irreversible: bool = False
     gone: bool = False
+    exchange: Exchange = Exchange.ROLLING
 
     @property
     def serving(self) -> tuple[RevisionId, ...]:

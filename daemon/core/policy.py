@@ -187,6 +187,7 @@ class Policy:
     own_workload: str | None = None
     approvers: tuple[ApproverRule, ...] = ()
     change_events: bool = True
+    delete_stuck_pods: bool = False
 
     @property
     def latency_kinds(self) -> frozenset[SignalKind]:

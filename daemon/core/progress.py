@@ -19,7 +19,7 @@ from daemon.core.facts import (
 from daemon.core.incidents import Ask, Incident, Phase, Tier, Trigger, Verdict, VerdictKind
 from daemon.core.measurement import Health, Measurement, TargetCheck
 from daemon.core.measuring import begin_measure
-from daemon.core.model import ActionId, IncidentId, WorkloadView
+from daemon.core.model import ActionId, Exchange, IncidentId, WorkloadView
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.recovery import symptom
 from daemon.core.soaking import clear, quarantine, trust_again
@@ -228,6 +228,7 @@ def _go(draft: Draft, incident_id: IncidentId) -> None:
     if workload is None or blamed is None or target is None:  # pragma: no cover  an invariant, not a case
         raise AssertionError("a proposal names workload, blamed revision and target")
     reason = Reason.APPROVED if incident.approved_by else Reason.COUNTDOWN_OVER
+    view = draft.state.workloads[workload.key].view
     draft.move(incident_id, Trigger.GO, reason, lasts=draft.policy.converge_deadline, actor=incident.approved_by)
     draft.owe(
         RollBack(
@@ -235,10 +236,11 @@ def _go(draft: Draft, incident_id: IncidentId) -> None:
             deadline=draft.now + draft.policy.converge_deadline,
             incident=incident_id,
             workload=workload,
-            uid=draft.state.workloads[workload.key].view.uid,
+            uid=view.uid,
             blamed=blamed,
             target=target,
             why=f"{incident_id}: {incident.suspicions[0].terms[0].sentence if incident.suspicions else ''}",
+            delete_stuck=draft.policy.delete_stuck_pods and view.exchange is Exchange.ORDERED,
         )
     )
     tell(draft, incident_id, f"{reason.sentence} Rolling back to {target.label}.")

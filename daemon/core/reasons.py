@@ -43,6 +43,7 @@ class Reason(StrEnum):
     TARGET_GONE = "target_gone"
     NO_PERMISSION = "no_permission"
     ROLLOUT_PAUSED = "rollout_paused"
+    ON_DELETE = "on_delete"
     RESTART_ONLY = "restart_only"
     OWNED_BY_GITOPS = "owned_by_gitops"
     OWNED_BY_OPERATOR = "owned_by_operator"
@@ -106,6 +107,7 @@ _SENTENCES = {
     Reason.TARGET_GONE: "The target cannot be deployed any more.",
     Reason.NO_PERMISSION: "Lastgood's role does not let it patch this workload.",
     Reason.ROLLOUT_PAUSED: "The rollout is paused in the workload's spec: a person is driving.",
+    Reason.ON_DELETE: "Its update strategy is OnDelete: a rollback reaches a pod only when somebody deletes it.",
     Reason.RESTART_ONLY: "The rollout was only a restart of the same images.",
     Reason.OWNED_BY_GITOPS: "A GitOps controller owns this workload and would revert a rollback.",
     Reason.OWNED_BY_OPERATOR: "An operator owns this workload and would revert a rollback.",

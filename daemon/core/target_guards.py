@@ -57,7 +57,7 @@ def no_permission(case: Case) -> Refusal | None:
         Reason.NO_PERMISSION,
         Consequence.ESCALATE,
         "the API server forbids the dry run",
-        "the verb patch on deployments there (the role for act)",
+        f"the verb patch on {case.suspicion.workload.kind.lower()}s there (the role for act)",
         overridable=False,
     )
 

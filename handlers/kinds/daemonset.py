@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daemon.core.model import Exchange
 from handlers.kinds.kind import History, Kind, Standing, count, is_observed, share
 from handlers.kinds.statefulset import ON_DELETE
 from handlers.revisions import Json
@@ -20,7 +21,7 @@ def standing(obj: Json) -> Standing:
         desired=desired,
         converged=is_observed(obj) and updated >= desired and available >= desired,
         max_unavailable=min(unavailable if unavailable or surge else 1, desired),
-        on_delete=strategy.get("type") == ON_DELETE,
+        exchange=Exchange.ON_DELETE if strategy.get("type") == ON_DELETE else Exchange.ROLLING,
     )
 
 

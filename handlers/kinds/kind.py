@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from daemon.core.model import Exchange
 from handlers.revisions import Json
 
 
@@ -21,8 +22,7 @@ class Standing:
     """How one workload stands, by its own spec and status; counts are pods.
 
     `converged`: what `kubectl rollout status` calls done (protocols §2.3). `stuck`: the controller itself gave up
-    waiting. `max_unavailable`: how many a rollout may take away. `on_delete`: a new template reaches a pod only when
-    somebody deletes it.
+    waiting. `max_unavailable`: how many a rollout may take away. `exchange`: who takes the old pods away.
     """
 
     desired: int
@@ -30,7 +30,7 @@ class Standing:
     stuck: bool = False
     paused: bool = False
     max_unavailable: int = 0
-    on_delete: bool = False
+    exchange: Exchange = Exchange.ROLLING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,12 @@ status` calls that done. There is no progress deadline: a set that waits for a b
 
 from __future__ import annotations
 
+from daemon.core.model import Exchange
 from handlers.kinds.kind import History, Kind, Standing, count, is_observed, replicas, share
 from handlers.revisions import Json
 
 ON_DELETE = "OnDelete"
+ORDERED_READY = "OrderedReady"
 
 
 def standing(obj: Json) -> Standing:
@@ -24,8 +26,15 @@ def standing(obj: Json) -> Standing:
             is_observed(obj) and count(obj, "readyReplicas") >= desired and count(obj, "updatedReplicas") >= wanted
         ),
         max_unavailable=min(share(rolling.get("maxUnavailable", 1), desired, up=False) or 1, desired),
-        on_delete=strategy.get("type") == ON_DELETE,
+        exchange=_exchange(obj, strategy),
     )
+
+
+def _exchange(obj: Json, strategy: Json) -> Exchange:
+    if strategy.get("type") == ON_DELETE:
+        return Exchange.ON_DELETE
+    policy = (obj.get("spec") or {}).get("podManagementPolicy") or ORDERED_READY
+    return Exchange.ORDERED if policy == ORDERED_READY else Exchange.ROLLING
 
 
 STATEFUL_SET = Kind(

@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.core.incidents import Phase
 from daemon.core.measurement import ConfigChange, Peer
-from daemon.core.model import Mode, OnsetSource, Owner, OwnerKind, Rung
+from daemon.core.model import Exchange, Mode, OnsetSource, Owner, OwnerKind, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.state import RollbackDone
@@ -266,6 +266,7 @@ CASES: list[tuple[Reason, Consequence, bool, Play]] = [
     (Reason.NO_PERMISSION, ESCALATE, False, checked(may_patch=False)),
     (Reason.TARGET_UNCHECKED, HOLD, True, unchecked),
     (Reason.ROLLOUT_PAUSED, ESCALATE, True, annotated(paused=True)),
+    (Reason.ON_DELETE, ESCALATE, True, annotated(exchange=Exchange.ON_DELETE)),
     (Reason.RESTART_ONLY, ESCALATE, True, restarted_only),
     (Reason.OWNED_BY_GITOPS, ESCALATE, True, annotated(owner=Owner(kind=OwnerKind.ARGO_CD, name="shop"))),
     (Reason.OWNED_BY_GITOPS, ESCALATE, True, annotated(owner=Owner(kind=OwnerKind.FLUX, name="shop"))),

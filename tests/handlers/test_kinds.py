@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from daemon.core.model import Exchange
 from handlers.kinds import KINDS, kind_named, standing_of
 from tests.handlers.kube_objects import Json, deployment
 
@@ -108,10 +109,17 @@ def test_how_many_nodes_may_be_without(rolling: Json, answer: int) -> None:
 
 def test_on_delete_is_told() -> None:
     """A strategy that leaves the exchange to people is not taken for a rolling one."""
-    assert standing_of(a_set({}) | {"spec": {"updateStrategy": {"type": "OnDelete"}}}).on_delete
-    assert standing_of(a_daemon({}, type="OnDelete")).on_delete
-    assert not standing_of(a_daemon({})).on_delete
-    assert not standing_of(deployment()).on_delete
+    assert standing_of(a_set({}) | {"spec": {"updateStrategy": {"type": "OnDelete"}}}).exchange is Exchange.ON_DELETE
+    assert standing_of(a_daemon({}, type="OnDelete")).exchange is Exchange.ON_DELETE
+    assert standing_of(a_daemon({})).exchange is Exchange.ROLLING
+    assert standing_of(deployment()).exchange is Exchange.ROLLING
+
+
+def test_only_an_ordered_set_waits_for_a_broken_pod() -> None:
+    """OrderedReady is the default; with Parallel the controller replaces a broken pod by itself."""
+    spec = {"updateStrategy": {"type": "RollingUpdate"}}
+    assert standing_of(a_set({})).exchange is Exchange.ORDERED
+    assert standing_of(a_set({}) | {"spec": spec | {"podManagementPolicy": "Parallel"}}).exchange is Exchange.ROLLING
 
 
 def test_kinds_by_their_spellings() -> None:
