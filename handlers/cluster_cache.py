@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from daemon.core.model import Revision, RevisionId, RevisionPods, StartFailure, Workload, WorkloadView
+from daemon.core.model import Owner, OwnerKind, Revision, RevisionId, RevisionPods, StartFailure, Workload, WorkloadView
 from handlers import pods as pod_rules
 from handlers import revisions, views
 from handlers.cache import PodSeen
 from handlers.cluster_stores import Stores
-from handlers.kinds import Standing, kind_named, kind_of
+from handlers.kinds import Present, Standing, kind_named, kind_of
 from handlers.ownership import owner_of
 from handlers.store import Obj
 
@@ -56,6 +56,7 @@ class _Seen:
 
     workload: Obj
     standing: Standing
+    present: Present | None
     current: RevisionId
     history: Sequence[Obj]
     pods: Mapping[RevisionId, Sequence[Obj]]
@@ -102,13 +103,15 @@ class ReflectedCluster:
     def workloads_of_service(self, namespace: str, service: str) -> Sequence[Workload]:
         """The workloads whose template's labels the Service's selector matches; none for one without a selector."""
         found = self.stores.services.get(namespace, service)
-        selector = {} if found is None else (found.get("spec") or {}).get("selector") or {}
+        chosen = {} if found is None else (found.get("spec") or {}).get("selector") or {}
+        # Argo Rollouts narrows the Services of a Rollout to one ReplicaSet by its hash.
+        selector = {key: value for key, value in chosen.items() if key not in revisions.HASH_LABELS}
         if not selector:
             return ()
         return [
             views.workload_of(each)
             for each in self.stores.workloads_in(namespace)
-            if selector.items() <= _template_labels(each).items()
+            if selector.items() <= self._template_labels(each).items()
         ]
 
     def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
@@ -117,7 +120,7 @@ class ReflectedCluster:
         return [
             views.workload_of(each)
             for each in candidates
-            if _labels(each).get(label) == value or _template_labels(each).get(label) == value
+            if _labels(each).get(label) == value or self._template_labels(each).get(label) == value
         ]
 
     def workloads_in(self, namespace: str) -> Sequence[Workload]:
@@ -173,8 +176,12 @@ class ReflectedCluster:
         self._memories.pop(uid, None)
         self._hashes.pop(uid, None)
 
+    def can_tell(self, workload: Obj) -> bool:
+        """Whether it is known which template is the present one; of some kinds the controller has to say first."""
+        return self._see(workload).present is not None
+
     def view(self, workload: Obj) -> WorkloadView:
-        """The whole view of a workload that is in the store."""
+        """The whole view of a workload that is in the store; only where `can_tell`."""
         metadata = workload["metadata"]
         seen = self._see(workload)
         memory = self._advance(seen)
@@ -199,7 +206,7 @@ class ReflectedCluster:
             mode=mode,
             mode_invalid=mode_invalid,
             namespace_paused=views.is_namespace_paused(self.stores.namespaces.get("", metadata["namespace"])),
-            owner=owner_of(workload),
+            owner=self._owner(workload),
             changed_by=revisions.changed_by(workload),
             action_id=views.action_on(workload, seen.current),
             irreversible=views.is_irreversible(workload),
@@ -219,10 +226,21 @@ class ReflectedCluster:
         store = self.stores.workloads.get(workload.kind)
         return None if store is None else store.get(workload.namespace, workload.name)
 
+    def _owner(self, workload: Obj) -> Owner | None:
+        """The strongest owner; what a Rollout takes its template from is that Rollout's, whoever else writes it."""
+        master = self.stores.master_of(workload)
+        return owner_of(workload) if master is None else Owner(kind=OwnerKind.OPERATOR, name=master)
+
+    def _template_labels(self, workload: Obj) -> dict[str, str]:
+        template = revisions.template_of(workload)
+        if not template and (present := self._see(workload).present) is not None:
+            template = revisions.template_of(present.obj)
+        return (template.get("metadata") or {}).get("labels") or {}
+
     def _memory(self, workload: Obj) -> _Memory:
         return self._memories.setdefault(workload["metadata"]["uid"], _Memory())
 
-    def _hash(self, obj: Obj) -> _Hashed:
+    def _hash(self, obj: revisions.Json) -> _Hashed:
         """Id and content hash of the object's template, computed anew only when the template changed."""
         uid, template = obj["metadata"]["uid"], revisions.template_of(obj)
         known = self._hashes.get(uid)
@@ -235,13 +253,15 @@ class ReflectedCluster:
         """What the stores hold of a workload; the pods of a revision in the order of their names."""
         kind = kind_of(workload)
         history = self.stores.history_of(kind, workload["metadata"]["uid"])[:HISTORY_MAX]
+        present = kind.present(workload, history)
         found: dict[RevisionId, list[Obj]] = {}
         for each, mine in self.stores.pods_by_history(workload, history):
             found.setdefault(self._hash(each).id, []).extend(mine)
         return _Seen(
             workload=workload,
             standing=kind.standing(workload),
-            current=self._hash(workload).id,
+            present=present,
+            current=self._hash(workload if present is None else present.obj).id,
             history=history,
             pods={rev: sorted(pods, key=lambda p: str(p["metadata"]["name"])) for rev, pods in found.items()},
         )
@@ -253,7 +273,7 @@ class ReflectedCluster:
             memory.vanished = {}  # of the rollout before this one; the journal has them
             memory.failing = {}
             memory.current = seen.current
-            memory.started_at = revisions.started_at(seen.workload, seen.history, self._now())
+            memory.started_at = self._started_at(seen)
         for each in seen.history:
             rev = self._hash(each).id
             digests = revisions.digests_of(revisions.template_of(each), seen.of(rev))
@@ -263,6 +283,10 @@ class ReflectedCluster:
         while len(memory.digests) > DIGESTS_MAX:
             del memory.digests[next(iter(memory.digests))]
         return memory
+
+    def _started_at(self, seen: _Seen) -> datetime:
+        told = None if seen.present is None else revisions.parse_time(seen.present.since)
+        return told or revisions.started_at(seen.workload, seen.history, self._now(), seen.current)
 
     def _history(self, memory: _Memory, history: Sequence[Obj]) -> tuple[Revision, ...]:
         """One Revision per template, newest number first."""
@@ -320,7 +344,3 @@ def _available_since(seen: _Seen) -> datetime | None:
 
 def _labels(obj: Obj) -> dict[str, str]:
     return obj["metadata"].get("labels") or {}
-
-
-def _template_labels(workload: Obj) -> dict[str, str]:
-    return (revisions.template_of(workload).get("metadata") or {}).get("labels") or {}

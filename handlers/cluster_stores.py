@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from handlers import revisions
-from handlers.kinds import DAEMON_SET, KINDS, STATEFUL_SET, History, Kind
+from handlers.kinds import DAEMON_SET, KINDS, ROLLOUT, STATEFUL_SET, History, Kind
+from handlers.kinds.rollout import workload_ref
 from handlers.pod_names import makers, set_of
 from handlers.store import Obj, Store
 
@@ -19,7 +20,9 @@ REVISION_LABEL = "controller-revision-hash"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
-    """The stores of the reflectors. `configs` holds metadata only, `namespaces` those of the whole cluster."""
+    """The stores of the reflectors. `configs` holds metadata only, `namespaces` those of the whole cluster, `canaries`
+    Flagger's.
+    """
 
     workloads: Mapping[str, Store] = field(default_factory=lambda: {name: Store() for name in KINDS})
     history: Mapping[History, Store] = field(default_factory=lambda: {each: Store() for each in History})
@@ -27,6 +30,7 @@ class Stores:
     services: Store = field(default_factory=Store)
     configs: Store = field(default_factory=Store)
     namespaces: Store = field(default_factory=Store)
+    canaries: Store = NOTHING
 
     def all_workloads(self) -> Iterator[Obj]:
         """Every workload of every kind."""
@@ -89,6 +93,21 @@ class Stores:
             if mine:
                 yield each, mine
 
+    def master_of(self, workload: Obj) -> str | None:
+        """What drives a workload through another object that names it (protocols §2.7), for people to read.
+
+        A Rollout that takes its template (`workloadRef`), or a Flagger Canary whose target or primary it is.
+        """
+        namespace, name = workload["metadata"]["namespace"], workload["metadata"]["name"]
+        for each in self.workloads[ROLLOUT.name].in_namespace(namespace):
+            ref = workload_ref(each) or {}
+            if (ref.get("kind"), ref.get("name")) == (workload["kind"], name):
+                return f"Rollout/{each['metadata']['name']}"
+        for each in self.canaries.in_namespace(namespace):
+            if (workload["kind"], name) in driven_by(each):
+                return f"Flagger Canary/{each['metadata']['name']}"
+        return None
+
     def _by_uid(self, uid: str) -> Obj | None:
         return next((found for store in self.workloads.values() if (found := store.by_uid(uid)) is not None), None)
 
@@ -97,6 +116,13 @@ class Stores:
         for name in makers(pod, names):
             if (found := store.get(namespace, name)) is not None:
                 yield found
+
+
+def driven_by(canary: Obj) -> Sequence[tuple[str, str]]:
+    """Kind and name of the target of a Flagger Canary, and of the primary that Flagger makes of it (protocols §2.5)."""
+    target = (canary.get("spec") or {}).get("targetRef") or {}
+    kind, name = str(target.get("kind") or ""), str(target.get("name") or "")
+    return ((kind, name), (kind, f"{name}-primary")) if name else ()
 
 
 def _revision_label(pod: Obj) -> str:

@@ -35,6 +35,11 @@ STEADY_SECONDS = 10.0
 FAILED_WATCHES_MAX = 5
 """So many watches in a row without a sign of life, and we list anew: perhaps it is the version the server minds."""
 
+ABSENT_SECONDS = (20.0, 40.0)
+"""How long until a collection that the cluster does not know is looked for again, chosen at random between the two: a
+tool may be installed while we run, and one small request each half minute is less than a watch costs.
+"""
+
 _BATCH = 500  # changes told in one go before others get a turn
 
 
@@ -92,7 +97,9 @@ class Reflector:
     """One collection, mirrored. `run` it as a supervised task; read `store`; wait for `synced` before the first read.
 
     `path` is the collection's address (`handlers.kube.resource_path`); `project` makes each object small; `random`
-    gives [0, 1); `clock` gives monotonic seconds, by default the loop's. `on_fault` hears every failure.
+    gives [0, 1); `clock` gives monotonic seconds, by default the loop's. `on_fault` hears every failure. An `optional`
+    collection may be unknown to the cluster (404: no such CRD): that is an empty one, looked for again now and then. One
+    that we may not read (403) counts as unknown until it was read once; that is told as a failure all the same.
     """
 
     def __init__(
@@ -109,12 +116,17 @@ class Reflector:
         on_fault: Callable[[Fault], None] | None = None,
         clock: Callable[[], float] | None = None,
         watch_seconds: tuple[float, float] = WATCH_SECONDS,
+        optional: bool = False,
     ) -> None:
         self.path = path
         self.store = Store()
         self.synced = asyncio.Event()
         self.last_fault: Fault | None = None
         """Why there is no contact at present; None while there is."""
+        self.absent = False
+        """An optional collection that the cluster does not know."""
+        self.forbidden = False
+        """An optional collection that we were never allowed to read: nobody knows what is in it."""
         self.lists = 0
         """How many times the whole collection was listed to its end: more than one a day deserves a look."""
         self._client = client
@@ -127,6 +139,7 @@ class Reflector:
         self._on_fault = on_fault
         self._clock = clock
         self._watch_seconds = watch_seconds
+        self._optional = optional
         self._version = ""
         self._contact_at = -inf
         self._failed_watches = 0
@@ -149,11 +162,32 @@ class Reflector:
                     await self._list()
                 steady = await self._watch()
             except Fault as fault:
+                if self._is_absence(fault):
+                    await asyncio.sleep(self._miss(fault))
+                    continue
                 self._note(fault)
                 wait = backoff.next(self._now(), (fault.retry_after or 0.0) if isinstance(fault, Transient) else 0.0)
             else:
                 wait = 0.0 if steady else backoff.next(self._now())
             await asyncio.sleep(wait)
+
+    def _is_absence(self, fault: Fault) -> bool:
+        """Whether the fault of a list says that there is no such collection for us."""
+        if not self._optional or self._version:
+            return False
+        return fault.kind is FaultKind.NOT_FOUND or (fault.status == 403 and self.lists == 0)
+
+    def _miss(self, fault: Fault) -> float:
+        """Take the collection for empty; the seconds until it is looked for again."""
+        self.absent = fault.kind is FaultKind.NOT_FOUND
+        self.forbidden = not self.absent
+        if self.forbidden and self._on_fault is not None:
+            self._on_fault(fault)
+        self._tell(self.store.prune(()))
+        self.synced.set()
+        self._contact()
+        low, high = ABSENT_SECONDS
+        return low + (high - low) * self._random()
 
     def _note(self, fault: Fault) -> None:
         self.last_fault = fault
@@ -190,6 +224,7 @@ class Reflector:
                 await asyncio.sleep(0)
         # Only now: a list that was cut while it was told is told again.
         self._version, self._failed_watches = version, 0
+        self.absent = self.forbidden = False
         self.lists += 1
         self.synced.set()
         self._contact(contact_at)

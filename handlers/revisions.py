@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from daemon.core.model import Revision, RevisionId
+from handlers import argo_templates
 
 Json = Mapping[str, Any]
 """A JSON object as the API server sent it."""
@@ -33,6 +34,9 @@ _DIRECTIVE = "$patch"
 """Tells `kubectl rollout undo` to replace the template as a whole; no part of it."""
 
 POD_TEMPLATE_HASH = "pod-template-hash"
+HASH_LABELS = frozenset({POD_TEMPLATE_HASH, argo_templates.HASH_LABEL})
+"""What controllers add to the template of a ReplicaSet to tell its pods; no part of what was rolled out."""
+
 REVISION_NUMBER = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
@@ -59,10 +63,10 @@ def content_hash(template: Json) -> str:
 
 
 def without_hash_label(template: Json) -> dict[str, Any]:
-    """The template as a Deployment holds it: a ReplicaSet's minus `pod-template-hash`, otherwise untouched."""
+    """The template as the workload holds it: a ReplicaSet's minus the label with its hash, otherwise untouched."""
     copy = dict(template)
     metadata = dict(copy.get("metadata") or {})
-    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k != POD_TEMPLATE_HASH}
+    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in HASH_LABELS}
     if "labels" in metadata:
         metadata["labels"] = labels
     if "metadata" in copy:
@@ -94,9 +98,13 @@ def revision_of(obj: Json, *, digests: Sequence[str] = (), hashed: tuple[Revisio
 
 
 def template_of(obj: Json) -> Json:
-    """`.spec.template`, of a ControllerRevision the one in its `data`; empty where absent."""
+    """`.spec.template`, of a ControllerRevision the one in its `data`; empty where absent. Of Argo's ReplicaSets without
+    what their controller adds.
+    """
     holder = obj.get("data") or obj
     template: Json = (holder.get("spec") or {}).get("template") or {}
+    if argo_templates.is_argo_replica_set(obj):
+        return argo_templates.without_additions(template, obj)
     return {key: value for key, value in template.items() if key != _DIRECTIVE} if _DIRECTIVE in template else template
 
 
@@ -170,17 +178,21 @@ def number_of(obj: Json) -> int | None:
     """The revision number on a history object; an attribute, never an identity."""
     if isinstance(obj.get("revision"), int):
         return int(obj["revision"])
-    return _number(((obj.get("metadata") or {}).get("annotations") or {}).get(REVISION_NUMBER))
+    annotations = (obj.get("metadata") or {}).get("annotations") or {}
+    # Argo's first: a Rollout that was once a Deployment passes the old annotation on to its ReplicaSets.
+    return _number(annotations.get(argo_templates.REVISION_NUMBER) or annotations.get(REVISION_NUMBER))
 
 
-def started_at(workload: Json, history: Sequence[Json], seen_at: datetime) -> datetime:
-    """When the workload's present template became current.
+def started_at(
+    workload: Json, history: Sequence[Json], seen_at: datetime, present: RevisionId | None = None
+) -> datetime:
+    """When the workload's present template became current; `present` where another than its own counts.
 
     A history object made for it: its creation. A reused one is older than the rollout: then the time of the managedFields
     entry that owns the template, else `seen_at`, when the watch showed it. That entry's time also moves when its
     manager writes something else later, so callers keep the first answer for as long as the template stays.
     """
-    kept = find_revision(template_hash(template_of(workload)), history)
+    kept = find_revision(present or template_hash(template_of(workload)), history)
     if kept is not None and not _is_reused(kept, history):
         created = _created_at(kept)
         if created is not None:
@@ -246,7 +258,7 @@ def _normal(template: Json, dropped: frozenset[str]) -> dict[str, Any]:
     """The template as it is hashed: empty maps and the server's null creationTimestamp carry no meaning."""
     copy = dict(template)
     metadata = dict(copy.get("metadata") or {})
-    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k != POD_TEMPLATE_HASH}
+    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in HASH_LABELS}
     annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in dropped}
     copy["metadata"] = dict(_meaningful({**metadata, "labels": labels, "annotations": annotations}))
     return copy

@@ -17,11 +17,16 @@ from typing import Any, Protocol
 from daemon.core.model import RevisionId, Workload
 from handlers import revisions, views
 from handlers.faults import FaultKind, Permanent
-from handlers.kinds import KINDS, standing_of
+from handlers.kinds import KINDS, kind_of, standing_of
 from handlers.kube import Page, Query, resource_path
 from handlers.kube_json import Obj
 
-FIELD_MANAGER = "lastgood"
+FIELD_MANAGER = revisions.FIELD_MANAGER
+
+_OWN_ANNOTATIONS = (views.ACTION, views.ROLLED_BACK_TO, views.INCIDENT)
+
+HAND_BACK_TRIES = 3
+"""Readings of the object before its fields are left owned by us: the controller writes its status a few times a second."""
 
 
 class Api(Protocol):
@@ -67,9 +72,15 @@ class Fresh:
         return int(self.workload["metadata"].get("generation") or 0)
 
     @property
+    def is_told(self) -> bool:
+        """Whether it is known which template is the present one; of some kinds the controller has to say first."""
+        return kind_of(self.workload).present(self.workload, self.history) is not None
+
+    @property
     def current(self) -> RevisionId:
-        """The revision that its template is."""
-        return revisions.template_hash(revisions.template_of(self.workload))
+        """The revision that its present template is; one that nobody knows where that `is_told` by nobody yet."""
+        present = kind_of(self.workload).present(self.workload, self.history)
+        return revisions.template_hash(revisions.template_of(self.workload if present is None else present.obj))
 
     @property
     def is_leaving(self) -> bool:
@@ -177,6 +188,51 @@ def provenance(*, action: str, target: RevisionId, incident: str, why: str) -> d
 
 def own_write(workload: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Our entry in managedFields: when we wrote the object last."""
+    return max((entry for _, entry in _own_entries(workload)), key=lambda e: str(e.get("time") or ""), default=None)
+
+
+def _own_entries(workload: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
     entries = (workload.get("metadata") or {}).get("managedFields") or ()
-    mine = [e for e in entries if e.get("manager") == FIELD_MANAGER and not e.get("subresource")]
-    return max(mine, key=lambda e: str(e.get("time") or ""), default=None)
+    return [(i, e) for i, e in enumerate(entries) if e.get("manager") == FIELD_MANAGER and not e.get("subresource")]
+
+
+async def hand_back(api: Api, workload: Workload) -> None:
+    """Give up all that we own in managedFields but our own annotations; nothing is sent where that is done already.
+
+    A server-side apply (`kubectl apply --server-side`, Helm 4) ends with a conflict where it changes a field that another
+    manager owns, and a rollback makes us the owner of every field that it changed. Fields without an owner are anybody's.
+    Our entry stays, with its time: the server moves that only with what a manager writes. Raises Transient and Permanent.
+    """
+    path = path_of(workload)
+    for tries_left in reversed(range(HAND_BACK_TRIES)):
+        ops = _hand_back_patch(await api.get(path))
+        if not ops:
+            return
+        try:
+            await api.patch_json(path, ops, field_manager=FIELD_MANAGER)
+        except Permanent as fault:
+            # Every write of the controller moves the entries; then the `test` fails and nothing was written.
+            if not tries_left or fault.kind not in (FaultKind.INVALID, FaultKind.CONFLICT):
+                raise
+        else:
+            return
+
+
+def _hand_back_patch(workload: Obj) -> list[Obj]:
+    """The JSON Patch of managedFields: `test` on each entry of ours as it was read, so that no other can be touched."""
+    ops: list[Obj] = []
+    for index, entry in _own_entries(workload):
+        kept = _own_annotations(entry.get("fieldsV1") or {})
+        if kept and kept != entry["fieldsV1"]:
+            path = f"/metadata/managedFields/{index}"
+            ops.append({"op": "test", "path": path, "value": entry})
+            ops.append({"op": "replace", "path": f"{path}/fieldsV1", "value": kept})
+    uid = {"op": "test", "path": "/metadata/uid", "value": workload["metadata"]["uid"]}
+    return [uid, *ops] if ops else []
+
+
+def _own_annotations(fields: Mapping[str, Any]) -> Obj:
+    """Of what an entry owns (FieldsV1), the annotations that only we write."""
+    owned = (fields.get("f:metadata") or {}).get("f:annotations") or {}
+    mine = {key: value for key, value in owned.items() if key.removeprefix("f:") in _OWN_ANNOTATIONS}
+    return {"f:metadata": {"f:annotations": mine}} if mine else {}

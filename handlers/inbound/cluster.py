@@ -22,9 +22,10 @@ from daemon.ports import Clock, Inbox
 from handlers import pods as pod_rules
 from handlers import store, views
 from handlers.cluster_cache import ReflectedCluster
-from handlers.cluster_stores import NOTHING, Stores
+from handlers.cluster_stores import NOTHING, Stores, driven_by
 from handlers.faults import Fault
 from handlers.kinds import DEPLOYMENT, KINDS, History, Kind
+from handlers.kinds.rollout import workload_ref
 from handlers.kube import resource_path
 from handlers.reflector import ListWatch, Reflector
 from handlers.store import Change, Obj
@@ -51,6 +52,8 @@ class ClusterWatch:
 
     `known` are the views that the journal holds: a workload of theirs that is not there after the first sync is
     reported gone. `random` gives [0, 1) and spreads the watches. `on_fault(collection, fault)` hears every failure.
+    Optional `kinds` may be unknown to the cluster. With `flagger` its Canaries are read, too, where there are any: they
+    tell which workloads are driven by them.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class ClusterWatch:
         never_ready: timedelta = pod_rules.NEVER_READY_AFTER,
         debounce_seconds: float = DEBOUNCE_SECONDS,
         kinds: Sequence[Kind] = (DEPLOYMENT,),
+        flagger: bool = False,
     ) -> None:
         self._inbox = inbox
         self._clock = clock
@@ -78,7 +82,10 @@ class ClusterWatch:
         """Set once every collection was read and the first views of all workloads are in the inbox."""
         make = partial(_reflector, client=client, random=random, on_fault=on_fault)
         kept = dict.fromkeys(kind.history for kind in kinds)
-        workloads = {kind: make(kind.api_version, kind.plural, self._workload_changed, _of(kind)) for kind in kinds}
+        workloads = {
+            kind: make(kind.api_version, kind.plural, self._workload_changed, _of(kind), optional=kind.optional)
+            for kind in kinds
+        }
         history = {each: make("apps/v1", each.value, self._history_changed, _without_managers) for each in kept}
         self.reflectors: dict[str, Reflector] = {
             **{kind.plural: reflector for kind, reflector in workloads.items()},
@@ -88,6 +95,10 @@ class ClusterWatch:
             "configmaps": make("v1", "configmaps", _ignore, store.metadata_only, metadata_only=True),
             "namespaces": make("v1", "namespaces", self._namespace_changed, store.metadata_only, metadata_only=True),
         }
+        if flagger:
+            self.reflectors["canaries"] = make(
+                "flagger.app/v1beta1", "canaries", self._canary_changed, _without_managers, optional=True
+            )
         self.cache = ReflectedCluster(
             Stores(
                 workloads=dict.fromkeys(KINDS, NOTHING) | {kind.name: each.store for kind, each in workloads.items()},
@@ -96,6 +107,7 @@ class ClusterWatch:
                 services=self.reflectors["services"].store,
                 configs=self.reflectors["configmaps"].store,
                 namespaces=self.reflectors["namespaces"].store,
+                canaries=self.reflectors["canaries"].store if flagger else NOTHING,
             ),
             clock_now=clock.now,
             age=self.age,
@@ -157,7 +169,7 @@ class ClusterWatch:
             del self._sent[key]
             self._send_gone(before.view)
             before = None
-        if obj is None:
+        if obj is None or not self.cache.can_tell(obj):
             return
         view = self.cache.view(obj)
         wake = self.cache.next_change(obj)
@@ -171,10 +183,14 @@ class ClusterWatch:
     def _report_lost(self) -> None:
         """Workloads that were deleted while nobody watched."""
         present = {views.workload_of(each).key for each in self.cache.stores.all_workloads()}
+        unread = {name for name, kind in KINDS.items() if self._is_forbidden(kind.plural)}
         for key, view in self._known.items():
-            if key not in present:
+            if key not in present and view.workload.kind not in unread:
                 self._send_gone(view)
         self._known = {}
+
+    def _is_forbidden(self, plural: str) -> bool:
+        return plural in self.reflectors and self.reflectors[plural].forbidden
 
     def _send_gone(self, view: WorkloadView) -> None:
         self._inbox.put(WorkloadSeen(at=self._clock.now(), view=replace(view, gone=True)))
@@ -189,6 +205,21 @@ class ClusterWatch:
         if change is Change.DELETED and old is not None:
             self.cache.forget(old["metadata"]["uid"])
         self._touch(new or old)
+        for each in (old, new):
+            if each is not None and (ref := workload_ref(each)) is not None:
+                self._touch_named(each, str(ref.get("kind")), str(ref["name"]))
+
+    def _canary_changed(self, _change: Change, old: Obj | None, new: Obj | None) -> None:
+        for each in (old, new):
+            if each is not None:
+                for kind, name in driven_by(each):
+                    self._touch_named(each, kind, name)
+
+    def _touch_named(self, beside: Obj, kind: str, name: str) -> None:
+        """A workload that another object drives, in the namespace of that one."""
+        held = self.cache.stores.workloads.get(kind)
+        if held is not None:
+            self._touch(held.get(beside["metadata"]["namespace"], name))
 
     def _history_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
@@ -233,6 +264,7 @@ def _reflector(
     random: Callable[[], float],
     on_fault: Callable[[str, Fault], None],
     metadata_only: bool = False,
+    optional: bool = False,
 ) -> Reflector:
     return Reflector(
         client,
@@ -241,6 +273,7 @@ def _reflector(
         random=random,
         project=project,
         metadata_only=metadata_only,
+        optional=optional,
         on_fault=partial(on_fault, plural),
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from handlers.kinds.daemonset import DAEMON_SET
 from handlers.kinds.deployment import DEPLOYMENT
-from handlers.kinds.kind import History, Kind, Standing
+from handlers.kinds.kind import History, Kind, Present, Standing
+from handlers.kinds.rollout import ROLLOUT
 from handlers.kinds.statefulset import STATEFUL_SET
 from handlers.revisions import Json
 
@@ -14,16 +15,18 @@ __all__ = [
     "DAEMON_SET",
     "DEPLOYMENT",
     "KINDS",
+    "ROLLOUT",
     "STATEFUL_SET",
     "History",
     "Kind",
+    "Present",
     "Standing",
     "kind_named",
     "kind_of",
     "standing_of",
 ]
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT)}
 """By the name that the API server gives them, in the order in which a name without a kind is looked for."""
 
 _SPELLINGS = {spelling: kind for kind in KINDS.values() for spelling in (kind.name.lower(), kind.plural)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -34,9 +34,23 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """The object whose template is the workload's present one, and since when where only the workload tells (RFC 3339)."""
+
+    obj: Json
+    since: str | None = None
+
+
+def own_template(obj: Json, _history: Sequence[Json]) -> Present | None:
+    """The template on the workload itself."""
+    return Present(obj=obj)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind of workload. `standing` reads an object; `generates` tells whether its pods' names are drawn anew for
-    each pod (a StatefulSet gives the same names again).
+    each pod (a StatefulSet gives the same names again). `present` finds the present template, given the workload and its
+    history; None where its controller has to say first. An `optional` kind may be unknown to the cluster.
     """
 
     name: str
@@ -45,6 +59,8 @@ class Kind:
     standing: Callable[[Json], Standing]
     api_version: str = "apps/v1"
     generates: bool = True
+    present: Callable[[Json, Sequence[Json]], Present | None] = own_template
+    optional: bool = False
 
     @property
     def group(self) -> str:
