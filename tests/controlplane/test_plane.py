@@ -211,6 +211,17 @@ def test_an_api_server_that_is_killed_comes_back_and_so_does_everything(
     until_available(control_plane, namespace, "after", 2)
 
 
+def test_an_api_server_that_is_paused_answers_later(control_plane: ControlPlane) -> None:
+    """Slow weather: the connection stands and nobody answers, until it goes on."""
+    control_plane.pause(APISERVER)
+    try:
+        with pytest.raises(OSError, match="timed out"):
+            urllib.request.urlopen(f"{control_plane.url}/version", timeout=1, context=control_plane.ssl_context())
+    finally:
+        control_plane.resume(APISERVER)
+    assert control_plane.ask("GET", "/version")[0] == 200
+
+
 def test_a_watch_from_before_a_compaction_is_gone(control_plane: ControlPlane, namespace: str) -> None:
     """After a compaction and a restart, what happened before cannot be watched any more: code 410."""
     make(control_plane, namespace, "deployments", workload("Deployment", "shop", "shop:v1"))
