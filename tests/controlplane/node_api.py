@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import msgspec
 
 Json = dict[str, Any]
 
@@ -35,12 +35,12 @@ class Api:
         self, method: str, path: str, body: Any = None, *, kind: str = "application/json", **query: str
     ) -> tuple[int, Json]:
         """One request, as (HTTP status, body)."""
-        data = None if body is None else json.dumps(body)
+        data = None if body is None else msgspec.json.encode(body)
         async with self.session.request(
             method, self.url + path, data=data, headers={"Content-Type": kind}, params=query,
             timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
         ) as response:  # fmt: skip
-            return response.status, await response.json(content_type=None)
+            return response.status, msgspec.json.decode(await response.read())  # a ValueError is an answer cut short
 
     async def insist(
         self, method: str, path: str, body: Any = None, *, kind: str = "application/json"
@@ -68,4 +68,4 @@ class Api:
             if response.status != 200:
                 raise ValueError(f"the watch is refused: {response.status}")
             async for line in response.content:
-                yield json.loads(line)
+                yield msgspec.json.decode(line)
