@@ -229,11 +229,16 @@ class KubeClient:
         """Replace the object; with `metadata.resourceVersion` in the body, a change in between is a conflict."""
         return await self._call("PUT", path, _write_query(dry_run=dry_run, field_manager=field_manager), body)
 
-    async def delete(self, path: str, *, uid: str | None = None, dry_run: bool = False) -> Obj:
-        """Delete the object; with `uid` only that very one, another of its name is Permanent(conflict)."""
+    async def delete(
+        self, path: str, *, uid: str | None = None, resource_version: str | None = None, dry_run: bool = False
+    ) -> Obj:
+        """Delete the object; with `uid` only that very one, with `resource_version` only as it was read. Else
+        Permanent(conflict).
+        """
         options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions"}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        if given := {name: value for name, value in preconditions.items() if value is not None}:
+            options["preconditions"] = given
         return await self._call("DELETE", path, _write_query(dry_run=dry_run, field_manager=None), options)
 
     async def self_subject_access_review(

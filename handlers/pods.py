@@ -240,6 +240,11 @@ def _excused(pod: Json) -> bool:
     return any(_waiting(s) in _PULL_REASONS for s in _statuses(pod))
 
 
+def is_ready(pod: Json) -> bool:
+    """Whether the pod's Ready condition says so."""
+    return _ready_since(pod) is not None
+
+
 def _was_ready(pod: Json) -> bool:
     """Whether a pod that is not Ready now has been: its condition turned False well after its containers began."""
     turned = parse_time((_condition(pod, "Ready") or {}).get("lastTransitionTime"))
