@@ -20,6 +20,7 @@ from daemon.core.model import (
     Location,
     Revision,
     RevisionId,
+    Stint,
     Workload,
 )
 from daemon.core.notices import Origin
@@ -49,6 +50,7 @@ class Measure:
     For BLAME `new` is the revision under suspicion and `old` the one it replaced; for RECOVERY `new` is what serves now and
     `old` only gives the baseline of the time before `rollout_started_at` (Measurement.before). Pod names known from the
     journal are given; the handler adds those it sees now. `peers` had no rollout of late: they show a common cause.
+    Where names are given again (StatefulSets) only `new_stints` and `old_stints` tell the revisions' pods apart.
     """
 
     id: ActionId
@@ -66,6 +68,8 @@ class Measure:
     onset: datetime
     alerts: tuple[Alert, ...]
     peers: tuple[Workload, ...] = ()
+    new_stints: tuple[Stint, ...] = ()
+    old_stints: tuple[Stint, ...] = ()
     kind: Literal["measure"] = "measure"
 
 

@@ -10,7 +10,7 @@ from daemon.core.draft import Draft
 from daemon.core.facts import MeasureBegan
 from daemon.core.incidents import Incident, Phase
 from daemon.core.measurement import Health
-from daemon.core.model import ActionId, IncidentId, Revision, RevisionId, Rollout, Workload
+from daemon.core.model import ActionId, IncidentId, Revision, Rollout, Stint, Workload
 from daemon.core.policy import Policy
 from daemon.core.recovery import symptom
 from daemon.core.state import Tracked
@@ -52,9 +52,11 @@ def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) 
         purpose=MeasurePurpose.BLAME if deciding else MeasurePurpose.RECOVERY,
         workload=workload,
         new=new,
-        new_pods=_pods(rollout, new.id if new else None),
+        new_pods=_pods(rollout, new),
+        new_stints=_stints(rollout, new),
         old=old,
-        old_pods=_pods(rollout, old.id if old else None),
+        old_pods=_pods(rollout, old),
+        old_stints=_stints(rollout, old),
         since=since,
         rollout_started_at=incident.rollout_started_at or (rollout.started_at if rollout else since),
         onset=incident.onset,
@@ -86,8 +88,12 @@ def _sides(
     return now, incident.replaced
 
 
-def _pods(rollout: Rollout | None, revision: RevisionId | None) -> tuple[str, ...]:
-    return rollout.names_of(revision) if rollout is not None and revision is not None else ()
+def _pods(rollout: Rollout | None, revision: Revision | None) -> tuple[str, ...]:
+    return rollout.names_of(revision.id) if rollout is not None and revision is not None else ()
+
+
+def _stints(rollout: Rollout | None, revision: Revision | None) -> tuple[Stint, ...]:
+    return rollout.stints_of(revision.id) if rollout is not None and revision is not None else ()
 
 
 def _check_target(draft: Draft, incident: Incident, attempt: int) -> None:

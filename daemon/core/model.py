@@ -185,12 +185,26 @@ class StartFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stint:
+    """From when until when (None: still) pods of one name ran one revision: the life of one pod."""
+
+    name: str
+    since: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionPods:
-    """Names of the pods that ran a revision, and how many of them are ready now."""
+    """Names of the pods that ran a revision, and how many of them are ready now.
+
+    `stints` tell when, where a name is given again to the pod that follows (StatefulSets); empty where each pod has a
+    name of its own.
+    """
 
     revision: RevisionId
     names: tuple[str, ...]
     ready: int
+    stints: tuple[Stint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +286,10 @@ class Rollout:
     def names_of(self, revision: RevisionId) -> tuple[str, ...]:
         """The pods seen to run `revision` during this rollout."""
         return next((pods.names for pods in self.pods if pods.revision == revision), ())
+
+    def stints_of(self, revision: RevisionId) -> tuple[Stint, ...]:
+        """When each of these names ran `revision`, where names are given again."""
+        return next((pods.stints for pods in self.pods if pods.revision == revision), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

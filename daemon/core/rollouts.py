@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from daemon.core import attaching, changes, intake, progress, soaking
+from daemon.core import attaching, changes, intake, progress, soaking, stints
 from daemon.core.draft import Draft
 from daemon.core.facts import RolloutRecorded, SuccessorDue, WorkloadRecorded
 from daemon.core.incidents import Incident, Phase
@@ -58,7 +58,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         changed_by=view.changed_by,
         irreversible=view.irreversible,
         start_failure=view.start_failure,
-        pods=view.pods,
+        pods=_merged(_carried(known, (view.current, replaced)), view.pods),
     )
     draft.add(RolloutRecorded(at=draft.now, rollout=rollout))
     attaching.rollout_seen(draft, view.workload.key)
@@ -69,6 +69,20 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
     progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
         _look_for_successor(draft, view)
+
+
+def _carried(known: Tracked | None, revisions: tuple[Revision | None, ...]) -> tuple[RevisionPods, ...]:
+    """When pods ran these revisions before this rollout, as the one before it recorded.
+
+    By their names alone nobody can tell it later: not of a revision that is rolled back to, nor of one whose pods were
+    exchanged while we were down.
+    """
+    if known is None or known.rollout is None:
+        return ()
+    wanted = [revision.id for revision in revisions if revision is not None]
+    return tuple(
+        replace(pods, names=(), ready=0) for pods in known.rollout.pods if pods.stints and pods.revision in wanted
+    )
 
 
 def _predecessor(view: WorkloadView) -> Revision | None:
@@ -105,13 +119,16 @@ def _learned(draft: Draft, rollout: Rollout, view: WorkloadView) -> None:
 
 
 def _merged(known: tuple[RevisionPods, ...], seen: tuple[RevisionPods, ...]) -> tuple[RevisionPods, ...]:
-    """All pod names ever seen per revision, the newest ones where there are too many."""
-    names: dict[str, RevisionPods] = {pods.revision: pods for pods in known}
+    """All pod names and stints ever seen per revision, the newest ones where there are too many."""
+    merged = {pods.revision: pods for pods in known}
+    lives = {pods.revision: pods.stints for pods in known}
     for pods in seen:
-        before = names[pods.revision].names if pods.revision in names else ()
+        before = merged[pods.revision].names if pods.revision in merged else ()
         union = tuple(dict.fromkeys((*before, *pods.names)))[-PODS_PER_REVISION_MAX:]
-        names[pods.revision] = replace(pods, names=union)
-    return tuple(names.values())
+        merged[pods.revision] = replace(pods, names=union)
+        lives[pods.revision] = (*lives.get(pods.revision, ()), *pods.stints)
+    settled = stints.settled(lives)
+    return tuple(replace(pods, stints=stints.newest(settled[pods.revision])) for pods in merged.values())
 
 
 def _stuck(draft: Draft, view: WorkloadView) -> None:

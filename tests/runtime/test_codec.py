@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.actions import Action
+from daemon.core.actions import Action, Measure
 from daemon.core.events import AlertSource, AlertsReported
-from daemon.core.facts import ActionOwed, Fact
-from daemon.core.model import Alert, AlertStatus
+from daemon.core.facts import ActionOwed, Fact, MeasurementKept, RolloutRecorded
+from daemon.core.model import Alert, AlertStatus, IncidentId, Stint
 from daemon.runtime import codec
-from tests.core.builders import NOON
+from tests.core.builders import NOON, a_measurement
 from tests.core.story import Story
 
 PAIRS = st.lists(st.tuples(st.text(max_size=20), st.text(max_size=40)), max_size=4).map(tuple)
@@ -60,3 +61,43 @@ def test_an_unknown_kind_is_named() -> None:
         codec.load_fact(raw)
     assert isinstance(owed.action, Action)
     assert owed.at >= NOON - timedelta(days=1)
+
+
+def measured(*stints: Stint) -> ActionOwed:
+    """A measurement that is owed, of pods whose names are given again where there are `stints`."""
+    owed = next(fact for fact in every_fact() if isinstance(fact, ActionOwed) and isinstance(fact.action, Measure))
+    assert isinstance(owed.action, Measure)
+    return replace(owed, action=replace(owed.action, new_stints=stints, old_stints=stints))
+
+
+def rolled_out(*stints: Stint) -> RolloutRecorded:
+    """A rollout of such pods."""
+    fact = next(fact for fact in every_fact() if isinstance(fact, RolloutRecorded))
+    return replace(fact, rollout=replace(fact.rollout, pods=(replace(fact.rollout.pods[0], stints=stints),)))
+
+
+STINT = Stint(name="db-2", since=NOON, until=NOON + timedelta(minutes=1))
+
+
+@pytest.mark.parametrize("fact", [measured(STINT), rolled_out(STINT, replace(STINT, until=None))], ids=lambda f: f.kind)
+def test_stints_come_back(fact: Fact) -> None:
+    """When pods ran a revision is journalled with the rollout, and with the measurement that is owed."""
+    assert codec.load_fact(codec.dump_fact(fact)) == fact
+
+
+@pytest.mark.parametrize("fact", [measured(), rolled_out()], ids=lambda f: f.kind)
+def test_nothing_is_written_of_stints_that_are_none(fact: Fact) -> None:
+    """A Deployment's facts are the bytes that they were before there were stints, and so what older releases wrote is
+    read: without them, as an empty tuple.
+    """
+    raw = codec.dump_fact(fact)
+    assert b"stints" not in raw
+    assert codec.load_fact(raw) == fact
+
+
+def test_numbers_that_are_none_are_written_by_name() -> None:
+    """An infinite value in a fact comes back: what is left out must not change how the rest is written."""
+    odd = a_measurement(NOON, new=float("inf"))
+    fact = MeasurementKept(at=NOON, incident=IncidentId("inc-1"), measurement=odd)
+    assert b"Infinity" in codec.dump_fact(fact)
+    assert codec.load_fact(codec.dump_fact(fact)) == fact
