@@ -128,8 +128,12 @@ def _addresses(notice: Notice, view: WorkloadView) -> bool:
 
 
 def _latest(notice: Notice, began: datetime, ended: datetime | None) -> datetime:
-    """Until when it may be said of a rollout. What starts after a rollout is there is the next one, which has yet to come."""
+    """Until when it may be said of a rollout. What starts after a rollout is there is the next one, which has yet to come; but an
+    owner tells once it has applied everything, and the first of its rollouts may be there by then.
+    """
     if notice.status is NoticeStatus.STARTED:
+        if notice.owner is not None:
+            return began + SKEW
         return min(began + SKEW, ended or began + SKEW)
     return (ended or notice.at) + NAME_WINDOW
 

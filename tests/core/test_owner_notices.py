@@ -122,6 +122,16 @@ def test_what_does_not_contradict_is_kept(changes: dict[str, Any]) -> None:
     assert of(story) == ["c1", "more"]
 
 
+def test_a_rollout_that_is_there_before_its_owner_tells() -> None:
+    """An owner of a hundred objects tells of the start when all are applied: a quick rollout hears of it, and of the end."""
+    story = rolled_out()
+    story.now = NOON + 3 * SECOND
+    story.completes(owner=APPS)
+    hears(story, told("c1 begins", status=NoticeStatus.STARTED, at=NOON + 40 * SECOND))
+    hears(story, told("c1 ended", at=NOON + MINUTE))
+    assert of(story) == ["c1 begins", "c1 ended"]
+
+
 def test_a_rollout_of_the_next_commit_hears_of_that_one() -> None:
     """The commit before waits still, and was told before this rollout began."""
     story = rolled_out()
