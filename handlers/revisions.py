@@ -33,6 +33,9 @@ _HISTORY_KINDS = frozenset({"ReplicaSet", "ControllerRevision"})
 _DIRECTIVE = "$patch"
 """Tells `kubectl rollout undo` to replace the template as a whole; no part of it."""
 
+FIELD_MANAGER = "lastgood"
+"""Who we are in managedFields: what we wrote must be tellable from what people and controllers write."""
+
 POD_TEMPLATE_HASH = "pod-template-hash"
 HASH_LABELS = frozenset({POD_TEMPLATE_HASH, argo_templates.HASH_LABEL})
 """What controllers add to the template of a ReplicaSet to tell its pods; no part of what was rolled out."""
@@ -232,6 +235,8 @@ def parse_time(value: object) -> datetime | None:
 def _owns_template(entry: Json) -> bool:
     if entry.get("subresource"):
         return False
+    if entry.get("manager") == FIELD_MANAGER:
+        return True  # we write nothing but templates, and give the ownership up at once (workload_objects.hand_back)
     fields = entry.get("fieldsV1")
     # A reflector keeps the owners of the template only, and drops the field lists.
     return fields is None or "f:template" in (fields.get("f:spec") or {})

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from handlers.revisions import FIELD_MANAGER
+
 Obj = dict[str, Any]
 Key = tuple[str, str]
 """Namespace (empty for what has none) and name."""
@@ -156,10 +158,15 @@ def _discard(index: dict[str, dict[Key, None]], entry: str, key: Key) -> None:
 
 
 def field_owners(obj: Obj, path: Sequence[str]) -> list[Obj]:
-    """The managedFields entries that own `path` or below, as manager, operation, time and subresource only."""
+    """The managedFields entries that own `path` or below, as manager, operation, time and subresource only; ours always.
+
+    We write nothing but templates, and give the ownership up at once; what is left of our entry tells when that was.
+    """
     entries = obj["metadata"].get("managedFields") or ()
     return [
-        {k: entry[k] for k in _OWNER_FIELDS if k in entry} for entry in entries if _owns(entry.get("fieldsV1"), path)
+        {k: entry[k] for k in _OWNER_FIELDS if k in entry}
+        for entry in entries
+        if entry.get("manager") == FIELD_MANAGER or _owns(entry.get("fieldsV1"), path)
     ]
 
 

@@ -25,6 +25,9 @@ FIELD_MANAGER = revisions.FIELD_MANAGER
 
 _OWN_ANNOTATIONS = (views.ACTION, views.ROLLED_BACK_TO, views.INCIDENT)
 
+HAND_BACK_MANAGER = f"{FIELD_MANAGER}-hand-back"
+"""Tells that request from a rollback in audit logs. It writes no field, so it never stands in managedFields."""
+
 HAND_BACK_TRIES = 3
 """Readings of the object before its fields are left owned by us: the controller writes its status a few times a second."""
 
@@ -209,7 +212,7 @@ async def hand_back(api: Api, workload: Workload) -> None:
         if not ops:
             return
         try:
-            await api.patch_json(path, ops, field_manager=FIELD_MANAGER)
+            await api.patch_json(path, ops, field_manager=HAND_BACK_MANAGER)
         except Permanent as fault:
             # Every write of the controller moves the entries; then the `test` fails and nothing was written.
             if not tries_left or fault.kind not in (FaultKind.INVALID, FaultKind.CONFLICT):

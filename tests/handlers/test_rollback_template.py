@@ -309,7 +309,9 @@ async def test_drift_is_announced_with_the_command() -> None:
         assert isinstance(outcome.result, RolledBack)
         helm, apply = outcome.result.warnings
         assert "`helm rollback store --namespace default`" in helm
+        assert "`helm history store --namespace default`" in helm
         assert "last-applied-configuration" in apply
+        assert "`kubectl apply --namespace default -f FILE`" in apply
 
 
 async def test_an_absent_map_of_annotations_is_made_once(there: World) -> None:

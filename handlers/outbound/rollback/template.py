@@ -20,6 +20,8 @@ the workload's next view ends the incident as superseded.
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import datetime
 
 from daemon.core.actions import Outcome, OutcomeKind, RollBack, RolledBack, Superseded
@@ -29,6 +31,9 @@ from handlers.faults import Fault, FaultKind, Permanent, Transient, shorten
 from handlers.kube_json import Obj
 from handlers.ownership import helm_release
 from handlers.workload_objects import Api, Fresh
+
+HAND_BACK_SECONDS = 5.0
+"""For giving up our fields, reading included: nobody waits for it, but the outcome does."""
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -46,6 +51,15 @@ class TemplateRollback:
         Raises Transient where it is worth another run: the world could not be read, nothing was written, or an answer
         was lost and the object, asked at once, does not (or not yet) show our patch. A further run finds out.
         """
+        return await self._handed_back(action, await self._rolled_back(action))
+
+    async def probe(self, action: RollBack) -> Outcome | None:
+        """What became of it: DONE, Superseded, REFUSED (it cannot happen any more) or None (it did not happen)."""
+        fresh = await workload_objects.read(self._api, action.workload)
+        settled = self._settled(action, fresh)
+        return None if settled is None else await self._handed_back(action, settled)
+
+    async def _rolled_back(self, action: RollBack) -> Outcome:
         fresh = await workload_objects.read(self._api, action.workload)
         already = self._settled(action, fresh)
         if already is not None:
@@ -67,10 +81,22 @@ class TemplateRollback:
             return await self._lost(action, fault)
         return self._done(patched)
 
-    async def probe(self, action: RollBack) -> Outcome | None:
-        """What became of it: DONE, Superseded, REFUSED (it cannot happen any more) or None (it did not happen)."""
-        fresh = await workload_objects.read(self._api, action.workload)
-        return self._settled(action, fresh)
+    async def _handed_back(self, action: RollBack, outcome: Outcome) -> Outcome:
+        """The same outcome, and where it is DONE our fields given up; a rollback that stands does not fail by that.
+
+        After the patch, at once: until then a fixed version cannot be applied. Idempotent, so a crash in between is made good
+        by the next probe.
+        """
+        if not isinstance(outcome.result, RolledBack):
+            return outcome
+        try:
+            async with asyncio.timeout(HAND_BACK_SECONDS):
+                await workload_objects.hand_back(self._api, action.workload)
+        except (Fault, TimeoutError) as exc:
+            reason = exc.reason if isinstance(exc, Fault) else f"no answer within {HAND_BACK_SECONDS:g} s"
+            warnings = (*outcome.result.warnings, _still_owned(reason))
+            return replace(outcome, result=replace(outcome.result, warnings=warnings))
+        return outcome
 
     def _settled(self, action: RollBack, fresh: Fresh | None) -> Outcome | None:
         """The outcome that the world already shows, None where the blamed revision is current and may be replaced."""
@@ -147,7 +173,10 @@ class TemplateRollback:
 
 
 def drift_warnings(workload: Obj) -> tuple[str, ...]:
-    """Who still believes in the bad revision, and the command that tells them (protocols §2.6)."""
+    """Who still believes in the bad revision, and the command that makes the rollback permanent.
+
+    What each sentence says is tried out on real API servers, with kubectl and Helm (tests/controlplane/test_after_a_rollback.py).
+    """
     metadata = workload["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     warnings: list[str] = []
@@ -155,21 +184,31 @@ def drift_warnings(workload: Obj) -> tuple[str, ...]:
     if release is not None:
         in_namespace, _, called = release.partition("/")
         warnings.append(
-            f"Helm still records the bad revision of release {called}; follow up with "
-            f"`helm rollback {called} --namespace {in_namespace}` or upgrade to a fixed chart."
+            f"Helm still records the bad revision of release {called}, and its next upgrade brings it back. "
+            f"`helm rollback {called} --namespace {in_namespace}` makes the rollback permanent and starts no rollout; it goes "
+            f"to the release before the last: add another's number from `helm history {called} --namespace {in_namespace}`."
         )
     if LAST_APPLIED in (metadata.get("annotations") or {}):
         warnings.append(
-            f"The last-applied-configuration of {namespace}/{name} still describes the bad revision: the next "
-            f"`kubectl apply` compares with it. Apply a fixed manifest, or `kubectl apply set-last-applied -f FILE`."
+            f"The last-applied-configuration of {namespace}/{name} still describes the bad revision: the next `kubectl apply` "
+            f"leaves what only the good one has. `kubectl apply --namespace {namespace} -f FILE` with the good manifest makes "
+            f"the rollback permanent and starts no rollout."
         )
-    appliers = sorted({str(entry.get("manager")) for entry in _appliers(workload)})
+    appliers = sorted({str(entry.get("manager")) for entry in _appliers(workload)} - ({"helm"} if release else set()))
     if appliers:
         warnings.append(
-            f"{', '.join(appliers)} applied the template on the server side: its next apply may meet conflicts with "
-            f"field manager {workload_objects.FIELD_MANAGER} and then needs `--force-conflicts`."
+            f"{', '.join(appliers)} applied the template on the server side, and the next apply leaves what only the good "
+            f"revision has. `kubectl apply --server-side --field-manager={appliers[0]} --namespace {namespace} -f FILE` with the "
+            f"good manifest makes the rollback permanent and starts no rollout."
         )
     return tuple(warnings)
+
+
+def _still_owned(reason: str) -> str:
+    return (
+        f"Lastgood still owns the fields that it rolled back ({reason}): a server-side apply or a Helm 4 upgrade that changes "
+        f"them ends with a conflict with field manager {workload_objects.FIELD_MANAGER} and needs `--force-conflicts`."
+    )
 
 
 def _appliers(workload: Obj) -> list[Obj]:
