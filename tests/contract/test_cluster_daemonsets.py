@@ -189,16 +189,31 @@ async def test_history_is_cleaned_to_its_limit(client: ClusterClient) -> None:
     assert {image_of(one): one["revision"] for one in found} == {"shop:v2": 2, "shop:v3": 3}
 
 
-async def test_more_unavailable_at_a_time_when_allowed(client: ClusterClient) -> None:
-    """MaxUnavailable 100% deletes every old pod before a new one is ready."""
-    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}}
+@pytest.mark.parametrize("percent", [100, 34])
+async def test_more_unavailable_at_a_time_when_allowed(client: ClusterClient, percent: int) -> None:
+    """MaxUnavailable in percent of the wanted pods, rounded up: so many old pods go before a new one is ready."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": f"{percent}%"}}
     done = await made(client, daemonset(updateStrategy=strategy))
     await client.patch("daemonsets", "agent", set_image("shop:v2-unready"), kind=STRATEGIC_PATCH)
     total = done["status"]["desiredNumberScheduled"]
+    allowed = -(-total * percent // 100)
     await client.until(
-        "daemonsets", "agent", lambda one: observed(one) and one["status"].get("updatedNumberScheduled") == total
+        "daemonsets", "agent", lambda one: observed(one) and one["status"].get("updatedNumberScheduled") == allowed
     )
-    assert await images(client) == {"shop:v2-unready": total}
+    assert await images(client) == Counter({"shop:v2-unready": allowed, "shop:v1": total - allowed})
+
+
+async def test_on_delete_leaves_a_sick_pod_alone(client: ClusterClient) -> None:
+    """A rolling update would replace old pods that are not ready at once; OnDelete does not."""
+    await client.make("daemonsets", daemonset(image="shop:v1-unready", updateStrategy={"type": "OnDelete"}))
+    await client.until_items(
+        "pods", lambda pods: bool(pods) and all(pod["status"]["phase"] == "Running" for pod in pods)
+    )
+    await client.patch("daemonsets", "agent", set_image("shop:v2"), kind=STRATEGIC_PATCH)
+    seen = await client.until(
+        "daemonsets", "agent", lambda one: observed(one) and not one["status"].get("updatedNumberScheduled")
+    )
+    assert await images(client) == {"shop:v1-unready": seen["status"]["desiredNumberScheduled"]}
 
 
 async def test_a_deleted_pod_is_replaced_on_its_node(client: ClusterClient) -> None:

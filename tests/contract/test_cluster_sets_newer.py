@@ -78,6 +78,18 @@ async def test_a_broken_surge_leaves_every_old_pod(client: ClusterClient) -> Non
     assert {pod["metadata"]["uid"] for pod in pods} == old
 
 
+async def test_a_surge_over_pods_that_are_not_ready_replaces_them(client: ClusterClient) -> None:
+    """There is nothing to keep: every node gets the new pod at once, and the old one goes before that is ready."""
+    if await client.minor() < SURGE_SINCE:
+        return  # said above
+    await client.make("daemonsets", daemonset(image="shop:v1-unready", updateStrategy=SURGE))
+    pods = await client.until_items(
+        "pods", lambda items: bool(items) and all(pod["status"]["phase"] == "Running" for pod in items)
+    )
+    await client.patch("daemonsets", "agent", set_image("shop:v2-unready"), kind=STRATEGIC_PATCH)
+    await client.until_items("pods", lambda items: [image_of(pod) for pod in items] == ["shop:v2-unready"] * len(pods))
+
+
 async def test_a_statefulset_counts_the_available_pods(client: ClusterClient) -> None:
     """A ready pod is available after minReadySeconds; an ordered set makes the next pod only then."""
     await client.make("statefulsets", statefulset(replicas=2, minReadySeconds=2))

@@ -251,7 +251,7 @@ async def test_on_delete_waits_for_somebody_to_delete(client: ClusterClient) -> 
     await client.patch("statefulsets", "db", set_image("shop:v2"), kind=STRATEGIC_PATCH)
     seen = await client.until("statefulsets", "db", observed)
     assert seen["status"]["updateRevision"] == (await revisions(client))["shop:v2"]["metadata"]["name"]
-    assert set((await images(client)).values()) == {"shop:v1"}
+    assert await images(client) == {"db-0": "shop:v1", "db-1": "shop:v1"}
     for name in ("db-0", "db-1"):
         await client.ask("DELETE", client.path("pods", name))
     done = await client.until(
@@ -281,6 +281,29 @@ async def test_a_change_of_size_is_no_rollout(client: ClusterClient) -> None:
         assert set(await images(client)) == {f"db-{number}" for number in range(size)}
     (found,) = await client.items("controllerrevisions")
     assert found["revision"] == 1
+
+
+async def test_pods_go_one_after_another_from_the_end(client: ClusterClient) -> None:
+    """OrderedReady: db-1 is not deleted before db-2 is gone."""
+    await made(client, statefulset())
+    _, listed = await client.ask("GET", client.path("pods"))
+    await client.patch("statefulsets", "db", {"spec": {"replicas": 0}})
+    await client.until_items("pods", lambda pods: not pods)
+    async with client.watch("pods", resourceVersion=listed["metadata"]["resourceVersion"]) as events:
+        seen = await gather_until(
+            events, lambda event: event["type"] == "DELETED" and event["object"]["metadata"]["name"] == "db-0"
+        )
+    leaving: set[str] = set()
+    gone: list[str] = []
+    for event in seen:
+        metadata = event["object"]["metadata"]
+        if event["type"] == "DELETED":
+            gone.append(metadata["name"])
+            leaving.discard(metadata["name"])
+        elif "deletionTimestamp" in metadata:
+            leaving.add(metadata["name"])
+        assert len(leaving) <= 1
+    assert gone == ["db-2", "db-1", "db-0"]
 
 
 async def test_a_name_that_is_taken_counts_as_a_collision(client: ClusterClient) -> None:
