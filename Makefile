@@ -55,7 +55,7 @@ test-real: $(READY) ## only the tests with real servers and processes
 test-controlplane: $(READY) ## the same promises on a real kube-apiserver (builds it once)
 	@code=0; $(BIN)/python -m tests.controlplane.builds || code=$$?; \
 	if [ $$code = 3 ]; then echo "test-controlplane: not run"; exit 0; elif [ $$code != 0 ]; then exit $$code; fi; \
-	$(BIN)/python -m pytest tests/controlplane $(ARGS)
+	$(BIN)/python -m pytest --controlplane --timeout 180 tests/controlplane tests/contract/test_cluster_*.py $(ARGS)
 
 demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=error-spike
 	@$(BIN)/python -m deploy.sandbox.demo --scenario $(SCENARIO)

@@ -27,6 +27,17 @@ hypothesis.settings.register_profile("lastgood", deadline=None, derandomize=True
 hypothesis.settings.load_profile("lastgood")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make test-controlplane` gives it, for the contract that the sandbox and a real control plane share."""
+    sentence = "tests/contract: run test_cluster_* on each real control plane, instead of on the sandbox"
+    parser.addoption("--controlplane", action="store_true", help=sentence)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fixtures of tests/controlplane and tests/contract alike: one control plane for both."""
+    config.pluginmanager.import_plugin("tests.controlplane.fixtures")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Turn virtual time off for `real` tests; put first, the mark wins over any other looptime mark of the test."""
     for item in items:

@@ -8,8 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
+
+from deploy.sandbox.kube import SandboxCluster
+from tests.controlplane.credentials import ADMIN
+from tests.controlplane.plane import ControlPlane
 
 Json = dict[str, Any]
 
@@ -109,6 +114,34 @@ class ClusterClient:
                     yield json.loads(line)
 
             yield events()
+
+
+@asynccontextmanager
+async def client_of_sandbox(cluster: SandboxCluster) -> AsyncIterator[ClusterClient]:
+    """A client in a new namespace of the sandbox."""
+    async with aiohttp.ClientSession() as session, _in_a_namespace(session, cluster.url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of_plane(plane: ControlPlane) -> AsyncIterator[ClusterClient]:
+    """The admin's client in a new namespace of a control plane."""
+    connector = aiohttp.TCPConnector(ssl=plane.ssl_context())
+    headers = {"Authorization": f"Bearer {plane.token(ADMIN)}"}
+    async with (
+        aiohttp.ClientSession(headers=headers, connector=connector) as session,
+        _in_a_namespace(session, plane.url) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def _in_a_namespace(session: aiohttp.ClientSession, url: str) -> AsyncIterator[ClusterClient]:
+    client = ClusterClient(session=session, url=url, namespace=f"contract-{uuid4().hex[:8]}")
+    status, answer = await client.ask("POST", "/api/v1/namespaces", {"metadata": {"name": client.namespace}})
+    assert status == 201, answer
+    yield client
+    await client.ask("DELETE", f"/api/v1/namespaces/{client.namespace}")
 
 
 async def gather_until(events: AsyncIterator[Json], good: Callable[[Json], bool]) -> list[Json]:

@@ -48,7 +48,7 @@ async def test_a_test_of_the_whole_template_guards_a_replace(client: ClusterClie
         {"op": "test", "path": "/metadata/uid", "value": web["metadata"]["uid"]},
         {"op": "test", "path": "/spec/template", "value": template},
         {"op": "replace", "path": "/spec/template", "value": good},
-        {"op": "add", "path": "/metadata/annotations", "value": {"example.org/action~1": "x"}},
+        {"op": "add", "path": "/metadata/annotations", "value": {"example.org/action": "x"}},
     ]
     path = client.path("deployments", "web")
     status, answer = await client.ask("PATCH", path, patch, kind=JSON_PATCH)

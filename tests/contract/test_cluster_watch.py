@@ -80,17 +80,6 @@ async def test_bookmarks_carry_a_version_and_nothing_else(client: ClusterClient)
         pass
 
 
-async def test_a_version_that_history_no_longer_holds_is_gone(client: ClusterClient) -> None:
-    """A watch from version 1 is 410 Expired: as the HTTP status, or (both are legal) as an ERROR event in a 200."""
-    await client.make("configmaps", config("one"))
-    url = client.url + client.path("configmaps")
-    async with client.session.get(url, params={"watch": "true", "resourceVersion": "1"}) as response:
-        body = await response.json(content_type=None)
-    refused = body if response.status == 410 else body["object"]
-    assert refused["code"] == 410
-    assert refused["reason"] in ("Expired", "Gone")
-
-
 @pytest.mark.parametrize("true", ["1", "true", "True"])
 async def test_every_spelling_of_true_asks_for_a_watch(client: ClusterClient, true: str) -> None:
     """Clients write the flag in three ways (kubernetes-asyncio sends `True`)."""

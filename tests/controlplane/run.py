@@ -1,8 +1,7 @@
 """`python -m tests.controlplane.run [--minor 1.36] [COMMAND …]`: a control plane by hand.
 
 Starts one (the newest that is built), runs the command, and ends with its exit code. The command gets the admin's
-`KUBECONFIG`, and the same as `CONTRACT_KUBE_URL`, `CONTRACT_KUBE_CA` (a file) and `CONTRACT_KUBE_TOKEN`. Without a command
-it says where the kubeconfig is, and waits for Ctrl-C.
+`KUBECONFIG`. Without a command it says where the kubeconfig is, and waits for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import sys
 from pathlib import Path
 
 from tests.controlplane import builds
-from tests.controlplane.credentials import ADMIN
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.processes import StartError
 from tests.controlplane.steps import BuildError, say
@@ -30,13 +28,7 @@ def binaries(minor: str) -> builds.Binaries:
 
 def run(plane: ControlPlane, command: list[str]) -> int:
     """The command beside the control plane; its exit code."""
-    environment = {
-        **os.environ,
-        "KUBECONFIG": str(plane.kubeconfig()),
-        "CONTRACT_KUBE_URL": plane.url,
-        "CONTRACT_KUBE_CA": str(plane.ca),
-        "CONTRACT_KUBE_TOKEN": plane.token(ADMIN),
-    }
+    environment = {**os.environ, "KUBECONFIG": str(plane.kubeconfig())}
     if command:
         return subprocess.run(command, env=environment, check=False).returncode
     say(f"v{plane.minor} is ready: export KUBECONFIG={environment['KUBECONFIG']} (Ctrl-C ends it)")

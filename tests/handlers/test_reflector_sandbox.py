@@ -151,16 +151,16 @@ async def cut(stage: Scene) -> None:
 
 
 async def compacted(stage: Scene) -> None:
-    """History is forgotten while nobody watches: 410 as a status."""
+    """History is forgotten while nobody watches: 410 inside the stream."""
     stage.cluster.faults.fail(5, path="pods|deployments", method="GET", text="<html>")
     stage.cluster.cut_watches()
     await change(stage)
     stage.cluster.compact()
 
 
-async def compacted_in_stream(stage: Scene) -> None:
-    """The same, told inside the stream."""
-    stage.cluster.faults.gone_as_event = True
+async def compacted_as_status(stage: Scene) -> None:
+    """The same, told as the HTTP status."""
+    stage.cluster.faults.gone_as_status = True
     await compacted(stage)
 
 
@@ -190,7 +190,7 @@ async def throttled(stage: Scene) -> None:
     await change(stage)
 
 
-@pytest.mark.parametrize("trouble", [quiet, cut, compacted, compacted_in_stream, slow, hung, throttled])
+@pytest.mark.parametrize("trouble", [quiet, cut, compacted, compacted_as_status, slow, hung, throttled])
 async def test_the_view_is_right_after(trouble: Callable[[Scene], Awaitable[None]]) -> None:
     """After the trouble the view equals a fresh list, and the changes that were told add up to it."""
     async with scene() as stage:

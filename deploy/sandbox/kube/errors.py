@@ -29,8 +29,8 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
-            "details": self.details,
+            **({"reason": self.reason} if self.reason else {}),
+            **({"details": self.details} if self.details else {}),
             "code": self.code,
         }
 
@@ -83,6 +83,19 @@ def patch_refused() -> ApiError:
 def bad_request(message: str) -> ApiError:
     """400 for a body or a query that cannot be read."""
     return ApiError(400, "BadRequest", message)
+
+
+def unreadable_version(text: str) -> ApiError:
+    """500 (sic, and without a reason) for a resourceVersion that is no number."""
+    message = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+    return ApiError(500, "", message)
+
+
+def from_the_future(asked: int, current: int) -> ApiError:
+    """504 for a list at least as new as a version that is not there yet."""
+    message = "Too large resource version"
+    causes = [{"reason": "ResourceVersionTooLarge", "message": message}]
+    return ApiError(504, "Timeout", f"Timeout: {message}: {asked}, current: {current}", {"causes": causes})
 
 
 def expired(message: str) -> ApiError:

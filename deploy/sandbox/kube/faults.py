@@ -68,14 +68,15 @@ class Faults:
 
     ``down``: every connection is dropped unheard, running watches too. ``delay_seconds``: before each answer.
     ``hang_watches``: watches are accepted and stay silent, without bookmarks and without their time limit.
-    ``gone_as_event``: a too old resourceVersion is told as an ERROR event within a 200, not as HTTP 410.
+    ``gone_as_status``: a watch from a too old resourceVersion is HTTP 410, as the protocol allows and as no API server
+    from 1.20 to 1.36 does: they answer 200 with an ERROR event.
     ``on_request`` is called with each request before it is handled.
     """
 
     down: bool = False
     delay_seconds: float = 0.0
     hang_watches: bool = False
-    gone_as_event: bool = False
+    gone_as_status: bool = False
     on_request: Callable[[RequestRecord], None] | None = None
     rules: list[Rule] = field(default_factory=list)
     log: deque[RequestRecord] = field(default_factory=lambda: deque(maxlen=LOG_MAX))
@@ -113,7 +114,7 @@ class Faults:
 
     def clear(self) -> None:
         """All switches off, all rules gone; the log stays."""
-        self.down = self.hang_watches = self.gone_as_event = False
+        self.down = self.hang_watches = self.gone_as_status = False
         self.delay_seconds = 0.0
         self.rules.clear()
 

@@ -16,7 +16,14 @@ Match = Callable[[Json], bool]
 
 _SET = re.compile(r"^(\S+)\s+(in|notin)\s+\(([^)]*)\)$")
 _KEY = re.compile(r"^([A-Za-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-_FIELDS = ("metadata.name", "metadata.namespace", "spec.nodeName", "status.phase", "involvedObject.name", "type")
+_FIELDS = ("metadata.name", "metadata.namespace")
+_MORE_FIELDS = {
+    "Pod": ("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "status.phase", "status.podIP"),
+    "Event": ("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "reason", "type"),
+    "Namespace": ("status.phase",),
+    "Secret": ("type",),
+}  # fmt: skip
+"""Of the kinds that can be selected by more (``AddFieldLabelConversionFunc`` in ``pkg/apis``)."""
 
 
 def everything(_: Json) -> bool:
@@ -65,24 +72,31 @@ def _key(text: str) -> str:
     return text
 
 
-def field_selector(text: str) -> Match:
-    """Parses ``metadata.name=web,status.phase!=Running``; 400 for a path that cannot be selected on."""
-    tests = [_field(part.strip()) for part in text.split(",") if part.strip()]
+def field_selector(text: str, kind: str) -> Match:
+    """Parses ``metadata.name=web,status.phase!=Running``; 400 for a path that this kind cannot be selected by."""
+    tests = [_field(part.strip(), kind) for part in text.split(",") if part.strip()]
     return (lambda obj: all(test(obj) for test in tests)) if tests else everything
 
 
-def _field(part: str) -> Match:
+def _field(part: str, kind: str) -> Match:
     for operator in ("!=", "==", "="):
         path, found, value = part.partition(operator)
         if not found:
             continue
-        if path not in _FIELDS:
-            raise bad_request(f"field label not supported: {path}")
+        if path not in _FIELDS + _MORE_FIELDS.get(kind, ()):
+            raise bad_request(_unknown_field(path, kind))
         steps = path.split(".")
         if operator == "!=":
             return lambda obj: _read(obj, steps) != value
         return lambda obj: _read(obj, steps) == value
     raise bad_request(f"invalid selector: {part!r}; can't understand")
+
+
+def _unknown_field(path: str, kind: str) -> str:
+    if kind in _MORE_FIELDS:
+        return f"field label not supported: {path}"
+    known = ", ".join(f'"{one}"' for one in _FIELDS)
+    return f'"{path}" is not a known field selector: only {known}'
 
 
 def _read(obj: Json, steps: list[str]) -> str:

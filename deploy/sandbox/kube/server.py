@@ -96,7 +96,7 @@ class ApiServer:
         target = parse(path)
         if target is None:
             raise errors.no_such_path()
-        if request.method == "GET" and record.is_watch and not target.subresource:
+        if request.method == "GET" and record.is_watch and not target.name:
             return await self.watches.serve(request, target)
         status, answer = self._verb(request, target, record)
         return _json(answer, status=status)
@@ -169,7 +169,7 @@ class ApiServer:
 
     def _delete_all(self, target: Target, record: RequestRecord, write: Write) -> Json:
         listed = self.lister.page(target, record.query)
-        match = selection(record.query)
+        match = selection(record.query, target.resource)
         for obj in self._registry.store.objects(target.resource, target.namespace):
             if match(obj):
                 metadata = obj["metadata"]

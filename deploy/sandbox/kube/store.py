@@ -98,6 +98,26 @@ class Store:
             raise expired(f"too old resource version: {version} ({self._forgotten + 1})")
         return [change for change in self._history if change.version > version]
 
+    @property
+    def oldest(self) -> int:
+        """The oldest version that is still known."""
+        return self._forgotten
+
+    def objects_at(self, version: int, resource: Resource, namespace: str = "") -> list[Json]:
+        """What ``objects`` was at a version; 410 when history does not reach back that far."""
+        present = self.objects(resource, namespace)
+        if version == self.version:
+            return present
+        found = {_key(resource, obj): obj for obj in present}
+        for change in reversed(self.since(version)):
+            if change.resource is resource and namespace in ("", change.obj["metadata"].get("namespace", "")):
+                key = _key(resource, change.obj)
+                if change.before is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = change.before
+        return [found[key] for key in sorted(found, key=lambda one: one[1:])]
+
     def compact(self) -> None:
         """Forgets all history: whoever is not up to date must list anew."""
         self._forgotten = self.version

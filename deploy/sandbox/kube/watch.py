@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from deploy.sandbox.kube.errors import ApiError, Json, bad_request
+from deploy.sandbox.kube.errors import ApiError, Json, unreadable_version
 from deploy.sandbox.kube.faults import Faults
 from deploy.sandbox.kube.lists import selection
 from deploy.sandbox.kube.paths import Target
@@ -69,7 +69,7 @@ class Watches:
 
     async def serve(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Streams until the client goes, the time is over, or the stream is cut."""
-        match = selection(request.query, target.name)
+        match = selection(request.query, target.resource)
         stream = _Stream()
 
         def heard(change: Change) -> None:
@@ -105,11 +105,11 @@ class Watches:
                 events.append(self._bookmark(target, {_INITIAL_END: "true"}))
             return events
         if not text.isdigit():
-            raise bad_request(f"resourceVersion: Invalid value: {text!r}: strconv.ParseUint: invalid syntax")
+            raise unreadable_version(text)
         try:
             missed = self._store.since(int(text))
         except ApiError as error:
-            if not self._faults.gone_as_event:
+            if self._faults.gone_as_status:
                 raise
             return [{"type": "ERROR", "object": error.status()}]
         found = (_event(change, target, match) for change in missed)
