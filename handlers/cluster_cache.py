@@ -7,11 +7,23 @@ journal has what matters of it) and changes only in `note`, which the watcher ca
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from daemon.core.model import Owner, OwnerKind, Revision, RevisionId, RevisionPods, StartFailure, Workload, WorkloadView
+from daemon.core import stints
+from daemon.core.model import (
+    Owner,
+    OwnerKind,
+    Revision,
+    RevisionId,
+    RevisionPods,
+    StartFailure,
+    Stint,
+    Workload,
+    WorkloadView,
+)
 from handlers import pods as pod_rules
 from handlers import revisions, views
 from handlers.cache import PodSeen
@@ -37,6 +49,7 @@ class _Memory:
     current: RevisionId | None = None
     started_at: datetime | None = None
     vanished: dict[RevisionId, dict[str, None]] = field(default_factory=dict)
+    ended: dict[RevisionId, deque[Stint]] = field(default_factory=dict)
     digests: dict[RevisionId, tuple[str, ...]] = field(default_factory=dict)
     failing: dict[str, datetime] = field(default_factory=dict)
 
@@ -157,7 +170,10 @@ class ReflectedCluster:
     # -- what the watcher needs --------------------------------------------------------------------------------------
 
     def note_vanished(self, pod: Obj) -> None:
-        """A pod is gone: keep its name while its rollout is the latest."""
+        """A pod is gone: keep its name while its rollout is the latest, and when it was where the name is given again.
+
+        Also of a pod that was replaced under its name before anybody told us that it went (Store.put).
+        """
         found = self.stores.workload_of_pod(pod)
         if found is None:
             return
@@ -166,10 +182,14 @@ class ReflectedCluster:
         kept = self.stores.history_of_pod(pod)
         if kept is None:
             return
-        names = memory.vanished.setdefault(self._hash(kept).id, {})
+        revision = self._hash(kept).id
+        names = memory.vanished.setdefault(revision, {})
         names[name] = None
         if len(names) > NAMES_MAX:
             del names[next(iter(names))]
+        if not kind_of(found).generates:
+            stint = pod_rules.stint_of(pod_rules.pod_seen(pod, revision), until=self._now())
+            memory.ended.setdefault(revision, deque(maxlen=stints.STINTS_MAX)).append(stint)
 
     def forget(self, uid: str) -> None:
         """An object is gone: drop what was remembered of it."""
@@ -270,7 +290,7 @@ class ReflectedCluster:
         """Bring the memory up to date with what the stores show now."""
         memory = self._memory(seen.workload)
         if memory.current != seen.current:
-            memory.vanished = {}  # of the rollout before this one; the journal has them
+            memory.vanished, memory.ended = {}, {}  # of the rollout before this one; the journal has them
             memory.failing = {}
             memory.current = seen.current
             memory.started_at = self._started_at(seen)
@@ -325,7 +345,7 @@ class ReflectedCluster:
 
 def _revision_pods(memory: _Memory, seen: _Seen) -> tuple[RevisionPods, ...]:
     """Names and ready counts per revision, the current one first, vanished pods of this rollout included."""
-    found = []
+    found, lives = [], _stints(memory, seen)
     for rev in dict.fromkeys([seen.current, *seen.pods, *memory.vanished]):
         pods = [pod_rules.pod_seen(pod, rev) for pod in seen.of(rev)]
         names = [p.name for p in pods if p.ready] + [p.name for p in pods if not p.ready]
@@ -333,8 +353,19 @@ def _revision_pods(memory: _Memory, seen: _Seen) -> tuple[RevisionPods, ...]:
         names += list(reversed(memory.vanished.get(rev, {})))
         if names:
             kept = tuple(sorted(dict.fromkeys(names[:NAMES_MAX])))
-            found.append(RevisionPods(revision=rev, names=kept, ready=sum(p.ready for p in pods)))
+            ready = sum(p.ready for p in pods)
+            found.append(RevisionPods(revision=rev, names=kept, ready=ready, stints=lives.get(rev, ())))
     return tuple(found)
+
+
+def _stints(memory: _Memory, seen: _Seen) -> Mapping[RevisionId, tuple[Stint, ...]]:
+    """When each name ran each revision; nothing where every pod has a name of its own."""
+    if kind_of(seen.workload).generates:
+        return {}
+    lives: dict[RevisionId, list[Stint]] = {rev: list(ended) for rev, ended in memory.ended.items()}
+    for rev, pods in seen.pods.items():
+        lives.setdefault(rev, []).extend(pod_rules.stint_of(pod_rules.pod_seen(pod, rev)) for pod in pods)
+    return {rev: stints.newest(found) for rev, found in stints.settled(lives).items()}
 
 
 def _available_since(seen: _Seen) -> datetime | None:

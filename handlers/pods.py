@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from daemon.core.model import RevisionId, StartFailure, StartFailureKind
+from daemon.core.model import RevisionId, StartFailure, StartFailureKind, Stint
 from handlers.cache import PodSeen
 from handlers.faults import shorten
 from handlers.revisions import Json, parse_time
@@ -103,6 +103,11 @@ def pod_seen(pod: Json, revision: RevisionId) -> PodSeen:
         oom_killed=any(_terminated_reason(s) == "OOMKilled" for s in statuses),
         terminating="deletionTimestamp" in metadata or status.get("phase") in ("Failed", "Succeeded"),
     )
+
+
+def stint_of(pod: PodSeen, until: datetime | None = None) -> Stint:
+    """The pod's life under its name, up to `until` (None: still). It began with the object: nothing ran before that."""
+    return Stint(name=pod.name, since=pod.created_at, until=until)
 
 
 def pod_failure(pod: Json, limits: StartLimits, now: datetime) -> PodFailure | None:

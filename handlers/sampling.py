@@ -1,4 +1,7 @@
-"""Samples of groups of pods: the policy's signals over a range, joined by moment."""
+"""Samples of groups of pods: the policy's signals over a range, joined by moment.
+
+Where names are given again, a group is other pods at other times: one query per span in which it stays the same.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class Aligned:
 
 
 class Sampler:
-    """Reads the signals that the present policy names: one query per signal and group."""
+    """Reads the signals that the present policy names: one query per signal and group, of stints one per span."""
 
     def __init__(self, prometheus: PrometheusClient, policy: Callable[[], Policy]) -> None:
         self._prometheus = prometheus
@@ -126,6 +129,23 @@ class Sampler:
     ) -> Points:
         if group.empty or end < start:
             return ()
+        if not group.stints:
+            return await self._points(rule, group, start, end, step)
+        spans = group.spans(start, end, step, self.policy.signal_window)
+        pods = [PodGroup(namespace=group.namespace, names=span.names) for span in spans]
+        reading = (
+            self._points(rule, each, span.first, span.last, step) for each, span in zip(pods, spans, strict=True)
+        )
+        joined: list[tuple[datetime, float]] = []
+        for answer in await asyncio.gather(*reading, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            joined += answer
+        return joined
+
+    async def _points(
+        self, rule: SignalRule, group: PodGroup, start: datetime, end: datetime, step: timedelta
+    ) -> Points:
         query = render(
             rule.query,
             namespace=group.namespace,

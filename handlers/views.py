@@ -86,5 +86,5 @@ def significant(view: WorkloadView, *, moving: bool) -> WorkloadView:
         return replace(view, start_failure=failure)
     if failure is not None:
         failure = replace(failure, pods=())
-    pods = tuple(replace(p, names=(), ready=min(p.ready, 1)) for p in view.pods)
+    pods = tuple(replace(p, names=(), ready=min(p.ready, 1), stints=()) for p in view.pods)
     return replace(view, start_failure=failure, pods=pods)

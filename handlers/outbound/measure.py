@@ -4,7 +4,8 @@ What cannot be read is named in `missing`, and the rest still counts; it is neve
 worth a retry by itself: the core asks again at the next sample.
 
 Queries per measurement, with S signals (4 by default) of which E are traffic or error ratio (2), and P peers (6 at most):
-4 S + 2 E P = 40 to blame, 2 S = 8 to see a recovery; one request to each Alertmanager's list and status.
+4 S + 2 E P = 40 to blame, 2 S = 8 to see a recovery; one request to each Alertmanager's list and status. A StatefulSet's
+revision has one per span (pod_groups.SPANS_MAX) in place of one.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from typing import TypeVar
 
 from daemon.core.actions import Measure, Measured, MeasurePurpose, Outcome, OutcomeKind
 from daemon.core.measurement import AlertState, Measurement, Peer, Sample
-from daemon.core.model import AlertStatus, Revision, Workload
+from daemon.core.model import AlertStatus, Revision, RevisionId, Stint, Workload
 from daemon.core.policy import SignalKind
+from daemon.core.stints import settled
 from daemon.ports import Clock
 from handlers import pod_groups
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.cache import ClusterCache, PodSeen
 from handlers.faults import Fault
 from handlers.pod_groups import PodGroup
+from handlers.pods import stint_of
 from handlers.prometheus import PEER, PODS_MAX
 from handlers.sampling import Sampler, reason_of
 
@@ -122,9 +125,26 @@ class MeasureRunner:
         return self._cache.pods_of(action.workload, revision.id) if revision is not None else ()
 
     def _group(self, action: Measure, revision: Revision | None, known: Sequence[str]) -> PodGroup:
-        """The journalled names, those the watch shows now, and whatever else the revision's ReplicaSet made."""
+        """The journalled names, those the watch shows now, and whatever else the revision's ReplicaSet made.
+
+        Where names are given again, the times at which they were the revision's.
+        """
+        if pod_groups.names_return(action.workload):
+            return pod_groups.of_stints(action.workload, self._stints(action, revision))
         seen = [pod.name for pod in self._pods(action, revision)]
         return pod_groups.of_revision(action.workload, revision, [*known, *seen])
+
+    def _stints(self, action: Measure, revision: Revision | None) -> Sequence[Stint]:
+        """The journalled stints, and those of all pods that the watch shows now: a new pod ends the one before it."""
+        if revision is None:
+            return ()
+        lives: dict[RevisionId, list[Stint]] = {revision.id: []}
+        for side, stints in ((action.new, action.new_stints), (action.old, action.old_stints)):
+            if side is not None:
+                lives.setdefault(side.id, []).extend(stints)
+        for pod in self._cache.pods_of(action.workload):
+            lives.setdefault(pod.revision, []).append(stint_of(pod))
+        return settled(lives)[revision.id]
 
     async def _sides(self, action: Measure, now: datetime, missing: _Missing) -> tuple[Samples, Samples]:
         """The samples of the new pods, and to blame those of the old ones at the same moments."""

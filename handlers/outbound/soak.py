@@ -17,7 +17,8 @@ from daemon.ports import Clock
 from handlers import pod_groups
 from handlers.cache import ClusterCache, PodSeen
 from handlers.faults import Fault
-from handlers.pods import restarts_since
+from handlers.pod_groups import PodGroup
+from handlers.pods import restarts_since, stint_of
 from handlers.sampling import SOAK_SAMPLES_MAX, Sampler, floor, reason_of
 
 PRESENCE = timedelta(hours=1)
@@ -40,7 +41,7 @@ class SoakRunner:
         """Measure the span; a Prometheus that cannot be read proves nothing and disproves nothing."""
         pods = self._cache.pods_of(action.workload, action.revision.id)
         span = self._span(action, pods)
-        group = pod_groups.of_revision(action.workload, action.revision, [pod.name for pod in pods])
+        group = _group(action, pods)
         try:
             samples = await self._sampler.samples(group, span.since - PRESENCE, span.until, span.step)
         except Fault as fault:
@@ -68,6 +69,13 @@ class SoakRunner:
             broken_at=min(broken[0], until) if broken and broken[0] > action.since else None,
             broken_by=broken[1] if broken else "",
         )
+
+
+def _group(action: ProveSoak, pods: Sequence[PodSeen]) -> PodGroup:
+    """The revision's pods; where names are given again, each since it is the revision's."""
+    if pod_groups.names_return(action.workload):
+        return pod_groups.of_stints(action.workload, [stint_of(pod) for pod in pods])
+    return pod_groups.of_revision(action.workload, action.revision, [pod.name for pod in pods])
 
 
 def _proven_from(pods: Sequence[PodSeen], available: datetime | None, until: datetime) -> datetime | None:
