@@ -43,7 +43,8 @@ class LedgerEntry:
 
     `soaked` counts healthy time under traffic, `quiet` healthy time whatever the traffic. `checked_until` is the end of
     the last measured span, `healthy_at` the latest moment it was seen serving healthily. `baseline` holds typical values
-    of its signals. A quarantined entry keeps its proof aside: release gives it back.
+    of its signals. A quarantined entry keeps its proof aside: release gives it back;
+    `came_back_at` is when it was first seen deployed again.
     """
 
     revision: Revision
@@ -57,6 +58,7 @@ class LedgerEntry:
     proof: Proof | None = None
     healthy_at: datetime | None = None
     quarantined_by: str | None = None
+    came_back_at: datetime | None = None
     withdrawn: str | None = None
     because: str = ""
     baseline: tuple[tuple[str, float], ...] = ()

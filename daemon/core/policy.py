@@ -188,6 +188,7 @@ class Policy:
     approvers: tuple[ApproverRule, ...] = ()
     change_events: bool = True
     delete_stuck_pods: bool = False
+    pipeline_managers: tuple[str, ...] = ()
 
     @property
     def latency_kinds(self) -> frozenset[SignalKind]:

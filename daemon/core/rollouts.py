@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from daemon.core import attaching, changes, intake, progress, soaking, stints
+from daemon.core import attaching, changes, intake, progress, rollout_news, soaking, stints
 from daemon.core.draft import Draft
 from daemon.core.facts import RolloutRecorded, SuccessorDue, WorkloadRecorded
 from daemon.core.incidents import Incident, Phase
@@ -66,6 +66,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         soaking.last_check(draft, known, rollout)
         soaking.undone(draft, rollout)
         changes.rollout_began(draft, rollout)
+        rollout_news.began(draft, rollout)
     progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
         _look_for_successor(draft, view)
@@ -114,6 +115,7 @@ def _learned(draft: Draft, rollout: Rollout, view: WorkloadView) -> None:
     if after != rollout:
         draft.add(RolloutRecorded(at=draft.now, rollout=after))
         attaching.rollout_seen(draft, view.workload.key)
+        rollout_news.learned(draft, after)
     if completed is not None and rollout.completed_at is None:
         _look_for_successor(draft, view)
 

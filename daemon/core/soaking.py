@@ -169,6 +169,12 @@ def quarantine(draft: Draft, action: RollBack) -> None:
     _write(draft, action.workload.key, entry, "quarantined", action.why)
 
 
+def came_back(draft: Draft, workload: WorkloadKey, entry: LedgerEntry, incident: str, because: str) -> None:
+    """What was rolled back is deployed again, or another template with its image: it stays, or becomes, quarantined."""
+    entry = replace(entry, quarantined_by=incident, came_back_at=draft.now, next_check=None)
+    _write(draft, workload, entry, "quarantined", because)
+
+
 def undone(draft: Draft, rollout: Rollout) -> None:
     """Somebody went back to an older revision by hand: what they went away from is bad, and must not be a target again."""
     old = rollout.replaced
@@ -206,7 +212,7 @@ def _release(draft: Draft, workload: WorkloadKey, revision: str, because: str) -
     if tracked is None or entry is None or entry.quarantined_by is None:
         return
     due_now = draft.now if tracked.view.current.id == revision else None
-    _write(draft, workload, replace(entry, quarantined_by=None, next_check=due_now), "released", because)
+    _write(draft, workload, replace(entry, quarantined_by=None, came_back_at=None, next_check=due_now), "released", because)
 
 
 def trust_again(draft: Draft, incident: Incident) -> None:

@@ -222,7 +222,7 @@ def _lines(lines: tuple[str, ...], most: int) -> Iterator[str]:
 
 
 def _footer(brief: Brief) -> str:
-    parts = (f"incident {brief.incident}", brief.phase, brief.workload)
+    parts = (f"incident {brief.incident}" if brief.incident else "", brief.phase, brief.workload)
     return " · ".join(one_line(part, NAME_MAX, utf16_units) for part in parts if part)
 
 
