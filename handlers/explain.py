@@ -102,7 +102,7 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "target": _target(incident, tracked, history, policy, now),
         "measured": _measured(incident.measurement),
         "told": list(road.told(history)),
-        "commands": list(commands(incident)),
+        "commands": list(commands(incident, state)),
         "unmapped_alerts": overview.unmapped_alerts(state, UNMAPPED_MAX),
         "declared": _declared(incident),
         "notices": notice_rows.rows(notices_of(incident, state)),

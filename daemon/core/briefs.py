@@ -14,6 +14,7 @@ from daemon.core.model import Revision, Workload
 from daemon.core.notices import Notice, first, links_of
 from daemon.core.policy import Policy, SignalKind
 from daemon.core.reasons import Consequence, Reason, Refusal
+from daemon.core.reverts import reverts
 from daemon.core.state import State
 
 TEXT_MAX = 500
@@ -67,7 +68,7 @@ def compose(incident: Incident, state: State, policy: Policy, update: str) -> Br
         done=_done(incident),
         refusals=tuple(cut(str(refusal)) for refusal in _standing(incident)),
         evidence=_evidence(incident),
-        commands=commands(incident),
+        commands=commands(incident, state),
         update=update,
         final=incident.phase.ended,
         links=links_of(notices_of(incident, state)),
@@ -194,13 +195,13 @@ def _evidence(incident: Incident) -> tuple[str, ...]:
     return tuple(cut(term.sentence) for term in incident.suspicions[0].terms)
 
 
-def commands(incident: Incident) -> tuple[str, ...]:
+def commands(incident: Incident, state: State) -> tuple[str, ...]:
     """What can be pasted right now."""
     explain = f"lastgood explain {incident.id}"
     if incident.phase is Phase.PROPOSED:
         return (f"lastgood approve {incident.id}", f"lastgood decline {incident.id}", explain)
     if incident.phase is Phase.ESCALATED:
-        return (explain, *_by_hand(incident), f"lastgood close {incident.id}")
+        return (explain, *_by_hand(incident), *_in_the_source(incident, state), f"lastgood close {incident.id}")
     if incident.phase is Phase.RECOVERED and incident.suspect is not None:
         return (explain, f"lastgood release {incident.suspect.short}")
     return (explain,)
@@ -215,6 +216,14 @@ def _by_hand(incident: Incident) -> tuple[str, ...]:
         return ()
     to = verdict.target or incident.replaced
     return (_undo(workload, to.number),) if to is not None and to.number is not None else ()
+
+
+def _in_the_source(incident: Incident, state: State) -> tuple[str, ...]:
+    """The revert where a GitOps controller owns what is blamed, and nothing was changed."""
+    tracked = state.workloads.get(incident.suspect.key) if incident.suspect is not None else None
+    if tracked is None or incident.blamed is None or incident.patched_at is not None:
+        return ()
+    return reverts(tracked.view.owner, first(notices_of(incident, state), "commit"))
 
 
 def _undo(workload: Workload, number: int) -> str:

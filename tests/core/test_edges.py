@@ -240,14 +240,14 @@ def test_an_undo_by_hand_is_only_offered_where_it_would_help() -> None:
     story.soaks = lambda action: None
     story.spikes()
     incident = story.incident
-    assert any("--to-revision=1" in command for command in commands(incident))
+    assert any("--to-revision=1" in command for command in commands(incident, story.state))
     unnamed = replace(incident, replaced=replace(V1, number=None))
     innocent = replace(incident, blamed=None)
     verdict = incident.verdict
     assert verdict is not None
     owned = replace(verdict, refusals=(replace(verdict.refusals[0], reason=Reason.OWNED_BY_GITOPS),))
     for useless in (unnamed, innocent, replace(incident, verdict=owned)):
-        assert not any("undo" in command for command in commands(useless))
+        assert not any("undo" in command for command in commands(useless, story.state))
 
 
 def test_a_workload_is_named_by_its_key() -> None:
