@@ -191,13 +191,13 @@ def drift_warnings(workload: Obj) -> tuple[str, ...]:
     if LAST_APPLIED in (metadata.get("annotations") or {}):
         warnings.append(
             f"The last-applied-configuration of {namespace}/{name} still describes the bad revision: the next `kubectl apply` "
-            f"leaves what only the good one has. `kubectl apply --namespace {namespace} -f FILE` with the good manifest makes "
-            f"the rollback permanent and starts no rollout."
+            f"leaves behind what only the good one has. `kubectl apply --namespace {namespace} -f FILE` with the good manifest "
+            f"makes the rollback permanent and starts no rollout."
         )
     appliers = sorted({str(entry.get("manager")) for entry in _appliers(workload)} - ({"helm"} if release else set()))
     if appliers:
         warnings.append(
-            f"{', '.join(appliers)} applied the template on the server side, and the next apply leaves what only the good "
+            f"{', '.join(appliers)} applied the template on the server side, and the next apply leaves behind what only the good "
             f"revision has. `kubectl apply --server-side --field-manager={appliers[0]} --namespace {namespace} -f FILE` with the "
             f"good manifest makes the rollback permanent and starts no rollout."
         )
