@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from config import durations
 from daemon.core.measurement import Health, Sample
 from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.signals import REQUESTS_BEYOND_QUANTILE, TAIL, healthy_of, judge, measurable, trigger_of
 from handlers import pod_groups
+from handlers.cache import PodSeen
 from handlers.faults import Fault
 from handlers.pod_groups import PodGroup
 from handlers.preflight import no_data
@@ -40,19 +43,29 @@ async def signals(sources: Sources, subject: Subject) -> list[Line]:
     view, policy = subject.tracked.view, subject.policy
     if view.desired == 0:
         return [warning("signals", "it is scaled to 0: nothing to measure", "ask again when it runs")]
-    names = [pod.name for pod in sources.cache.pods_of(subject.workload, view.current.id)]
-    group = pod_groups.of_revision(subject.workload, view.current, names)
+    # A little in the past: the scrapes of the last seconds are still to come, of some pods.
+    at = subject.now - min(policy.signal_window / 2, policy.sample_interval)
+    pods = sources.cache.pods_of(subject.workload, view.current.id)
+    group = pod_groups.of_revision(subject.workload, view.current, _names(subject, pods, at))
+    if group.empty and pods:
+        says = "its pods were exchanged just now: under their names there is still what the pods before them measured"
+        return [warning("signals", says, f"ask again in {durations.render(policy.signal_window)}")]
     if group.empty:
         remedy = "wait for its pods, or look at why there are none"
         return [failed("signals", "no pod of the current revision is known", remedy, f"{subject.kubectl} get pods")]
     if not policy.signals:
         return [failed("signals", "policy.signals is empty", "leave it out: the defaults fit http_requests_total")]
-    # A little in the past: the scrapes of the last seconds are still to come, of some pods.
-    at = subject.now - min(policy.signal_window / 2, policy.sample_interval)
     found = await asyncio.gather(*(_measured(sources.signals, rule, group, policy, at) for rule in policy.signals))
     sample = Sample(at=at, values=tuple((each.rule.name, each.value) for each in found if each.value is not None))
     lines = (_line(sources, subject, each, sample, group) for each in found)
     return list(await asyncio.gather(*lines))
+
+
+def _names(subject: Subject, pods: Sequence[PodSeen], at: datetime) -> list[str]:
+    """The pods' names; where names are given again, of those whose signals at that moment are their own."""
+    if pod_groups.names_return(subject.workload):
+        pods = [pod for pod in pods if pod.created_at + subject.policy.signal_window <= at]
+    return [pod.name for pod in pods]
 
 
 async def _measured(source: Signals, rule: SignalRule, group: PodGroup, policy: Policy, at: datetime) -> Found:
