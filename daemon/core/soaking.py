@@ -212,7 +212,9 @@ def _release(draft: Draft, workload: WorkloadKey, revision: str, because: str) -
     if tracked is None or entry is None or entry.quarantined_by is None:
         return
     due_now = draft.now if tracked.view.current.id == revision else None
-    _write(draft, workload, replace(entry, quarantined_by=None, came_back_at=None, next_check=due_now), "released", because)
+    _write(
+        draft, workload, replace(entry, quarantined_by=None, came_back_at=None, next_check=due_now), "released", because
+    )
 
 
 def trust_again(draft: Draft, incident: Incident) -> None:
