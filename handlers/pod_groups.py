@@ -31,6 +31,9 @@ SPANS_MAX = 12
 the set has pods; of a set with more the latest exchanges are enough to compare, and Prometheus is shared with others.
 """
 
+ROUNDED_BY = timedelta(seconds=1)
+"""Creation times are whole seconds, rounded down: so much later than it says may a pod have been made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSpan:
@@ -68,7 +71,7 @@ class PodGroup:
         begin, final = math.ceil(start.timestamp() / whole), math.floor(end.timestamp() / whole)
         lasting: list[tuple[str, int, int]] = []
         for stint in self.stints:
-            first = max(begin, math.ceil((stint.since + window).timestamp() / whole))
+            first = max(begin, math.ceil(own_from(stint.since, window).timestamp() / whole))
             last = final if stint.until is None else min(final, math.floor(stint.until.timestamp() / whole))
             if first <= last:
                 lasting.append((stint.name, first, last))
@@ -93,6 +96,11 @@ def names_return(workload: Workload) -> bool:
     """Whether its pods inherit the names of those before them, so that a name alone tells no revision."""
     kind = kind_named(workload.kind)
     return kind is not None and not kind.generates
+
+
+def own_from(since: datetime, window: timedelta) -> datetime:
+    """From when on a rate under the name of a pod that was made at `since` looks back on nothing but that pod."""
+    return since + ROUNDED_BY + window
 
 
 def of_stints(workload: Workload, stints: Iterable[Stint]) -> PodGroup:

@@ -22,16 +22,16 @@ def settled(stints: Mapping[RevisionId, Iterable[Stint]]) -> dict[RevisionId, tu
     Kubernetes makes no second pod of a name while the first exists, so that moment is certain even if nobody saw the
     first one go: the watch was cut, or we were down.
     """
-    lives: dict[tuple[str, datetime], tuple[RevisionId, Stint]] = {}
+    lives: dict[tuple[RevisionId, str, datetime], Stint] = {}
     for revision, found in stints.items():
         for stint in found:
-            known = lives.get((stint.name, stint.since))
-            lives[stint.name, stint.since] = (revision, stint if known is None else _shorter(known[1], stint))
+            pod = (revision, stint.name, stint.since)
+            lives[pod] = _ended(stint, lives.get(pod, stint).until)
     ended: dict[RevisionId, list[Stint]] = {revision: [] for revision in stints}
     next_since: dict[str, datetime] = {}
-    for (name, since), (revision, stint) in sorted(lives.items(), key=lambda each: each[0][::-1], reverse=True):
-        ended[revision].append(_ended(stint, next_since.get(name)))
-        next_since[name] = since
+    for (revision, _, _), stint in sorted(lives.items(), key=lambda each: _order(each[1]), reverse=True):
+        ended[revision].append(_ended(stint, next_since.get(stint.name)))
+        next_since[stint.name] = stint.since
     return {revision: tuple(reversed(found)) for revision, found in ended.items()}
 
 
@@ -40,8 +40,9 @@ def newest(stints: tuple[Stint, ...]) -> tuple[Stint, ...]:
     return stints[-STINTS_MAX:]
 
 
-def _shorter(one: Stint, other: Stint) -> Stint:
-    return _ended(one, other.until)
+def _order(stint: Stint) -> tuple[datetime, str, bool, datetime]:
+    """By their beginning; of two within one second (creation times are whole ones) the one that is over was first."""
+    return stint.since, stint.name, stint.until is None, stint.until or stint.since
 
 
 def _ended(stint: Stint, at: datetime | None) -> Stint:

@@ -64,7 +64,7 @@ async def signals(sources: Sources, subject: Subject) -> list[Line]:
 def _names(subject: Subject, pods: Sequence[PodSeen], at: datetime) -> list[str]:
     """The pods' names; where names are given again, of those whose signals at that moment are their own."""
     if pod_groups.names_return(subject.workload):
-        pods = [pod for pod in pods if pod.created_at + subject.policy.signal_window <= at]
+        pods = [pod for pod in pods if pod_groups.own_from(pod.created_at, subject.policy.signal_window) <= at]
     return [pod.name for pod in pods]
 
 

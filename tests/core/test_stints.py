@@ -83,6 +83,16 @@ def test_an_end_that_is_known_stays_known() -> None:
         assert settled({V1.id: told}) == {V1.id: (early,)}
 
 
+def test_two_pods_within_a_second() -> None:
+    """Creation times are whole seconds: of two of one name that began in the same, the one that is over was first."""
+    over, still = stint(2, since=NOON, until=NOON + SECOND / 2), stint(2, since=NOON)
+    for order in ((V1, V2), (V2, V1)):
+        told = dict(zip((each.id for each in order), ([over], [still]), strict=True))
+        found = settled(told)
+        assert found[order[0].id] == (stint(2, since=NOON, until=NOON),)
+        assert found[order[1].id] == (still,)
+
+
 REVISIONS = st.sampled_from([V1.id, V2.id, V3.id])
 LIVES = st.builds(
     Stint,
@@ -97,7 +107,8 @@ SEEN = st.dictionaries(REVISIONS, st.lists(LIVES, max_size=8))
 def test_no_name_runs_two_revisions_at_once(seen: dict[RevisionId, list[Stint]]) -> None:
     """Whatever was noted, at any moment a name stands for one pod; and what is settled stays as it is."""
     found = settled(seen)
-    lives = sorted((each for stints in found.values() for each in stints), key=lambda each: (each.name, each.since))
+    lives = [each for stints in found.values() for each in stints]
+    lives.sort(key=lambda each: (each.name, each.since, each.until is None, each.until or each.since))
     for before, after in pairwise(lives):
         if before.name == after.name:
             assert before.until is not None

@@ -41,10 +41,10 @@ class Sets:
 
 async def test_a_pod_just_exchanged_is_not_asked() -> None:
     """Its name still has the samples of the pod before it, which ran another revision."""
-    there = Sets(db_0=HOUR.total_seconds(), db_1=91, db_2=89)
+    there = Sets(db_0=HOUR.total_seconds(), db_1=91, db_2=90)
     lines = await signals(there.world.sources(), there.subject)
     assert {line.level for line in lines} == {"ok"}
-    assert there.asked == {"db-0|db-1"}, "the look is 30 s back, and so is the window of a minute before it"
+    assert there.asked == {"db-0|db-1"}, "30 s back, the window of a minute before that, and a second of rounding"
 
 
 async def test_a_set_just_exchanged_has_no_signals_yet() -> None:

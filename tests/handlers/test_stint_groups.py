@@ -70,7 +70,7 @@ def test_a_new_pod_counts_a_window_after_it_began() -> None:
     """Before that its rate would look back on samples of the pod that had the name before it."""
     first, second, third = spans(NEW)
     assert (first.names, second.names, third.names) == (("db-2",), ("db-1", "db-2"), ("db-0", "db-1", "db-2"))
-    assert first.first == BEGAN + 90 * SECOND, "the first moment that is 60 s after 10 s"
+    assert first.first == BEGAN + 90 * SECOND, "the first moment after 10 s, 60 s, and a second of rounding"
     assert (first.last, second.first) == (BEGAN + 3 * MINUTE, BEGAN + 3 * MINUTE + 30 * SECOND)
     assert third.last == floor(NOW, STEP)
 
@@ -91,7 +91,7 @@ def test_times_of_nobody_are_left_out() -> None:
     gap = [
         Stint(name="db-0", since=BEGAN - HOUR, until=BEGAN + MINUTE),
         Stint(name="db-0", since=BEGAN + 2 * MINUTE, until=BEGAN + 2 * MINUTE + WINDOW - SECOND),
-        Stint(name="db-0", since=BEGAN + 5 * MINUTE),
+        Stint(name="db-0", since=BEGAN + 5 * MINUTE - SECOND),
     ]
     found = spans(gap)
     assert [(each.first, each.last) for each in found] == [
@@ -106,7 +106,7 @@ def test_times_of_nobody_are_left_out() -> None:
 
 def test_of_very_many_spans_the_latest_are_asked_for() -> None:
     """A set of fifty pods: what is left out is the oldest, and the number of queries stays what it is."""
-    many = [Stint(name=f"db-{n}", since=BEGAN - n * MINUTE) for n in range(50)]
+    many = [Stint(name=f"db-{n}", since=BEGAN - n * MINUTE - SECOND) for n in range(50)]
     found = spans(many, start=BEGAN - 2 * HOUR)
     assert len(found) == SPANS_MAX
     assert found[-1].last == floor(NOW, STEP)
@@ -127,7 +127,7 @@ def test_at_every_moment_exactly_those_that_lasted(stints: list[Stint]) -> None:
     wanted: dict[datetime, set[str]] = {}
     for number in range(21):
         at = BEGAN + number * STEP
-        names = {s.name for s in stints if s.since + WINDOW <= at and (s.until is None or at <= s.until)}
+        names = {s.name for s in stints if s.since + SECOND + WINDOW <= at and (s.until is None or at <= s.until)}
         if names:
             wanted[at] = names
     found: dict[datetime, set[str]] = {}
@@ -273,7 +273,7 @@ async def test_a_recovery_is_seen_of_the_pods_that_are_back() -> None:
         new_stints=OLD,
         old_stints=OLD,
     )
-    assert (got.new[0].at, got.new[-1].at) == (back + WINDOW, floor(NOW, STEP) - STEP)
+    assert (got.new[0].at, got.new[-1].at) == (back + WINDOW + STEP, floor(NOW, STEP) - STEP)
     assert len(got.before) == 10
     assert got.old == ()
 
@@ -293,7 +293,8 @@ async def test_a_soak_begins_a_window_after_the_exchange() -> None:
     scene.cluster.available = began
     got = await scene.soaked(workload=DB, since=began)
     assert got.unhealthy_at is None
-    assert got.healthy == got.until - (began + WINDOW) + STEP, "the first sample stands for the step before it"
+    first = began + WINDOW + STEP  # the next one after the window, and a second of rounding
+    assert got.healthy == got.until - first + STEP, "the first sample stands for the step before it"
 
 
 async def test_a_soak_of_a_daemon_set_is_by_names() -> None:
