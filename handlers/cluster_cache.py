@@ -305,8 +305,9 @@ class ReflectedCluster:
         return memory
 
     def _started_at(self, seen: _Seen) -> datetime:
-        told = None if seen.present is None else revisions.parse_time(seen.present.since)
-        return told or revisions.started_at(seen.workload, seen.history, self._now(), seen.current)
+        if seen.present is not None and seen.present.returned:
+            return revisions.parse_time(seen.present.since) or self._now()
+        return revisions.started_at(seen.workload, seen.history, self._now(), seen.current)
 
     def _history(self, memory: _Memory, history: Sequence[Obj]) -> tuple[Revision, ...]:
         """One Revision per template, newest number first."""

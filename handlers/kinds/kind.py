@@ -35,9 +35,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Present:
-    """The object whose template is the workload's present one, and since when where only the workload tells (RFC 3339)."""
+    """The object whose template is the workload's present one.
+
+    `returned`: its controller went back to it and left the workload's own template alone, so that one does not tell when;
+    `since` does (RFC 3339; None: just now).
+    """
 
     obj: Json
+    returned: bool = False
     since: str | None = None
 
 

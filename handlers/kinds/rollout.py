@@ -79,7 +79,7 @@ def present(obj: Json, history: Sequence[Json]) -> Present | None:
     aborted = is_aborted(obj)
     found = replica_set_of(stable_hash(obj) if aborted else current_hash(obj), history)
     since = _status(obj).get("abortedAt") if aborted else None
-    return None if found is None else Present(obj=found, since=since)
+    return None if found is None else Present(obj=found, returned=aborted, since=since)
 
 
 def standing(obj: Json) -> Standing:

@@ -13,11 +13,12 @@ from datetime import datetime
 
 from daemon.core.actions import Checked, CheckTarget, Outcome, OutcomeKind
 from daemon.core.measurement import ConfigChange, TargetCheck
-from handlers import revisions, workload_objects
+from handlers import revisions, rollback_steps, workload_objects
 from handlers.faults import FaultKind, Permanent, shorten
 from handlers.kube import resource_path
 from handlers.kube_json import Obj
 from handlers.references import Reference, RefKind, references_of
+from handlers.rollback_steps import NoWay
 from handlers.workload_objects import Api, Fresh
 
 REFERENCES_MAX = 100
@@ -134,13 +135,16 @@ class TargetChecker:
             incident=action.incident,
             why=f"Lastgood would roll back to {action.target.label}",
         )
-        ops = workload_objects.guarded_patch(fresh, target, annotations)
-        try:
-            await self._api.patch_json(workload_objects.path_of(action.workload), ops, dry_run=True)
-        except Permanent as fault:
-            if RBAC_SAYS in fault.reason:
-                return None, False
-            return shorten("; ".join([fault.reason, *fault.causes])), True
+        steps = rollback_steps.steps(action.workload, fresh, target, annotations)
+        if isinstance(steps, NoWay):
+            return steps.why, True
+        for step in steps:
+            try:
+                await self._api.patch_json(step.path, step.ops, dry_run=True)
+            except Permanent as fault:
+                if RBAC_SAYS in fault.reason:
+                    return None, False
+                return shorten("; ".join([fault.reason, *fault.causes])), True
         return None, True
 
 

@@ -289,3 +289,52 @@ async def test_back_off_doubles_and_forgets() -> None:
     assert slow.next(now + 119 + 30 + 121) == 0.8
     for _ in range(5000):
         assert slow.next(0.0) <= BACKOFF_SECONDS_MAX
+
+
+UNKNOWN = says(404, status(404, "NotFound"))
+FORBIDDEN = says(403, status(403, "Forbidden"))
+
+
+async def test_an_optional_collection_may_be_unknown() -> None:
+    """Ready without it, no failure told; looked for again each half minute, and mirrored once it is there."""
+    lists = [UNKNOWN, UNKNOWN, listing(pod("a", "1"), version="50")]
+    async with reflecting(lists, [HANG], optional=True) as world:
+        await world.reflector.synced.wait()
+        assert (world.reflector.absent, world.names(), world.faults) == (True, set(), [])
+        await asyncio.sleep(29)
+        assert len(world.api.asked) == 1
+        assert world.reflector.freshness() == pytest.approx(29, abs=1)
+        await asyncio.sleep(32)
+        assert (world.reflector.absent, world.names(), world.faults) == (False, {"a"}, [])
+        assert len(world.api.asked_lists()) == 3
+
+
+async def test_an_optional_collection_may_be_taken_away() -> None:
+    """Its definition is deleted: everything in it is gone, and it comes back with the next."""
+    lists = [listing(pod("a", "1"), version="50"), UNKNOWN, listing(pod("b", "60"), version="60")]
+    async with reflecting(lists, [UNKNOWN, HANG], optional=True) as world:
+        await asyncio.sleep(5)
+        assert world.told[-1] == (Change.DELETED, "a", "1")
+        assert world.reflector.absent
+        await asyncio.sleep(40)
+        assert (world.names(), world.reflector.absent) == ({"b"}, False)
+
+
+async def test_an_optional_collection_that_is_forbidden() -> None:
+    """Never read: ready without it, and told as a failure each time. Once read, a refusal makes nothing vanish."""
+    async with reflecting([FORBIDDEN], [HANG], optional=True) as world:
+        await world.reflector.synced.wait()
+        assert (world.reflector.forbidden, world.reflector.absent) == (True, False)
+        assert [fault.status for fault in world.faults] == [403]
+    lists = [listing(pod("a", "1"), version="50"), FORBIDDEN]
+    async with reflecting(lists, [FORBIDDEN], optional=True) as world:
+        await asyncio.sleep(60)
+        assert (world.names(), world.reflector.forbidden) == ({"a"}, False)
+
+
+async def test_what_is_not_optional_must_be_there() -> None:
+    """An unknown collection of Kubernetes itself is a failure, and nobody is ready."""
+    async with reflecting([UNKNOWN], [HANG]) as world:
+        await asyncio.sleep(60)
+        assert not world.reflector.synced.is_set()
+        assert len(world.faults) > 1
