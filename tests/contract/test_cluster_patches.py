@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract.cluster_client import (
     JSON_PATCH,
+    MERGE_PATCH,
     STRATEGIC_PATCH,
     ClusterClient,
     Json,
@@ -136,3 +137,89 @@ async def test_a_patch_that_names_an_old_version_is_a_conflict(client: ClusterCl
     await client.patch("deployments", "web", {"metadata": {"labels": {"first": "x"}}})
     status, refused = await client.ask("PATCH", path, patch, kind="application/merge-patch+json")
     assert (status, refused["reason"]) == (409, "Conflict")
+
+
+TEST_CASES: list[tuple[str, Json, int]] = [
+    ("another value", {"path": "/metadata/name", "value": "other"}, 422),
+    ("a missing key", {"path": "/metadata/labels", "value": {}}, 422),
+    ("a missing key for null", {"path": "/metadata/labels", "value": None}, 200),
+    ("a key below a missing one", {"path": "/metadata/labels/app", "value": None}, 422),
+    ("a missing index", {"path": "/spec/template/spec/containers/7", "value": None}, 422),
+    ("the index after the last", {"path": "/spec/template/spec/containers/-", "value": None}, 422),
+    ("a number spelt otherwise", {"path": "/spec/replicas", "value": 2.0}, 422),
+    ("a number as a string", {"path": "/spec/replicas", "value": "2"}, 422),
+    ("true for one", {"path": "/spec/paused", "value": 1}, 422),
+    ("the whole object", {"path": "", "value": {}}, 422),
+    ("no path", {"value": 1}, 422),
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "wanted"), [case[1:] for case in TEST_CASES], ids=[case[0] for case in TEST_CASES]
+)
+async def test_what_a_test_operation_takes_for_equal(
+    client: ClusterClient, web: Json, operation: Json, wanted: int
+) -> None:
+    """A failed one is always 422 Invalid, dry or not, with one sentence that does not say which operation it was."""
+    path, patch = client.path("deployments", "web"), [{"op": "test", **operation}]
+    for query in ({}, {"dryRun": "All"}):
+        status, answer = await client.ask("PATCH", path, patch, kind=JSON_PATCH, **query)
+        assert status == wanted
+        if status == 422:
+            assert (answer["reason"], answer["code"], answer["details"]) == ("Invalid", 422, {})
+            assert answer["message"] == "the server rejected our request due to an error in our request"
+
+
+@pytest.mark.parametrize(
+    ("operation", "wanted"),
+    [
+        ({"op": "replace", "path": "/metadata/labels", "value": {"a": "b"}}, 200),
+        ({"op": "remove", "path": "/metadata/labels"}, 422),
+        ({"op": "replace", "path": "/spec/template/spec/containers/7", "value": {}}, 422),
+        ({"op": "add", "path": "/metadata/labels/a", "value": "b"}, 422),
+        ({"op": "add", "path": "/metadata/labels"}, 200),
+        ({"op": "move", "from": "/metadata/none", "path": "/metadata/labels"}, 422),
+        ({"op": "explode", "path": "/spec"}, 422),
+        ({"path": "/spec", "value": 1}, 422),
+        ({"op": "add", "path": "spec", "value": 1}, 422),
+        ({"op": "replace", "path": "/spec/replicas", "value": "x"}, 422),
+        ({"op": "replace", "path": "/kind", "value": "StatefulSet"}, 422),
+        ({"op": "replace", "path": "/metadata/uid", "value": "another"}, 422),
+        ({"op": "replace", "path": "/metadata/name", "value": "other"}, 400),
+        ({"op": "replace", "path": "/metadata/namespace", "value": "other"}, 400),
+        ({"op": "replace", "path": "/metadata/resourceVersion", "value": "1"}, 409),
+        ({"op": "replace", "path": "/metadata/resourceVersion", "value": "x"}, 500),
+        ({"op": "add", "path": "/metadata/annotations", "value": {"a~b": "x"}}, 422),
+    ],
+    ids=lambda one: f"{one.get('op')} {one['path']}" if isinstance(one, dict) else "",
+)
+async def test_what_other_operations_may_do(client: ClusterClient, web: Json, operation: Json, wanted: int) -> None:
+    """`replace` adds what is missing where there is a place for it; a result that is no such Deployment is 422."""
+    path = client.path("deployments", "web")
+    status, _ = await client.ask("PATCH", path, [operation], kind=JSON_PATCH, dryRun="All")
+    assert status == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "wanted"),
+    [
+        (JSON_PATCH, {"op": "test"}, 400),
+        (JSON_PATCH, [{"op": "test", "path": "/metadata/name", "value": "web"}] * 10_001, 413),
+        (JSON_PATCH, [], 200),
+        (MERGE_PATCH, {"spec": {"replicas": "x"}}, 422),
+        (STRATEGIC_PATCH, [], 400),
+        (STRATEGIC_PATCH, {"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}, 500),
+        (STRATEGIC_PATCH, {"spec": {"$patch": "explode"}}, 500),
+        (STRATEGIC_PATCH, {"spec": {"strategy": {"type": "Recreate"}}}, 422),
+        (STRATEGIC_PATCH, {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}, 200),
+        ("text/plain", {}, 415),
+    ],
+)
+async def test_patches_that_are_none_are_refused(
+    client: ClusterClient, web: Json, kind: str, patch: Any, wanted: int
+) -> None:
+    """Each with its own code; an unknown directive or a missing merge key is a 500, however odd."""
+    status, answer = await client.ask("PATCH", client.path("deployments", "web"), patch, kind=kind, dryRun="All")
+    assert status == wanted
+    if wanted != 200:
+        assert (answer["kind"], answer["code"]) == ("Status", wanted)

@@ -5,6 +5,7 @@ Codes, reasons and sentences follow k8s.io/apimachinery ``pkg/api/errors``; clie
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 Json = dict[str, Any]
@@ -19,7 +20,7 @@ class ApiError(Exception):
         self.code = code
         self.reason = reason
         self.message = message
-        self.details = details or {}
+        self.details = details
 
     def status(self) -> Json:
         """The ``v1 Status`` object that is sent as the body."""
@@ -30,7 +31,7 @@ class ApiError(Exception):
             "status": "Failure",
             "message": self.message,
             **({"reason": self.reason} if self.reason else {}),
-            **({"details": self.details} if self.details else {}),
+            **({"details": self.details} if self.details is not None else {}),
             "code": self.code,
         }
 
@@ -40,7 +41,7 @@ def _qualified(plural: str, group: str) -> str:
 
 
 def _details(plural: str, group: str, name: str) -> Json:
-    return {"name": name, **({"group": group} if group else {}), "kind": plural}
+    return {key: value for key, value in (("name", name), ("group", group), ("kind", plural)) if value}
 
 
 def not_found(plural: str, group: str, name: str) -> ApiError:
@@ -71,13 +72,33 @@ def invalid(kind: str, group: str, name: str, causes: list[tuple[str, str]]) -> 
     sentences = [f"{field}: {sentence}" for field, sentence in causes]
     text = sentences[0] if len(sentences) == 1 else "[" + ", ".join(sentences) + "]"
     details = _details(kind, group, name)
-    details["causes"] = [{"reason": "FieldValueInvalid", "message": why, "field": field} for field, why in causes]
+    details["causes"] = [{"reason": _cause(why), "message": why, "field": field} for field, why in causes]
     return ApiError(422, "Invalid", f'{_qualified(kind, group)} "{name}" is invalid: {text}', details)
+
+
+_CAUSES = {
+    "Required value": "FieldValueRequired",
+    "Duplicate value": "FieldValueDuplicate",
+    "Unsupported value": "FieldValueNotSupported",
+    "Forbidden": "FieldValueForbidden",
+    "Too long": "FieldValueTooLong",
+}
+
+
+def _cause(sentence: str) -> str:
+    """The machine-readable word for a sentence of ``pkg/util/validation/field``."""
+    return _CAUSES.get(sentence.partition(":")[0], "FieldValueInvalid")
+
+
+def undecodable_patch(patched: Any, why: str) -> ApiError:
+    """422 for a patch whose result is no object of the kind; without a patch the same is 400."""
+    text = json.dumps(patched, separators=(",", ":"))
+    return invalid("", "", "", [("patch", f"Invalid value: {json.dumps(text)}: {why}")])
 
 
 def patch_refused() -> ApiError:
     """422 for a patch that cannot be applied, a failed ``test`` among them: the server does not say which."""
-    return ApiError(422, "Invalid", "the server rejected our request due to an error in our request")
+    return ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {})
 
 
 def bad_request(message: str) -> ApiError:
@@ -85,8 +106,13 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
+def version_is_no_number(text: str) -> ApiError:
+    """500 (sic) for an object whose resourceVersion is no number."""
+    return ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
+
+
 def unreadable_version(text: str) -> ApiError:
-    """500 (sic, and without a reason) for a resourceVersion that is no number."""
+    """500 (sic, and without a reason) for a watch from a resourceVersion that is no number."""
     message = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
     return ApiError(500, "", message)
 

@@ -87,8 +87,6 @@ class Registry:
         metadata = obj["metadata"]
         if resource.namespaced and self.store.get(NAMESPACES, "", namespace) is None:
             raise errors.not_found("namespaces", "", namespace)
-        if self.store.get(resource, metadata.get("namespace", ""), metadata["name"]) is not None:
-            raise errors.already_exists(resource.plural, resource.group, metadata["name"])
         metadata["uid"] = str(UUID(int=self._random.getrandbits(128), version=4))
         metadata["creationTimestamp"] = self.stamp()
         if resource.generation:
@@ -97,9 +95,21 @@ class Registry:
             obj["status"] = _first_status(resource)
         apply_defaults(resource, obj)
         self._admit(resource, obj, None)
+        if self.store.get(resource, metadata.get("namespace", ""), metadata["name"]) is not None:
+            raise errors.already_exists(resource.plural, resource.group, metadata["name"])
         count_template(resource, obj, None)
         self._own(resource, {}, obj, write)
         return obj if write.dry_run else self.store.put(resource, obj)
+
+    def put(self, resource: Resource, namespace: str, name: str, body: Json, write: Write) -> tuple[Json, bool]:
+        """``update`` as the wire has it: some kinds may be made by it; the object, and whether it is new."""
+        metadata = body.get("metadata") or {}
+        _check_name(metadata.get("name") or "", name)
+        if not resource.put_creates or self.store.get(resource, namespace, name) is not None:
+            return self.update(resource, namespace, name, body, write), False
+        if metadata.get("resourceVersion") not in _MISSING:
+            raise errors.conflict(resource.plural, resource.group, name)
+        return self.create(resource, namespace, body, write), True
 
     def update(self, resource: Resource, namespace: str, name: str, body: Json, write: Write) -> Json:
         """Replaces an object (or its status); 409 when ``body`` is based on an older version."""
@@ -107,28 +117,30 @@ class Registry:
         decode_check(resource, body)
         _precondition(resource, before, body.get("metadata") or {})
         if resource.kind == "Lease" and (body.get("metadata") or {}).get("resourceVersion") in _MISSING:
-            sentence = "Invalid value: 0x0: must be specified for an update"
-            raise errors.invalid(resource.kind, resource.group, name, [("metadata.resourceVersion", sentence)])
+            sentence = "Invalid value: 0: must be specified for an update"
+            raise errors.invalid(resource.plural, resource.group, name, [("metadata.resourceVersion", sentence)])
         return self._replace(resource, before, body, write)
 
     def patch(self, resource: Resource, namespace: str, name: str, *, kind: str, patch: Any, write: Write) -> Json:
         """Applies a patch of media type ``kind``; 415 for an unknown one, 422 when it cannot be applied."""
         before = self.get(resource, namespace, name)
         after = apply_patch(kind, before, patch)
-        if not isinstance(after, dict):
-            raise errors.patch_refused()
-        decode_check(resource, after)
-        _precondition(resource, before, after.get("metadata") or {})
+        try:
+            decode_check(resource, after)
+        except ApiError as error:
+            raise errors.undecodable_patch(after, error.message) from error
+        metadata = after.get("metadata") or {}
+        _check_name(metadata.get("name") or "", name)
+        if metadata.get("uid") not in (*_MISSING, before["metadata"]["uid"]):
+            why = f'Invalid value: "{metadata["uid"]}": field is immutable'
+            raise errors.invalid(resource.kind, resource.group, name, [("metadata.uid", why)])
+        _precondition(resource, before, metadata)
         return self._replace(resource, before, after, write)
 
     def delete(self, resource: Resource, namespace: str, name: str, options: Json, write: Write) -> Json:
         """Deletes, or starts to: pods with a grace period and objects with finalizers first get a deletionTimestamp."""
         before = self.get(resource, namespace, name)
-        wanted = options.get("preconditions") or {}
-        for field in ("uid", "resourceVersion"):
-            if wanted.get(field) not in (None, before["metadata"][field]):
-                why = f"Precondition failed: {field} in precondition: {wanted[field]}, in object meta: "
-                raise errors.conflict(resource.plural, resource.group, name, why + before["metadata"][field])
+        _deletion_precondition(resource, before, options.get("preconditions") or {})
         if write.dry_run:
             return before
         grace = self._grace(resource, before, options)
@@ -164,7 +176,7 @@ class Registry:
             sentence = "Required value: name or generateName is required"
             raise errors.invalid(resource.kind, resource.group, "", [("metadata.name", sentence)])
         if metadata.get("resourceVersion") not in _MISSING:
-            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         if resource.namespaced:
             if metadata.get("namespace") not in (*_MISSING, namespace):
                 raise errors.bad_request(
@@ -218,12 +230,12 @@ def apply_patch(kind: str, before: Json, patch: Any) -> Any:
         case "application/json-patch+json":
             return patches.json_patch(before, patch)
         case "application/merge-patch+json":
+            if not isinstance(patch, dict):
+                raise errors.bad_request("error decoding patch: json: cannot unmarshal into a map[string]interface {}")
             return patches.merge_patch(before, patch)
         case "application/strategic-merge-patch+json":
             return strategic.strategic_patch(before, patch)
-    raise ApiError(
-        415, "UnsupportedMediaType", f"the body of the request was in an unknown format - {kind or 'none given'}"
-    )
+    raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type")
 
 
 def _first_status(resource: Resource) -> Json:
@@ -244,10 +256,33 @@ def _first_status(resource: Resource) -> Json:
     return {}
 
 
+def _check_name(named: str, on_url: str) -> None:
+    if not named:
+        sentence = f"the name of the object ({on_url} based on URL) was undeterminable: name must be provided"
+        raise errors.bad_request(sentence)
+    if named != on_url:
+        raise errors.bad_request(f"the name of the object ({named}) does not match the name on the URL ({on_url})")
+
+
+def _deletion_precondition(resource: Resource, before: Json, wanted: Json) -> None:
+    hints = {
+        "uid": ("UID", "The object might have been deleted and then recreated"),
+        "resourceVersion": ("ResourceVersion", "The object might have been modified"),
+    }
+    for field, (word, hint) in hints.items():
+        asked, own = wanted.get(field), before["metadata"][field]
+        if asked not in (None, own):
+            why = f"the {word} in the precondition ({asked}) does not match the {word} in record ({own}). {hint}"
+            raise errors.conflict(resource.kind, resource.group, before["metadata"]["name"], why)
+
+
 def _precondition(resource: Resource, before: Json, metadata: Json) -> None:
     own = before["metadata"]
-    if metadata.get("name", own["name"]) != own["name"]:
-        raise errors.bad_request("the name of the object does not match the name on the URL")
+    if metadata.get("namespace") not in (*_MISSING, own.get("namespace")):
+        sentence = "the namespace of the provided object does not match the namespace sent on the request"
+        raise errors.bad_request(sentence)
+    if not str(metadata.get("resourceVersion") or "0").isdigit():
+        raise errors.version_is_no_number(metadata["resourceVersion"])
     if metadata.get("uid") not in (*_MISSING, own["uid"]):
         why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {own['uid']}"
         raise errors.conflict(resource.plural, resource.group, own["name"], why)

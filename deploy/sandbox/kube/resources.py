@@ -10,7 +10,8 @@ class Resource:
     """One kind and where it is served.
 
     ``status``: it has a status subresource. ``generation``: ``metadata.generation`` counts its spec changes (pods and
-    Leases had none up to 1.32). ``graceful``: deletion waits for the kubelet.
+    Leases had none up to 1.32). ``graceful``: deletion waits for the kubelet. ``put_creates``: a PUT to a name that is free
+    makes the object (``AllowCreateOnUpdate``).
     """
 
     group: str
@@ -23,6 +24,7 @@ class Resource:
     scale: bool = False
     generation: bool = False
     graceful: bool = False
+    put_creates: bool = False
 
     @property
     def api_version(self) -> str:
@@ -39,7 +41,7 @@ APPS = "apps"
 
 RESOURCES: tuple[Resource, ...] = (
     Resource(group="", version="v1", kind="Pod", plural="pods", short=("po",), status=True, graceful=True),
-    Resource(group="", version="v1", kind="Service", plural="services", short=("svc",), status=True),
+    Resource(group="", version="v1", kind="Service", plural="services", short=("svc",), status=True, put_creates=True),
     Resource(group="", version="v1", kind="ConfigMap", plural="configmaps", short=("cm",)),
     Resource(group="", version="v1", kind="Secret", plural="secrets"),
     Resource(group="", version="v1", kind="ServiceAccount", plural="serviceaccounts", short=("sa",)),
@@ -55,8 +57,8 @@ RESOURCES: tuple[Resource, ...] = (
         group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, short=("ns",), status=True
     ),
     Resource(group="", version="v1", kind="Node", plural="nodes", namespaced=False, short=("no",), status=True),
-    Resource(group="", version="v1", kind="Event", plural="events", short=("ev",)),
-    Resource(group="", version="v1", kind="Endpoints", plural="endpoints", short=("ep",)),
+    Resource(group="", version="v1", kind="Event", plural="events", short=("ev",), put_creates=True),
+    Resource(group="", version="v1", kind="Endpoints", plural="endpoints", short=("ep",), put_creates=True),
     Resource(
         group=APPS,
         version="v1",
@@ -91,7 +93,7 @@ RESOURCES: tuple[Resource, ...] = (
         group=APPS, version="v1", kind="DaemonSet", plural="daemonsets", short=("ds",), status=True, generation=True
     ),
     Resource(group=APPS, version="v1", kind="ControllerRevision", plural="controllerrevisions"),
-    Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases"),
+    Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases", put_creates=True),
 )
 
 _BY_PLACE = {(r.group, r.version, r.plural): r for r in RESOURCES}

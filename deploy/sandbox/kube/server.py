@@ -22,7 +22,9 @@ BODY_BYTES_MAX = 3 * 1024 * 1024
 """The real server's limit for one request body."""
 
 _ESCAPED = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 _HEALTH = ("/healthz", "/livez", "/readyz")
+_POLICIES = ("Foreground", "Background", "Orphan", None)
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -111,7 +113,7 @@ class ApiServer:
             case "POST", False:
                 return 201, self._create(target, record, write)
             case "PUT", True:
-                return 200, self._put(target, record.body, write)
+                return self._put(target, record.body, write)
             case "PATCH", True:
                 return 200, self._patch(target, request.content_type, record.body, write)
             case "DELETE", True:
@@ -132,10 +134,11 @@ class ApiServer:
                 raise errors.bad_request(f"{field} in body ({body[field]}) does not match the expected {field} ({own})")
         return self._registry.create(resource, target.namespace, body, write)
 
-    def _put(self, target: Target, body: Any, write: Write) -> Json:
+    def _put(self, target: Target, body: Any, write: Write) -> tuple[int, Json]:
         if target.subresource == "scale":
-            return self._put_scale(target, _object(body), write)
-        return self._registry.update(target.resource, target.namespace, target.name, _object(body), write)
+            return 200, self._put_scale(target, _object(body), write)
+        answer, is_new = self._registry.put(target.resource, target.namespace, target.name, _object(body), write)
+        return 201 if is_new else 200, answer
 
     def _patch(self, target: Target, kind: str, body: Any, write: Write) -> Json:
         place = (target.resource, target.namespace, target.name)
@@ -153,6 +156,10 @@ class ApiServer:
 
     def _delete(self, target: Target, options: Json, record: RequestRecord, write: Write) -> Json:
         place = (target.resource, target.namespace, target.name)
+        if options.get("propagationPolicy") not in _POLICIES:
+            supported = ", ".join(f'"{one or "nil"}"' for one in _POLICIES)
+            sentence = f'Unsupported value: "{options["propagationPolicy"]}": supported values: {supported}'
+            raise errors.invalid("DeleteOptions", "meta.k8s.io", "", [("propagationPolicy", sentence)])
         options = {**options, **{key: value for key, value in record.query.items() if key == "propagationPolicy"}}
         if "gracePeriodSeconds" in record.query:
             options["gracePeriodSeconds"] = int(record.query["gracePeriodSeconds"])
@@ -164,7 +171,8 @@ class ApiServer:
         last = self._registry.delete(*place, options, write)
         if self._registry.store.get(*place) is not None and not write.dry_run:
             return last
-        details = {"name": target.name, "kind": target.resource.plural, "uid": uid}
+        group = {"group": target.resource.group} if target.resource.group else {}
+        details = {"name": target.name, **group, "kind": target.resource.plural, "uid": uid}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
     def _delete_all(self, target: Target, record: RequestRecord, write: Write) -> Json:
@@ -184,7 +192,8 @@ class ApiServer:
 
 def _write(record: RequestRecord, target: Target) -> Write:
     if record.query.get("dryRun", "All") != "All":
-        raise errors.bad_request(f'dryRun: Unsupported value: "{record.query["dryRun"]}": supported values: "All"')
+        sentence = f'Unsupported value: ["{record.query["dryRun"]}"]: supported values: "All"'
+        raise errors.invalid(_OPTIONS.get(record.method, "ListOptions"), "meta.k8s.io", "", [("dryRun", sentence)])
     # Without the parameter, the real server takes what stands before the slash of the User-Agent.
     manager = record.field_manager or record.user_agent.partition("/")[0] or "unknown"
     return Write(manager=manager, dry_run=record.dry_run, subresource=target.subresource)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from deploy.sandbox.kube.errors import Json, bad_request
+from deploy.sandbox.kube.errors import ApiError, Json, bad_request
 
 _MERGE_KEYS: dict[str, tuple[str, ...]] = {
     "containers": ("name",),
@@ -37,7 +37,9 @@ _RETAIN = "$retainKeys"
 
 
 def strategic_patch(document: Json, patch: Any) -> Json:
-    """Applies a strategic merge patch and returns the result; 400 when the patch is no object."""
+    """Applies a strategic merge patch and returns the result; 400 when the patch is no object, 500 (sic) when a directive or
+    a merge key is not understood.
+    """
     if not isinstance(patch, dict):
         raise bad_request("error decoding patch: a strategic merge patch is an object")
     merged = _object(document, patch)
@@ -53,7 +55,7 @@ def _object(current: Json, patch: Json) -> Json | None:
         case None | "merge":
             pass
         case other:
-            raise bad_request(f"Unknown patch type found: {other}")
+            raise ApiError(500, "", f"unknown patch type: {other} in map: {patch}")
     result = _retained(current, patch)
     for key, value in patch.items():
         if not key.startswith("$"):
@@ -104,7 +106,7 @@ def _list(field: str, current: list[Any], patch: list[Any]) -> list[Any]:
     result: list[Any] = copy.deepcopy(current)
     for item in patch:
         if key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+            raise ApiError(500, "", f"map: {item} does not contain declared merge key: {key}")
         _merge_item(result, key, item)
     return result
 

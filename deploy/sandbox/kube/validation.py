@@ -6,14 +6,18 @@ Unknown fields are kept, as a newer server keeps fields that an older client doe
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
+from deploy.sandbox.kube import names
 from deploy.sandbox.kube.errors import Json, bad_request, invalid
+from deploy.sandbox.kube.names import Causes
 from deploy.sandbox.kube.resources import Resource
 from deploy.sandbox.kube.selectors import spec_matches
 
-_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-_NAME_MAX = 253
+_MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
+_PERCENT = re.compile(r"[0-9]+%")
 _WORKLOADS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
 _STRATEGIES = ("RollingUpdate", "OnDelete")
 _CHANGEABLE = (
@@ -29,20 +33,28 @@ _CHANGEABLE = (
 
 _NUMBERS = ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
 
-Causes = list[tuple[str, str]]
 
-
-def decode_check(resource: Resource, obj: Json) -> None:
+def decode_check(resource: Resource, obj: Any) -> None:
     """Raises 400 where a Go server could not decode the object at all."""
+    if not isinstance(obj, dict) or (obj.get("apiVersion", resource.api_version), obj.get("kind", resource.kind)) != (
+        resource.api_version,
+        resource.kind,
+    ):
+        raise bad_request(f"not an object of {resource.api_version}, Kind={resource.kind}")
     for field in ("metadata", "spec", "status"):
         if field in obj and obj[field] is not None and not isinstance(obj[field], dict):
             raise bad_request(
                 f"{resource.kind} in version {resource.version!r} cannot be handled: {field} is no object"
             )
     for field in ("labels", "annotations"):
-        values = obj.get("metadata", {}).get(field) or {}
+        values = (obj.get("metadata") or {}).get(field) or {}
         if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
             raise bad_request(f"cannot unmarshal metadata.{field}: its values must be strings")
+    if resource.kind == "Lease":
+        for field in ("acquireTime", "renewTime"):
+            text = (obj.get("spec") or {}).get(field)
+            if text is not None and not _MICRO_TIME.fullmatch(str(text)):
+                raise bad_request(f'parsing time "{text}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse')
     if resource.kind in _WORKLOADS:
         for field in _NUMBERS:
             value = (obj.get("spec") or {}).get(field)
@@ -53,21 +65,35 @@ def decode_check(resource: Resource, obj: Json) -> None:
 def validate(resource: Resource, obj: Json, before: Json | None) -> None:
     """Raises 422 with every cause; ``before`` is the object that is replaced."""
     name = str(obj["metadata"].get("name") or "")
-    causes: Causes = []
-    if not _NAME.match(name) or len(name) > _NAME_MAX:
-        causes.append(("metadata.name", f'Invalid value: "{name}": a lowercase RFC 1123 subdomain is needed'))
+    causes = names.of_object(name, "metadata.name") + _marks(obj["metadata"], "metadata")
     if resource.kind in _WORKLOADS:
         causes += _workload(obj.get("spec") or {}, (before or {}).get("spec"))
+    if resource.kind == "Deployment" and obj.get("spec"):
+        causes += _deployment(obj["spec"])
     if resource.kind == "StatefulSet" and obj.get("spec"):
         causes += _statefulset(obj["spec"], (before or {}).get("spec"))
     if resource.kind == "DaemonSet" and obj.get("spec"):
         causes += _daemonset(obj["spec"])
     if resource.kind == "ControllerRevision":
         causes += _controller_revision(obj, before)
+    if resource.kind == "Lease":
+        causes += _lease(obj.get("spec") or {})
     if resource.kind == "Pod":
         causes += _containers(obj.get("spec") or {}, "spec")
     if causes:
         raise invalid(resource.kind, resource.group, name, causes)
+
+
+def _marks(metadata: Json, field: str) -> Causes:
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    return names.of_labels(labels, f"{field}.labels") + names.of_annotations(annotations, f"{field}.annotations")
+
+
+def _lease(spec: Json) -> Causes:
+    seconds = spec.get("leaseDurationSeconds")
+    if seconds is None or seconds > 0:
+        return []
+    return [("spec.leaseDurationSeconds", f"Invalid value: {seconds}: must be greater than 0")]
 
 
 def _workload(spec: Json, before: Json | None) -> Causes:
@@ -77,8 +103,45 @@ def _workload(spec: Json, before: Json | None) -> Causes:
             causes.append((f"spec.{field}", f"Invalid value: {spec[field]}: must be greater than or equal to 0"))
     causes += _selector(spec, before)
     template = spec.get("template") or {}
+    causes += _marks(template.get("metadata") or {}, "spec.template")
     causes += _containers(template.get("spec") or {}, "spec.template.spec")
     return causes
+
+
+def _deployment(spec: Json) -> Causes:
+    causes: Causes = []
+    kind, rolling = spec["strategy"]["type"], spec["strategy"].get("rollingUpdate")
+    place = "spec.strategy.rollingUpdate"
+    if kind not in ("Recreate", "RollingUpdate"):
+        causes.append(("spec.strategy", f'Unsupported value: "{kind}": supported values: "Recreate", "RollingUpdate"'))
+    elif kind == "Recreate" and rolling is not None:
+        causes.append((place, "Forbidden: may not be specified when strategy `type` is 'Recreate'"))
+    elif kind == "RollingUpdate":
+        for field in ("maxUnavailable", "maxSurge"):
+            causes += _amount(rolling[field], f"{place}.{field}")
+        if not causes and all(str(rolling[field]).rstrip("%") == "0" for field in ("maxUnavailable", "maxSurge")):
+            sentence = f"Invalid value: {_text(rolling['maxUnavailable'])}: may not be 0 when `maxSurge` is 0"
+            causes.append((f"{place}.maxUnavailable", sentence))
+    deadline = spec.get("progressDeadlineSeconds")
+    if deadline is not None and deadline <= (spec.get("minReadySeconds") or 0):
+        sentence = f"Invalid value: {deadline}: must be greater than minReadySeconds"
+        causes.append(("spec.progressDeadlineSeconds", sentence))
+    return causes
+
+
+def _amount(value: Any, field: str) -> Causes:
+    """A number of pods, or a percentage."""
+    if isinstance(value, str) and not _PERCENT.fullmatch(value):
+        sentence = "a valid percent string must be a numeric string followed by an ending '%'"
+        return [(field, f"Invalid value: {_text(value)}: {sentence}")]
+    if isinstance(value, int) and value < 0:
+        return [(field, f"Invalid value: {value}: must be greater than or equal to 0")]
+    return []
+
+
+def _text(value: Any) -> str:
+    """A value as a sentence shows it."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _statefulset(spec: Json, before: Json | None) -> Causes:
@@ -140,17 +203,17 @@ def _controller_revision(obj: Json, before: Json | None) -> Causes:
 
 def _selector(spec: Json, before: Json | None) -> Causes:
     selector = spec.get("selector")
-    if not selector:
-        return [("spec.selector", "Required value")]
-    if not (selector.get("matchLabels") or selector.get("matchExpressions")):
-        return [("spec.selector", "Invalid value: empty selector is invalid for deployment")]
     causes: Causes = []
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if not spec_matches(selector, labels):
-        sentence = f"Invalid value: {labels}: `selector` does not match template `labels`"
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    if selector is None:
+        causes.append(("spec.selector", "Required value"))
+    elif not (selector.get("matchLabels") or selector.get("matchExpressions")):
+        return [("spec.selector", "Invalid value: {}: empty selector is invalid for deployment")]
+    if not spec_matches(selector, labels or {}):
+        sentence = f"Invalid value: {_text(labels)}: `selector` does not match template `labels`"
         causes.append(("spec.template.metadata.labels", sentence))
     if before is not None and before.get("selector") != selector:
-        causes.append(("spec.selector", f"Invalid value: {selector}: field is immutable"))
+        causes.append(("spec.selector", f"Invalid value: {_text(selector)}: field is immutable"))
     return causes
 
 
@@ -165,8 +228,9 @@ def _containers(spec: Json, path: str) -> Causes:
         for field in ("name", "image"):
             if not container.get(field):
                 causes.append((f"{place}.{field}", "Required value"))
-        name = str(container.get("name"))
-        if name in seen:
+        name = str(container.get("name") or "")
+        causes += names.of_container(name, f"{place}.name") if name else []
+        if name and name in seen:
             causes.append((f"{place}.name", f'Duplicate value: "{name}"'))
         seen.add(name)
     policy = spec.get("restartPolicy", "Always")
