@@ -23,6 +23,8 @@ from config.sections import Log
 SEMCONV: Mapping[str, str] = {
     "namespace": "k8s.namespace.name",
     "deployment": "k8s.deployment.name",
+    "stateful_set": "k8s.statefulset.name",
+    "daemon_set": "k8s.daemonset.name",
     "replica_set": "k8s.replicaset.name",
     "pod": "k8s.pod.name",
     "container": "k8s.container.name",

@@ -28,6 +28,8 @@ from handlers.outbound.change_events import ChangeEvents
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
+from handlers.outbound.rollback.by_kind import RollbackByKind
+from handlers.outbound.rollback.statefulset import StatefulSetRollback
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.slack.announcer import SlackAnnouncer
 from handlers.outbound.slack.webhook import SlackWebhook
@@ -123,12 +125,21 @@ def runners(
         "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube),
-        "roll_back": TemplateRollback(kube, clock),
+        "roll_back": rollbacks(kube, clock),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
         "answer_pipeline": senders.answers(settings, session),
         "note_change": _timeline(settings, session),
     }
+
+
+def rollbacks(kube: KubeClient, clock: Clock) -> RollbackByKind:
+    """Who rolls a workload back, by its kind; each kind that is watched has one."""
+    template = TemplateRollback(kube, clock)
+    return RollbackByKind(
+        NotConfigured("rolling back workloads of this kind"),
+        {"Deployment": template, "StatefulSet": StatefulSetRollback(kube, clock), "DaemonSet": template},
+    )
 
 
 def _pager(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:

@@ -18,10 +18,10 @@ from handlers.access_reviews import Question, Reviewer, allowed, question
 from handlers.faults import Fault, FaultKind, Permanent
 from handlers.kube import Page, resource_path
 from handlers.kube_json import Obj
-from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Right, of
+from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Right
 
 NAMESPACES_MAX = 200
-"""Namespaces in which the right to act is asked for one by one, where it is not held in all: a second of the API server's
+"""Namespaces in which each right to act is asked for one by one, where it is not held in all: seconds of the API server's
 time. Those that the policy names come first; how many were left out is said.
 """
 
@@ -89,10 +89,8 @@ async def check(api: Api, policy: Policy) -> Report:
     held = await allowed(api, [ANYTHING, *wide, *too_much])
     read = [right for right in RIGHTS if right.cluster_wide]
     findings = _reading(read, held, asked_as)
-    notes: list[str] = []
-    for right in of(Feature.ACT):
-        more, said = await _acting(api, policy, right, held, asked_as)
-        findings, notes = [*findings, *more], [*notes, *said]
+    acting, notes = await _acting(api, policy, held, asked_as)
+    findings += acting
     if ANYTHING in held:
         findings.append(_more("*", "*", ("*",), remedies.administrator()))
         notes.append(f"these are the rights of an administrator, hardly those of the daemon: {remedies.IN_THE_POD}")
@@ -141,14 +139,33 @@ def _read(rights: Sequence[Right], answer: Answer, asked_as: str | None) -> Find
 
 
 async def _acting(
-    api: Api, policy: Policy, right: Right, held: frozenset[Question], asked_as: str | None
+    api: Api, policy: Policy, held: frozenset[Question], asked_as: str | None
 ) -> tuple[list[Finding], list[str]]:
-    """A right to change something: where the policy needs it, and where it is held without need."""
-    if question(right) in held:
-        return _acting_everywhere(policy, right), []
-    names, notes = await _namespaces(api, policy)
-    there = await allowed(api, [question(right, name) for name in names])
-    may = {name for name in names if question(right, name) in there}
+    """The rights to change something: where the policy needs them, and where they are held without need."""
+    rights = [right for right in RIGHTS if not right.cluster_wide]
+    narrow = [right for right in rights if question(right) not in held]
+    names, notes = await _namespaces(api, policy) if narrow else ([], [])
+    there = await allowed(api, [question(right, name) for right in narrow for name in names])
+    findings: list[Finding] = []
+    for right in rights:
+        if right in narrow:
+            may = {name for name in names if question(right, name) in there}
+            findings += _acting_in(_needing(policy, right), right, names, may, asked_as)
+        else:
+            findings += _acting_everywhere(_needing(policy, right), right)
+    return findings, notes
+
+
+def _needing(policy: Policy, right: Right) -> Policy:
+    """The policy, as far as it needs this right: one that arms nothing where it does not."""
+    unneeded = right.feature is Feature.FREE and not policy.delete_stuck_pods
+    return Policy(cluster=policy.cluster) if unneeded else policy
+
+
+def _acting_in(
+    policy: Policy, right: Right, names: Sequence[str], may: set[str], asked_as: str | None
+) -> list[Finding]:
+    """How the right stands where it was asked for one by one; `may` are the namespaces in which it is held."""
     needed = {name for name in names if armed.in_namespace(policy, name)}
     findings = []
     if needed & may:
@@ -158,16 +175,16 @@ async def _acting(
         commands = remedies.grant(right, (right.verb,), lacks, asked_as)
         findings.append(_acts(right, Answer.NO, lacks, remedies.missing(right, lacks), commands))
     if may - needed:
-        remedy = remedies.acting_unneeded(sorted(needed))
+        remedy = remedies.acting_unneeded(right, sorted(needed))
         findings.append(_acts(right, Answer.MORE, sorted(may - needed), remedy))
-    return findings, notes
+    return findings
 
 
 def _acting_everywhere(policy: Policy, right: Right) -> list[Finding]:
     if armed.open_ended(policy):
         return [_acts(right, Answer.YES, ())]
     names = armed.named(policy)
-    more = _acts(right, Answer.MORE, (), remedies.acting_unneeded(names))
+    more = _acts(right, Answer.MORE, (), remedies.acting_unneeded(right, names))
     return [_acts(right, Answer.YES, names), more] if names else [more]
 
 

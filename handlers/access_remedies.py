@@ -22,12 +22,19 @@ def missing(right: Right, namespaces: Sequence[str]) -> str:
         case Grant.SECRETS:
             return "fine: a page names a target's Secrets as unchecked; to have them checked, set rbac.secretsMetadata=true"
         case Grant.ACT:
-            where = f", rbac.namespaces={{{','.join(namespaces)}}} beside those it has" if namespaces else ""
+            where = _beside(namespaces)
             return f"set rbac.mode=act{where} (helm upgrade; without Helm: deploy/kubernetes/act), or grant it by hand"
+        case Grant.PODS:
+            where = _beside(namespaces)
+            return f"policy.delete_stuck_pods asks for it: set rbac.deletePods=true{where} (helm upgrade), or grant it by hand"
         case _:
             return (
                 "install the chart's read role (rbac.create=true; without Helm: deploy/kubernetes), or grant it by hand"
             )
+
+
+def _beside(namespaces: Sequence[str]) -> str:
+    return f", rbac.namespaces={{{','.join(namespaces)}}} beside those it has" if namespaces else ""
 
 
 def grant(right: Right, verbs: Sequence[str], namespaces: Sequence[str], asked_as: str | None) -> tuple[str, ...]:
@@ -49,10 +56,12 @@ def grant(right: Right, verbs: Sequence[str], namespaces: Sequence[str], asked_a
     )
 
 
-def acting_unneeded(needed: Sequence[str]) -> str:
-    """The right to act where the policy arms nothing."""
+def acting_unneeded(right: Right, needed: Sequence[str]) -> str:
+    """A right to act where the policy arms nothing that needs it."""
     if needed:
         return f"narrow it to what the policy arms: rbac.namespaces={{{','.join(needed)}}}"
+    if right.grant is Grant.PODS:
+        return "only policy.delete_stuck_pods needs it, where something is armed: rbac.deletePods=false takes it away"
     return "the policy arms nothing: rbac.mode=observe takes it away, until you arm a workload"
 
 

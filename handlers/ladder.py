@@ -18,6 +18,7 @@ from daemon.core.model import Alert, Rung, Workload
 from daemon.core.policy import AlertMapping
 from handlers.cache import ClusterCache
 from handlers.faults import shorten
+from handlers.kinds import KINDS
 
 EXPLICIT_LABEL = "lastgood_workload"
 EXPORTED = "exported_"
@@ -28,7 +29,11 @@ CONTROLLER_LABELS = (
     ("kubernetes_deployment_name", "Deployment"),
     ("k8s_deployment_name", "Deployment"),
     ("statefulset", "StatefulSet"),
+    ("kubernetes_statefulset_name", "StatefulSet"),
+    ("k8s_statefulset_name", "StatefulSet"),
     ("daemonset", "DaemonSet"),
+    ("kubernetes_daemonset_name", "DaemonSet"),
+    ("k8s_daemonset_name", "DaemonSet"),
 )
 REPLICA_SET_LABELS = ("replicaset", "k8s_replicaset_name")
 SERVICE_LABELS = ("service", "kubernetes_service_name")
@@ -85,10 +90,10 @@ def _explicit(
         parts = [part.strip() for part in value.split("/")]
         if len(parts) == 1 and namespace is not None:
             parts = [namespace, *parts]
-        if len(parts) == 2:
-            parts = [parts[0], "Deployment", parts[1]]
-        named_by = cache.workload(*parts) if len(parts) == 3 else None
-        yield Rung.EXPLICIT, f"{EXPLICIT_LABEL}={value}", _one(named_by)
+        named_by = _named(cache, *parts) if len(parts) == 2 else ()
+        if len(parts) == 3:
+            named_by = _one(cache.workload(*parts))
+        yield Rung.EXPLICIT, f"{EXPLICIT_LABEL}={value}", named_by
 
 
 class _Ladder:
@@ -149,16 +154,21 @@ class _Ladder:
                 yield Rung.LABEL, label, self._subjects(self._by_name(namespace, key, value))
 
     def _by_name(self, namespace: str | None, key: str, value: str) -> Sequence[Workload]:
-        """Those labelled so, else the Deployment of that name. A `job` may be `namespace/name` (PodMonitor)."""
+        """Those labelled so, else those of that name, whatever their kind. A `job` may be `namespace/name` (PodMonitor)."""
         bare = value.rpartition("/")[2]
         if found := self._cache.workloads_by_label(namespace, key, bare):
             return found
-        return () if namespace is None else _one(self._cache.workload(namespace, "Deployment", bare))
+        return () if namespace is None else _named(self._cache, namespace, bare)
 
     def _subjects(self, found: Sequence[Workload]) -> Sequence[Workload]:
         """Without the exporter that told it."""
         name = self._exporter
         return [w for w in found if name is None or not (w.name == name or w.name.endswith(f"-{name}"))]
+
+
+def _named(cache: ClusterCache, namespace: str, name: str) -> Sequence[Workload]:
+    """Every workload of that name; a name alone does not tell one kind from another."""
+    return [found for kind in KINDS if (found := cache.workload(namespace, kind, name)) is not None]
 
 
 def _one(workload: Workload | None) -> Sequence[Workload]:

@@ -20,6 +20,7 @@ class Feature(StrEnum):
     CHECK = "check a target"
     SECRETS = "check a target's Secrets"
     ACT = "roll back"
+    FREE = "free a StatefulSet from a broken pod"
     ASK = "ask what it may do"
 
 
@@ -29,6 +30,7 @@ class Grant(StrEnum):
     READ = "rbac.create=true"
     SECRETS = "rbac.secretsMetadata=true"
     ACT = "rbac.mode=act"
+    PODS = "rbac.deletePods=true"
     EVERYBODY = "system:basic-user"
 
 
@@ -37,6 +39,7 @@ _GRANTS = {
     Feature.CHECK: Grant.READ,
     Feature.SECRETS: Grant.SECRETS,
     Feature.ACT: Grant.ACT,
+    Feature.FREE: Grant.PODS,
     Feature.ASK: Grant.EVERYBODY,
 }
 
@@ -75,12 +78,12 @@ class Right:
     @property
     def since(self) -> Mode:
         """The first mode that needs it."""
-        return Mode.APPROVE if self.grant is Grant.ACT else Mode.OBSERVE
+        return Mode.OBSERVE if self.cluster_wide else Mode.APPROVE
 
     @property
     def cluster_wide(self) -> bool:
         """Whether it is needed in all namespaces; else only in those where Lastgood may act."""
-        return self.grant is not Grant.ACT
+        return self.grant not in (Grant.ACT, Grant.PODS)
 
     @property
     def optional(self) -> bool:
@@ -95,18 +98,29 @@ def _rights(feature: Feature, group: str, resource: str, verbs: str, why: str) -
 
 RIGHTS: tuple[Right, ...] = (
     *_rights(Feature.WATCH, "apps", "deployments", "list watch", "what runs, and every rollout"),
+    *_rights(Feature.WATCH, "apps", "statefulsets", "list watch", "what runs, and every rollout"),
+    *_rights(Feature.WATCH, "apps", "daemonsets", "list watch", "what runs, and every rollout"),
     *_rights(Feature.WATCH, "apps", "replicasets", "list watch", "the history that a rollback goes back to"),
+    *_rights(Feature.WATCH, "apps", "controllerrevisions", "list watch", "the same for StatefulSets and DaemonSets"),
     *_rights(Feature.WATCH, "", "pods", "list watch", "health, restarts, and which image really runs"),
     *_rights(Feature.WATCH, "", "services", "list watch", "which workload an alert means"),
     *_rights(Feature.WATCH, "", "configmaps", "list watch", "metadata only: when a ConfigMap changed"),
     *_rights(Feature.WATCH, "", "namespaces", "list watch", "metadata only: whether a namespace is paused"),
     *_rights(Feature.CHECK, "apps", "deployments", "get", "read again before a rollback, and after it"),
+    *_rights(Feature.CHECK, "apps", "statefulsets", "get", "read again before a rollback, and after it"),
+    *_rights(Feature.CHECK, "apps", "daemonsets", "get", "read again before a rollback, and after it"),
     *_rights(Feature.CHECK, "apps", "replicasets", "list", "the target's template, read again"),
+    *_rights(Feature.CHECK, "apps", "controllerrevisions", "list", "the target's template, read again"),
     *_rights(Feature.CHECK, "", "configmaps", "list", "metadata only: whether those that the target names are there"),
     *_rights(Feature.CHECK, "", "persistentvolumeclaims", "list", "metadata only: likewise"),
     *_rights(Feature.CHECK, "", "serviceaccounts", "list", "metadata only: likewise"),
     *_rights(Feature.SECRETS, "", "secrets", "list", "metadata only: whether those that the target names are there"),
     *_rights(Feature.ACT, "apps", "deployments", "patch", "the rollback, and its dry run"),
+    *_rights(Feature.ACT, "apps", "statefulsets", "patch", "the rollback, and its dry run"),
+    *_rights(Feature.ACT, "apps", "daemonsets", "patch", "the rollback, and its dry run"),
+    *_rights(
+        Feature.FREE, "", "pods", "delete", "one that is not ready and blocks a rollback; policy.delete_stuck_pods"
+    ),
     *_rights(Feature.ASK, "authorization.k8s.io", "selfsubjectaccessreviews", "create", "preflight and check-access"),
 )
 """All of them. Whoever adds one adds it to the chart's roles too; a test names what is on one side only."""

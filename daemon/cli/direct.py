@@ -34,7 +34,6 @@ from handlers.answers import Refused, the_workload
 from handlers.faults import Fault
 from handlers.inbound.rollbacks import document, one_target, reason
 from handlers.kube import KubeClient
-from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from handlers.ownership import owner_of
 from handlers.template_diff import template_diff
@@ -190,7 +189,7 @@ def _check(action: RollBack) -> CheckTarget:
 
 
 async def _patch(kube: KubeClient, action: RollBack, screen: Screen) -> int:
-    outcome = await TemplateRollback(kube, SystemClock()).run(action)
+    outcome = await assembly.rollbacks(kube, SystemClock()).run(action)
     if outcome.kind is not OutcomeKind.DONE or not isinstance(outcome.result, RolledBack):
         raise CliError(Exit.REFUSED, f"nothing was changed: {safe(outcome.message)}", "look again, then decide anew")
     screen.prose(f"{action.workload.short} is being rolled back to {safe(action.target.label)}; nobody watches it:")

@@ -91,7 +91,7 @@ def canonical(incident: Incident) -> dict[str, object]:
         "reason": incident.reason.value if incident.reason else None,
         "because": incident.reason.sentence if incident.reason else None,
         "k8s.namespace.name": workload.namespace,
-        "k8s.deployment.name": workload.name,
+        f"k8s.{workload.kind.lower()}.name": workload.name,
         "severity": incident.severity.value,
         "alerts": sorted({located.alert.name for located in incident.alerts}),
         "onset": incident.onset.isoformat(),

@@ -24,7 +24,7 @@ from handlers import store, views
 from handlers.cluster_cache import ReflectedCluster
 from handlers.cluster_stores import NOTHING, Stores, driven_by
 from handlers.faults import Fault
-from handlers.kinds import DEPLOYMENT, KINDS, History, Kind
+from handlers.kinds import KINDS, WATCHED, History, Kind
 from handlers.kinds.rollout import workload_ref
 from handlers.kube import resource_path
 from handlers.reflector import ListWatch, Reflector
@@ -67,7 +67,7 @@ class ClusterWatch:
         on_fault: Callable[[str, Fault], None] = lambda _collection, _fault: None,
         never_ready: timedelta = pod_rules.NEVER_READY_AFTER,
         debounce_seconds: float = DEBOUNCE_SECONDS,
-        kinds: Sequence[Kind] = (DEPLOYMENT,),
+        kinds: Sequence[Kind] = WATCHED,
         flagger: bool = False,
     ) -> None:
         self._inbox = inbox

@@ -17,6 +17,7 @@ __all__ = [
     "KINDS",
     "ROLLOUT",
     "STATEFUL_SET",
+    "WATCHED",
     "History",
     "Kind",
     "Present",
@@ -28,6 +29,9 @@ __all__ = [
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT)}
 """By the name that the API server gives them, in the order in which a name without a kind is looked for."""
+
+WATCHED: tuple[Kind, ...] = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)
+"""Those that every cluster has; the daemon watches them, and each of them has a runner of rollbacks."""
 
 _SPELLINGS = {spelling: kind for kind in KINDS.values() for spelling in (kind.name.lower(), kind.plural)}
 

@@ -4,31 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from daemon.core.model import Mode
+from daemon.core.model import Exchange, Mode
 from handlers.access_reviews import Question, allowed, question
+from handlers.kinds import KINDS
 from handlers.preflight.lines import Line, failed, ok, warning
 from handlers.preflight.subject import Sources, Subject
-from handlers.rights import Feature, of
+from handlers.rights import Feature, Right, of
 
 
 async def access(sources: Sources, subject: Subject) -> list[Line]:
-    """The rights that watching, checking and acting need. Raises Transient or Permanent where nothing can be asked."""
-    namespace = subject.workload.namespace
+    """The rights that watching the cluster, and checking and acting on this workload need.
+
+    Raises Transient or Permanent where nothing can be asked.
+    """
+    namespace, kind = subject.workload.namespace, subject.workload.kind
     watched = [question(right) for right in of(Feature.WATCH)]
-    checked = [question(right, namespace) for right in of(Feature.CHECK)]
-    acting = [question(right, namespace) for right in of(Feature.ACT)]
+    checked = [question(right, namespace) for right in of(Feature.CHECK) if _is_for(kind, right)]
+    acting = [question(right, namespace) for right in of(Feature.ACT) if _is_for(kind, right)]
+    freeing = [question(right, namespace) for right in of(Feature.FREE) if _may_block(subject)]
     secrets = [question(right, namespace) for right in of(Feature.SECRETS)]
-    held = await allowed(sources.rights, [*watched, *checked, *acting, *secrets])
+    held = await allowed(sources.rights, [*watched, *checked, *acting, *freeing, *secrets])
     return [
         _reading(Feature.WATCH, watched, held, "nothing is seen without it"),
         _reading(Feature.CHECK, checked, held, "a target that cannot be checked is not rolled back to"),
         *(_acting(subject, each, held) for each in acting),
+        *(_freeing(subject, each, held) for each in freeing),
         ok("list secrets", "allowed")
         if held.issuperset(secrets)
         else ok(
             "list secrets", "may not; the Secrets that a target names stay unchecked (opt-in: rbac.secretsMetadata)"
         ),
     ]
+
+
+def _is_for(kind: str, right: Right) -> bool:
+    """Whether the right is needed for workloads of this kind; not where only others are, or have their history, there."""
+    own = KINDS[kind]
+    others = {name for each in KINDS.values() for name in (each.plural, each.history.value)}
+    return right.resource not in others - {own.plural, own.history.value}
+
+
+def _may_block(subject: Subject) -> bool:
+    return subject.tracked.view.exchange is Exchange.ORDERED
 
 
 def _reading(feature: Feature, needed: Sequence[Question], held: frozenset[Question], otherwise: str) -> Line:
@@ -49,3 +66,18 @@ def _acting(subject: Subject, needed: Question, held: frozenset[Question]) -> Li
     if observed:
         return warning(check, f"may not in {namespace}: fine in mode observe", f"before you arm it: {remedy}")
     return failed(check, f"may not in {namespace}: a rollback would be refused", remedy, needed.command)
+
+
+def _freeing(subject: Subject, needed: Question, held: frozenset[Question]) -> Line:
+    """A StatefulSet goes on only when each pod is ready: one that cannot start has to be deleted, by us or by hand."""
+    check, namespace = f"{needed.verb} {needed.resource}", subject.workload.namespace
+    if not subject.policy.delete_stuck_pods:
+        says = "policy.delete_stuck_pods is false: a pod that cannot start is left to people, with the command"
+        return ok(check, says)
+    if needed in held:
+        return ok(check, f"allowed in {namespace}")
+    says = f"may not in {namespace}: a StatefulSet that waits for a broken pod would not come back by itself"
+    remedy = f"install with rbac.deletePods=true, and {namespace} in rbac.namespaces where you name them"
+    if subject.mode is Mode.OBSERVE:
+        return warning(check, f"{says}; fine in mode observe", f"before you arm it: {remedy}")
+    return failed(check, says, remedy, needed.command)

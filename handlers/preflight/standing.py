@@ -77,7 +77,7 @@ async def workload(subject: Subject) -> list[Line]:
 
 def unknown(name: str) -> list[Line]:
     """Nobody knows such a workload."""
-    remedy = "write it as namespace/name; only Deployments are watched; `lastgood status` lists the known ones"
+    remedy = "write it as namespace/name or namespace/Kind/name; `lastgood status` lists the known ones"
     return [failed("known", f"{name[:80]!r} is not known to the daemon", remedy, "lastgood status")]
 
 

@@ -77,19 +77,21 @@ async def test_the_observe_role_is_enough_to_observe(room: Room) -> None:
     assert "all that is needed is there\n" in typed.out
     rows = [line.split() for line in typed.out.splitlines() if " cluster " in line and " -> " not in line]
     assert {row[0]: row[-1] for row in rows if "secrets" not in row[0]}.keys() == {
-        "deployments.apps", "replicasets.apps", "pods", "services", "configmaps", "namespaces",
+        "deployments.apps", "statefulsets.apps", "daemonsets.apps", "replicasets.apps", "controllerrevisions.apps",
+        "pods", "services", "configmaps", "namespaces",
         "persistentvolumeclaims", "serviceaccounts", "selfsubjectaccessreviews.authorization.k8s.io",
     }  # fmt: skip
     assert "no (optional): list secrets (cluster)" in typed.out
 
 
 async def test_arming_needs_the_act_role(room: Room) -> None:
-    """An armed policy under the observe role: 1, the right to patch is named with the chart's value and kubectl's words."""
+    """An armed policy under the observe role: 1, each right to patch is named with the chart's value and kubectl's words."""
     room.holds("observe")
     typed = await room.types(config=ARMED)
     assert (typed.code, typed.err) == (Exit.REFUSED, "")
-    assert "NOT ENOUGH: 1 missing" in typed.out
-    assert "no: patch deployments.apps (shop)" in typed.out
+    assert "NOT ENOUGH: 3 missing" in typed.out
+    for plural in ("deployments", "statefulsets", "daemonsets"):
+        assert f"no: patch {plural}.apps (shop)" in typed.out
     assert "rbac.mode=act" in typed.out
     assert (
         "     kubectl -n shop create role lastgood-act-deployments --verb=patch --resource=deployments.apps\n"
@@ -98,12 +100,13 @@ async def test_arming_needs_the_act_role(room: Room) -> None:
 
 
 async def test_more_than_needed_is_no_failure(room: Room) -> None:
-    """The act role under a policy that only observes: 0, and the right to patch is named as more than needed."""
+    """The act role under a policy that only observes: 0, and each right to patch is named as more than needed."""
     room.holds("act")
     typed = await room.types()
     assert typed.code == Exit.OK
-    assert "all that is needed is there, 1 more than needed" in typed.out
-    assert "more than needed: patch deployments.apps (cluster)" in typed.out
+    assert "all that is needed is there, 3 more than needed" in typed.out
+    for plural in ("deployments", "statefulsets", "daemonsets"):
+        assert f"more than needed: patch {plural}.apps (cluster)" in typed.out
 
 
 async def test_json_for_programs(room: Room) -> None:
@@ -112,10 +115,12 @@ async def test_json_for_programs(room: Room) -> None:
     typed = await room.types("--json", config=ARMED)
     found = json.loads(typed.out)
     assert (typed.code, found["ok"], found["asked_as"]) == (Exit.REFUSED, False, None)
-    (lacks,) = [row for row in found["rights"] if row["answer"] == "no"]
-    assert (lacks["verbs"], lacks["group"], lacks["resource"]) == (["patch"], "apps", "deployments")
-    assert (lacks["namespaces"], lacks["needed_for"]) == (["shop"], ["roll back"])
-    assert len(lacks["commands"]) == 2
+    missing = [row for row in found["rights"] if row["answer"] == "no"]
+    assert [row["resource"] for row in missing] == ["deployments", "statefulsets", "daemonsets"]
+    for lacks in missing:
+        assert (lacks["verbs"], lacks["group"]) == (["patch"], "apps")
+        assert (lacks["namespaces"], lacks["needed_for"]) == (["shop"], ["roll back"])
+        assert len(lacks["commands"]) == 2
 
 
 async def test_nothing_is_changed(room: Room) -> None:

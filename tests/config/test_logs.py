@@ -64,7 +64,8 @@ def only_line(stream: io.StringIO) -> dict[str, Any]:
 def test_json_with_semantic_names() -> None:
     """Off a terminal a line is JSON: UTC time, level, event, and OpenTelemetry's names for what has one."""
     stream = configured()
-    structlog.get_logger("daemon.test").info("rolled back", namespace="shop", deployment="web", status_code=200, n=1.5)
+    names = {"namespace": "shop", "deployment": "web", "stateful_set": "db", "daemon_set": "agent"}
+    structlog.get_logger("daemon.test").info("rolled back", **names, status_code=200, n=1.5)
     line = only_line(stream)
     at = datetime.fromisoformat(line.pop("timestamp"))
     assert at.tzinfo == UTC
@@ -74,6 +75,8 @@ def test_json_with_semantic_names() -> None:
         "log.logger": "daemon.test",
         "k8s.namespace.name": "shop",
         "k8s.deployment.name": "web",
+        "k8s.statefulset.name": "db",
+        "k8s.daemonset.name": "agent",
         "http.response.status_code": 200,
         "n": 1.5,
     }

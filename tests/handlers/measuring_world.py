@@ -76,6 +76,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.workloads: dict[tuple[str, str], Workload] = {("shop", "web"): WEB}
+        self.sets: list[Workload] = []
         self.pods: dict[tuple[Workload, RevisionId], list[PodSeen]] = {}
         self.owners: dict[tuple[str, str], Workload] = {}
         self.services: dict[tuple[str, str], list[Workload]] = {}
@@ -86,7 +87,10 @@ class Cluster:
 
     def workload(self, namespace: str, kind: str, name: str) -> Workload | None:
         self.asked.append(f"{kind}/{name}")
-        return self.workloads.get((namespace, name)) if kind.lower() == "deployment" else None
+        known = [each for each in (self.workloads.get((namespace, name)), *self.sets) if each is not None]
+        return next(
+            (w for w in known if (w.namespace, w.kind.lower(), w.name) == (namespace, kind.lower(), name)), None
+        )
 
     def workload_of_pod(self, namespace: str, pod: str) -> Workload | None:
         self.asked.append(f"pod/{pod}")

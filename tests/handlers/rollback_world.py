@@ -87,17 +87,7 @@ class World:
         return RollBack(**(values | changes))
 
     def check(self, **changes: Any) -> CheckTarget:
-        action = self.action(**changes)
-        return CheckTarget(
-            id=ActionId("inc-1/check/1"),
-            deadline=action.deadline,
-            incident=action.incident,
-            attempt=1,
-            workload=action.workload,
-            uid=action.uid,
-            blamed=action.blamed,
-            target=action.target,
-        )
+        return check_of(self.action(**changes))
 
     async def deploy(self, image: str, manager: str = "kubectl-set") -> None:
         """Another rollout, as a pipeline would start it."""
@@ -110,6 +100,20 @@ class World:
         """The patches of ours that were meant to be stored."""
         log = self.cluster.faults.log
         return [r for r in log if r.method == "PATCH" and r.field_manager == "lastgood" and not r.dry_run]
+
+
+def check_of(action: RollBack) -> CheckTarget:
+    """The check of the target that comes before it."""
+    return CheckTarget(
+        id=ActionId("inc-1/check/1"),
+        deadline=action.deadline,
+        incident=action.incident,
+        attempt=1,
+        workload=action.workload,
+        uid=action.uid,
+        blamed=action.blamed,
+        target=action.target,
+    )
 
 
 def image_op(image: str) -> list[Json]:

@@ -18,14 +18,14 @@ from handlers.kube_access import from_url
 from tests.handlers.rollback_world import FAST, Json, image_op, until
 
 
-def manifest(kind: str, image: str, **spec: Any) -> Json:
+def manifest(kind: str, image: str, name: str = "db", **spec: Any) -> Json:
     """The least that an API server takes."""
-    labels = {"app": "db"}
+    labels = {"app": name}
     pod = {"terminationGracePeriodSeconds": 0, "containers": [{"name": "main", "image": image}]}
     body = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}, **spec}
     if kind == "StatefulSet":
-        body |= {"serviceName": "db", "replicas": 3}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "db"}, "spec": body}
+        body = {"serviceName": name, "replicas": 3, **body}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": body}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +46,8 @@ class SetWorld:
         return {**found, "kind": self.workload.kind}
 
     def pods(self) -> dict[str, str]:
-        """Image by name of the pods that are not leaving."""
-        found = self.cluster.objects("v1", "pods")
+        """Image by name of its pods that are not leaving."""
+        found = [pod for pod in self.cluster.objects("v1", "pods") if revisions.controller_uid(pod) == self.uid]
         here = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return {pod["metadata"]["name"]: pod["spec"]["containers"][0]["image"] for pod in here}
 
@@ -71,25 +71,36 @@ class SetWorld:
         await self.client.patch_json(path, image_op(image), field_manager="kubectl-set")
 
 
+async def add_set(
+    cluster: SandboxCluster, client: KubeClient, kind: str, *, v2: str, name: str = "db", **spec: Any
+) -> SetWorld:
+    """One more workload, which was complete with v1 and is being given v2."""
+    workload = Workload(namespace="default", kind=kind, name=name)
+    made = cluster.create(manifest(kind, "shop:v1", name, **spec), manager="kubectl")
+
+    def converged() -> bool:
+        found = cluster.object("apps/v1", KINDS[kind].plural, name)
+        return found is not None and standing_of({**found, "kind": kind}).converged
+
+    def history() -> list[Json]:
+        found = cluster.objects("apps/v1", "controllerrevisions")
+        return [each for each in found if revisions.controller_uid(each) == made["metadata"]["uid"]]
+
+    await until(converged, bool)
+    await client.patch_json(workload_objects.path_of(workload), image_op(v2), field_manager="kubectl-set")
+    await until(history, lambda found: len(found) == 2)
+    fresh = await workload_objects.read(client, workload)
+    assert fresh is not None
+    second, first = (revisions.revision_of(each) for each in fresh.history)
+    uid = made["metadata"]["uid"]
+    return SetWorld(cluster=cluster, client=client, workload=workload, uid=uid, v1=first, v2=second)
+
+
 @asynccontextmanager
 async def set_world(kind: str, *, v2: str, **spec: Any) -> AsyncIterator[SetWorld]:
-    """The workload was complete with v1 and is being given v2."""
-    workload = Workload(namespace="default", kind=kind, name="db")
+    """A cluster with nothing else in it."""
     async with (
         SandboxCluster(timing=FAST, bookmark_seconds=0.2, network=45) as cluster,
         KubeClient(from_url(cluster.url), timeouts=Timeouts(connect=2, read=5, total=5)) as client,
     ):
-        made = cluster.create(manifest(kind, "shop:v1", **spec), manager="kubectl")
-
-        def converged() -> bool:
-            found = cluster.object("apps/v1", KINDS[kind].plural, "db")
-            return found is not None and standing_of({**found, "kind": kind}).converged
-
-        await until(converged, bool)
-        await client.patch_json(workload_objects.path_of(workload), image_op(v2), field_manager="kubectl-set")
-        await until(lambda: cluster.objects("apps/v1", "controllerrevisions"), lambda found: len(found) == 2)
-        fresh = await workload_objects.read(client, workload)
-        assert fresh is not None
-        second, first = (revisions.revision_of(each) for each in fresh.history)
-        uid = made["metadata"]["uid"]
-        yield SetWorld(cluster=cluster, client=client, workload=workload, uid=uid, v1=first, v2=second)
+        yield await add_set(cluster, client, kind, v2=v2, **spec)

@@ -13,11 +13,13 @@ from handlers import access_check
 from handlers.access_check import Answer, Finding, Report
 from handlers.access_reviews import AT_ONCE
 from handlers.faults import FaultKind, Permanent, Transient
-from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Grant, Right, of, triples
+from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Grant, Right, triples
 from tests.handlers.access_world import READING, Authorizer, refused
 
 OBSERVE = Policy(cluster="c")
-(PATCH,) = triples(Grant.ACT)
+PATCH = ("patch", "apps", "deployments")
+ACTING = triples(Grant.ACT)
+PODS = ("delete", "", "pods")
 (SECRETS,) = triples(Grant.SECRETS)
 
 
@@ -46,8 +48,8 @@ async def test_observe_is_content_with_reading() -> None:
 @pytest.mark.parametrize("right", [each for each in RIGHTS if each.grant is not Grant.EVERYBODY], ids=str)
 async def test_each_right_that_is_missing_is_named(right: Right) -> None:
     """Without it, exactly it is named, with the chart's value and, unless it is optional, a command that grants it."""
-    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT) - {right.triple}
-    report = await access_check.check(Authorizer(held), arms("*"))
+    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS) - {right.triple}
+    report = await access_check.check(Authorizer(held), arms("*", delete_stuck_pods=True))
     found = those(report, Answer.OPTIONAL if right.optional else Answer.NO)
     assert named(found) == {right.triple}
     assert report.complete is right.optional
@@ -59,7 +61,7 @@ async def test_each_right_that_is_missing_is_named(right: Right) -> None:
 
 async def test_acting_is_needed_where_the_policy_arms() -> None:
     """The right to patch is asked for in each armed namespace; one without it is named, with its commands."""
-    api = Authorizer(shop={PATCH})
+    api = Authorizer(shop=ACTING, pay=ACTING - {PATCH})
     report = await access_check.check(api, arms("shop", "pay"))
     (lacks,) = those(report, Answer.NO)
     assert (lacks.verbs, lacks.resource, lacks.namespaces) == (("patch",), "deployments", ("pay",))
@@ -68,7 +70,7 @@ async def test_acting_is_needed_where_the_policy_arms() -> None:
         == "kubectl -n pay create role lastgood-act-deployments --verb=patch --resource=deployments.apps"
     )
     assert lacks.commands[1].endswith("--role=lastgood-act-deployments --serviceaccount=ops:lastgood")
-    (acts,) = [each for each in those(report, Answer.YES) if each.namespaces]
+    (acts,) = [each for each in those(report, Answer.YES) if (each.verbs[0], each.group, each.resource) == PATCH]
     assert acts.namespaces == ("shop",)
 
 
@@ -77,8 +79,9 @@ async def test_a_pattern_is_looked_up_in_the_cluster() -> None:
     api = Authorizer()
     api.namespaces = ["shop-eu", "shop-us", "pay"]
     report = await access_check.check(api, arms("shop-*"))
-    (lacks,) = those(report, Answer.NO)
-    assert lacks.namespaces == ("shop-eu", "shop-us")
+    lacks = those(report, Answer.NO)
+    assert named(lacks) == ACTING
+    assert {each.namespaces for each in lacks} == {("shop-eu", "shop-us")}
 
 
 async def test_more_than_observe_needs_is_named() -> None:
@@ -88,17 +91,18 @@ async def test_more_than_observe_needs_is_named() -> None:
     assert (named([more]), more.namespaces, somewhere.complete) == ({PATCH}, ("shop",), True)
     assert "rbac.mode=observe" in more.remedy
 
-    everywhere = await access_check.check(Authorizer(READING | {PATCH, ("delete", "", "pods")}), OBSERVE)
-    assert named(those(everywhere, Answer.MORE)) == {PATCH, ("delete", "", "pods")}
+    everywhere = await access_check.check(Authorizer(READING | {PATCH, ("create", "", "pods")}), OBSERVE)
+    assert named(those(everywhere, Answer.MORE)) == {PATCH, ("create", "", "pods")}
     assert everywhere.complete
 
 
 async def test_a_right_in_all_namespaces_is_more_than_one_needs() -> None:
     """Where the policy names its namespaces, a right in all of them can be narrowed; where it arms all, it cannot."""
-    wide = READING | {PATCH}
+    wide = READING | ACTING
     report = await access_check.check(Authorizer(wide), arms("shop"))
-    (more,) = those(report, Answer.MORE)
-    assert (more.namespaces, "rbac.namespaces={shop}" in more.remedy) == ((), True)
+    for more in those(report, Answer.MORE):
+        assert (more.namespaces, "rbac.namespaces={shop}" in more.remedy) == ((), True)
+    assert named(those(report, Answer.MORE)) == ACTING
     report = await access_check.check(Authorizer(wide), arms(default_mode=Mode.AUTO))
     assert those(report, Answer.MORE) == []
 
@@ -109,6 +113,24 @@ async def test_acting_elsewhere_than_armed_is_more_than_needed() -> None:
     (more,) = those(report, Answer.MORE)
     assert more.namespaces == ("pay",)
     assert "rbac.namespaces={shop}" in more.remedy
+
+
+async def test_deleting_pods_is_needed_where_the_policy_frees() -> None:
+    """With `delete_stuck_pods` and something armed the right is needed, there; else it is more than needed, held or not."""
+    freeing = arms("shop", delete_stuck_pods=True)
+    (lacks,) = those(await access_check.check(Authorizer(shop=ACTING), freeing), Answer.NO)
+    assert (named([lacks]), lacks.namespaces) == ({PODS}, ("shop",))
+    assert "rbac.deletePods=true, rbac.namespaces={shop}" in lacks.remedy
+    assert lacks.commands[0] == "kubectl -n shop create role lastgood-free-pods --verb=delete --resource=pods"
+    assert (await access_check.check(Authorizer(shop=ACTING | {PODS}), freeing)).complete
+
+    assert (await access_check.check(Authorizer(shop=ACTING), arms("shop"))).complete
+    for policy in (arms("shop"), Policy(cluster="c", delete_stuck_pods=True)):
+        for api in (Authorizer(READING | ACTING | {PODS}), Authorizer(shop=ACTING | {PODS})):
+            (more,) = [
+                each for each in those(await access_check.check(api, policy), Answer.MORE) if each.resource == "pods"
+            ]
+            assert (more.verbs, "rbac.deletePods=false" in more.remedy) == (("delete",), True)
 
 
 @pytest.mark.parametrize("triple", NEVER_NEEDED, ids="-".join)
@@ -127,20 +149,21 @@ async def test_an_administrator_is_told_in_one_row() -> None:
     report = await access_check.check(api, arms("shop"))
     assert report.complete
     assert ("*", "*", "*") in named(those(report, Answer.MORE))
-    assert len(those(report, Answer.MORE)) == 2
+    assert named(those(report, Answer.MORE)) == ACTING | {PODS, ("*", "*", "*")}
     assert any("exec deploy/lastgood" in note for note in report.notes)
 
 
 async def test_namespaces_that_may_not_be_listed() -> None:
     """Those that the policy names are asked about all the same, and it is said that there may be others."""
-    api = Authorizer(shop={PATCH})
+    api = Authorizer(shop=ACTING)
     api.faults["namespaces"] = refused(403)
     report = await access_check.check(api, arms("shop"))
     assert report.complete
     assert "may not be listed" in report.notes[0]
     report = await access_check.check(api, arms("shop-*"))
-    (lacks,) = those(report, Answer.NO)
-    assert (lacks.namespaces, "create clusterrole " in lacks.commands[0]) == ((), True)
+    assert named(those(report, Answer.NO)) == ACTING
+    for lacks in those(report, Answer.NO):
+        assert (lacks.namespaces, "create clusterrole " in lacks.commands[0]) == ((), True)
 
 
 async def test_a_big_cluster_is_asked_within_bounds() -> None:
@@ -148,22 +171,23 @@ async def test_a_big_cluster_is_asked_within_bounds() -> None:
     api = Authorizer()
     api.namespaces = [f"n{number:04d}" for number in range(900)]
     report = await access_check.check(api, arms("n08*", "elsewhere"))
-    (lacks,) = those(report, Answer.NO)
-    assert len(lacks.namespaces) == 101
+    assert named(those(report, Answer.NO)) == ACTING
+    for lacks in those(report, Answer.NO):
+        assert len(lacks.namespaces) == 101
+        assert len(lacks.commands) <= 10
     within = {namespace for *_, namespace in api.asked if namespace}
     assert len(within) == access_check.NAMESPACES_MAX
     assert api.most_at_once == AT_ONCE
     assert report.notes == ("701 more namespaces were not asked about (limit 200)",)
-    assert len(lacks.commands) <= 10
 
 
 async def test_no_more_questions_than_rights() -> None:
-    """In a small cluster each right is asked for once, and the right to act once a namespace."""
+    """In a small cluster each right is asked for once, and each right to act once a namespace."""
     api = Authorizer()
     await access_check.check(api, OBSERVE)
     assert len(api.asked) == len(set(api.asked))
     distinct = len({right.triple for right in RIGHTS if right.feature is not Feature.ASK})
-    assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(of(Feature.ACT)) * len(api.namespaces)
+    assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(ACTING | {PODS}) * len(api.namespaces)
 
 
 async def test_an_old_server_does_not_tell_who_we_are() -> None:

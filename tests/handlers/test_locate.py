@@ -120,7 +120,38 @@ async def test_lower_rungs_are_not_looked_up() -> None:
     """A hit ends the search."""
     scene = shop()
     await located(scene, **IN_SHOP, lastgood_workload="shop/web", pod="cart-1")
-    assert scene.cluster.asked == ["Deployment/web"]
+    assert scene.cluster.asked == [f"{kind}/web" for kind in ("Deployment", "StatefulSet", "DaemonSet", "Rollout")]
+
+
+NAMED = (("StatefulSet", "db"), ("DaemonSet", "agent"), ("Deployment", "twice"), ("StatefulSet", "twice"))
+NAMES = [
+    ({"lastgood_workload": "shop/NAME"}, Rung.EXPLICIT),
+    ({"lastgood_workload": "NAME"}, Rung.EXPLICIT),
+    ({"app": "NAME"}, Rung.LABEL),
+    ({"app_kubernetes_io_name": "NAME"}, Rung.LABEL),
+    ({"job": "shop/NAME"}, Rung.LABEL),
+]
+
+
+@pytest.mark.parametrize(("labels", "rung"), NAMES)
+async def test_a_name_alone_is_of_any_kind(labels: dict[str, str], rung: Rung) -> None:
+    """A StatefulSet or DaemonSet is found by its bare name; where several kinds have it, all of them are."""
+    scene = shop()
+    db, agent, *twice = (Workload(namespace="shop", kind=kind, name=name) for kind, name in NAMED)
+    scene.cluster.sets = [db, agent, *twice]
+    for name, expected in (("db", (db,)), ("agent", (agent,)), ("twice", tuple(twice)), ("cart", (CART,))):
+        found = await located(scene, **IN_SHOP, **{key: value.replace("NAME", name) for key, value in labels.items()})
+        assert (found.rung, found.workloads) == (rung, expected)
+
+
+@pytest.mark.parametrize("label", ["{}", "kubernetes_{}_name", "k8s_{}_name", "exported_{}"])
+async def test_a_controller_label_tells_the_kind(label: str) -> None:
+    """`statefulset` means the StatefulSet of that name, though a Deployment has it too."""
+    scene = shop()
+    scene.cluster.sets = [Workload(namespace="shop", kind=kind, name="web") for kind in ("StatefulSet", "DaemonSet")]
+    for kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        found = await located(scene, **IN_SHOP, **{label.format(kind.lower()): "web"})
+        assert (found.rung, [each.kind for each in found.workloads]) == (Rung.CONTROLLER, [kind])
 
 
 async def test_a_mapping_of_the_policy() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from daemon import assembly
 from daemon.core.actions import Outcome, OutcomeKind, RolledBack
+from daemon.core.model import Workload
 from deploy.sandbox.kube.errors import ApiError
 from deploy.sandbox.kube.faults import RequestRecord
 from handlers.faults import Transient
-from handlers.kinds import standing_of
+from handlers.kinds import WATCHED, standing_of
 from handlers.outbound.rollback.statefulset import StatefulSetRollback
 from handlers.outbound.rollback.template import TemplateRollback
 from tests.handlers.rollback_world import WallClock, until
@@ -51,6 +55,20 @@ async def test_a_daemon_is_rolled_back() -> None:
         outcome = await TemplateRollback(there.client, WallClock()).run(there.action())
         assert outcome.kind is OutcomeKind.DONE
         await until(there.pods, lambda pods: pods and set(pods.values()) == {"shop:v1"})
+
+
+@pytest.mark.parametrize("kind", [kind.name for kind in WATCHED])
+async def test_each_kind_that_is_watched_has_a_runner(kind: str) -> None:
+    """The daemon's own table finds one for it, which looks for the workload."""
+    async with set_world("DaemonSet", v2="shop:v2") as there:
+        rollbacks = assembly.rollbacks(there.client, WallClock())
+        nothing = Workload(namespace="default", kind=kind, name="nothing")
+        outcome = await rollbacks.run(there.action(workload=nothing))
+        assert (outcome.kind, outcome.message) == (OutcomeKind.REFUSED, "default/nothing is gone")
+        unknown = replace(nothing, kind="Job")
+        outcome = await rollbacks.run(there.action(workload=unknown))
+        assert (outcome.kind, "not configured" in outcome.message) == (OutcomeKind.REFUSED, True)
+        assert await rollbacks.probe(there.action(workload=unknown)) is None
 
 
 async def test_a_newer_rollout_wins() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from daemon import assembly
 from daemon.core.actions import Outcome
 from daemon.core.events import Event
 from daemon.core.policy import Policy
@@ -14,9 +15,9 @@ from deploy.sandbox.kube.faults import RequestRecord
 from deploy.sandbox.kube.paths import parse
 from handlers import access_check
 from handlers.inbound.cluster import ClusterWatch
-from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
-from tests.handlers.rollback_world import WallClock, World, until
+from tests.handlers.rollback_world import WallClock, check_of, until
+from tests.packaging.every_kind import EveryKind
 
 Obj = dict[str, Any]
 
@@ -82,10 +83,10 @@ class _Inbox:
         """Drop it."""
 
 
-async def play(there: World) -> tuple[Outcome, Outcome]:
-    """Everything Lastgood does with the cluster: ask for its rights, watch, check a target, roll back, look what became of it.
+async def play(there: EveryKind) -> list[tuple[Outcome, Outcome]]:
+    """Everything Lastgood does with the cluster: ask for its rights, watch, check targets, roll back, look what became of it.
 
-    The outcomes of the check and of the rollback.
+    The outcomes of the check and of the rollback, for each of the actions.
     """
     await access_check.check(there.client, Policy(cluster="test"))
     watch = ClusterWatch(there.client, _Inbox(), WallClock())
@@ -95,12 +96,14 @@ async def play(there: World) -> tuple[Outcome, Outcome]:
             await watch.synced.wait()
         seen = there.cluster.faults.log
         await until(lambda: {r.path for r in seen if r.is_watch}, lambda paths: len(paths) == len(watch.reflectors))
-        checked = await TargetChecker(there.client).run(there.check())
-        rollback = TemplateRollback(there.client, WallClock())
-        done = await rollback.run(there.action())
-        await rollback.probe(there.action())
+        rollback = assembly.rollbacks(there.client, WallClock())
+        outcomes = []
+        for action in there.actions():
+            checked = await TargetChecker(there.client).run(check_of(action))
+            outcomes.append((checked, await rollback.run(action)))
+            await rollback.probe(action)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return checked, done
+    return outcomes

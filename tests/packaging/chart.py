@@ -23,6 +23,7 @@ MINIMAL = ("config.cluster=test", "config.prometheus.url=http://prometheus.monit
 EVERYTHING = (
     "rbac.mode=act",
     "rbac.secretsMetadata=true",
+    "rbac.deletePods=true",
     "podDisruptionBudget.enabled=true",
     "serviceMonitor.enabled=true",
     "prometheusRule.enabled=true",

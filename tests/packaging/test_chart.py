@@ -190,6 +190,12 @@ REFUSED = [
     ((), ("config.state_dir=/elsewhere",), "/config/state_dir"),
     ((), ("config.policy.default_mode=auto",), "rbac.mode"),
     ((), ("config.policy.modes[0].mode=approve",), "rbac.mode"),
+    ((), ("rbac.deletePods=true",), "rbac.deletePods"),
+    (
+        (),
+        ("rbac.mode=act", "config.policy.default_mode=auto", "config.policy.delete_stuck_pods=true"),
+        "config.policy.delete_stuck_pods",
+    ),
     ((), ("image.digest=latest",), "/image/digest"),
     ((), ("terminationGracePeriodSeconds=5",), "/terminationGracePeriodSeconds"),
 ]

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.core.actions import Checked, OutcomeKind
+from daemon.core.actions import Checked, OutcomeKind, RolledBack
 from tests import repository
-from tests.handlers.rollback_world import world
 from tests.packaging.calls import NO_RULE_NEEDED, Call, authorizer, call_of, granted, play
 from tests.packaging.chart import Obj, build, one, render
+from tests.packaging.every_kind import BROKEN, EveryKind, every_kind
 
 pytestmark = pytest.mark.real
 
 SECRETS = {Call("list", "", "secrets")}
-WRITES = {Call("patch", "apps", "deployments")}
+WRITES = {Call("patch", "apps", kind) for kind in ("deployments", "statefulsets", "daemonsets")}
+DELETES = {Call("delete", "", "pods")}
 
 # Who names an address of the API. A module that is new here must be played in `calls.play`, or its rights are not in
 # the roles; the client, and the reflector that is told its addresses, name none of their own.
 NAMES_ADDRESSES = {
     "handlers/access_check.py",
+    "handlers/rollback_steps.py",
     "handlers/workload_objects.py",
     "handlers/inbound/cluster.py",
+    "handlers/outbound/rollback/statefulset.py",
     "handlers/outbound/targets.py",
 }
 
@@ -32,22 +35,22 @@ def roles(objects: list[Obj]) -> list[Obj]:
 
 async def asked() -> set[Call]:
     """The rights that the code used while everything was allowed."""
-    async with world() as there:
+    async with every_kind() as there:
         there.cluster.faults.log.clear()
-        _, done = await play(there)
-        assert done.kind is OutcomeKind.DONE
+        assert {done.kind for _, done in await play(there)} == {OutcomeKind.DONE}
         return {call_of(record) for record in there.cluster.faults.log} - {NO_RULE_NEEDED}
 
 
 async def test_the_roles_are_what_the_code_asks_for() -> None:
-    """`act` with the Secrets opt-in is exactly what was recorded; without it, Secrets are missing; `observe` lacks the
-    writes as well, and nothing else.
+    """`act` with both opt-ins is exactly what was recorded; without them, Secrets and the pods' deletion are missing; `observe`
+    lacks the writes as well, and nothing else.
     """
-    recorded = await asked()
-    assert granted(roles(render("rbac.mode=act", "rbac.secretsMetadata=true"))) == recorded
-    assert granted(roles(render("rbac.mode=act"))) == recorded - SECRETS
-    assert granted(roles(render())) == recorded - SECRETS - WRITES
-    assert granted(roles(render("rbac.secretsMetadata=true"))) == recorded - WRITES
+    recorded, pods = await asked(), "rbac.deletePods=true"
+    assert granted(roles(render("rbac.mode=act", "rbac.secretsMetadata=true", pods))) == recorded
+    assert granted(roles(render("rbac.mode=act", pods))) == recorded - SECRETS
+    assert granted(roles(render("rbac.mode=act"))) == recorded - SECRETS - DELETES
+    assert granted(roles(render())) == recorded - SECRETS - DELETES - WRITES
+    assert granted(roles(render("rbac.secretsMetadata=true"))) == recorded - DELETES - WRITES
 
 
 @pytest.mark.parametrize("mode", ["observe", "act"])
@@ -63,36 +66,50 @@ def test_observe_holds_reading_verbs_only() -> None:
 
 
 async def test_under_the_act_role_a_rollback_succeeds() -> None:
-    """With exactly these rights enforced, the daemon watches, checks and rolls back; Secrets are named as unchecked."""
-    async with world() as there:
+    """With exactly these rights enforced, the daemon watches, checks and rolls back; Secrets are named as unchecked, and the
+    pod that a StatefulSet waits for as one that it may not delete.
+    """
+    async with every_kind() as there:
         there.cluster.faults.on_request = authorizer(granted(roles(render("rbac.mode=act"))))
-        checked, done = await play(there)
-        assert done.kind is OutcomeKind.DONE
+        outcomes = await play(there)
+        assert {done.kind for _, done in outcomes} == {OutcomeKind.DONE}
+        (checked, _), (_, freed), _ = outcomes
         assert isinstance(checked.result, Checked)
         assert checked.result.check.unchecked == ("Secret token",)
-        assert there.images() == ["shop:v1"]
+        assert isinstance(freed.result, RolledBack)
+        assert any("delete pod db-2` (Lastgood may not" in warning for warning in freed.result.warnings)
+        assert templates(there) == ["shop:v1"] * 3
+        assert there.db.pods()["db-2"] == BROKEN
 
 
 async def test_under_the_observe_role_nothing_can_be_changed() -> None:
     """With these rights enforced the daemon watches as ever, and even a rollback that it would try writes nothing."""
-    async with world() as there:
+    async with every_kind() as there:
+        before = templates(there)
         there.cluster.faults.on_request = authorizer(granted(roles(render())))
-        _, done = await play(there)
-        assert done.kind is OutcomeKind.FAILED
-        assert there.images() == ["shop:v2"]
+        assert {done.kind for _, done in await play(there)} == {OutcomeKind.FAILED}
+        assert templates(there) == before
+        assert there.db.pods()["db-2"] == BROKEN
+
+
+def templates(there: EveryKind) -> list[str]:
+    """The image of each workload's template."""
+    found = (there.web.web(), there.db.obj(), there.agent.obj())
+    return [obj["spec"]["template"]["spec"]["containers"][0]["image"] for obj in found]
 
 
 def test_acting_can_be_narrowed_to_namespaces() -> None:
-    """With rbac.namespaces the right to patch is bound in these only; reading stays cluster-wide."""
-    objects = render("rbac.mode=act", "rbac.namespaces={shop,pay}")
-    bound = {each["metadata"]["namespace"] for each in objects if each["kind"] == "RoleBinding"}
-    assert bound == {"shop", "pay"}
+    """With rbac.namespaces the rights to patch and to delete are bound in these only; reading stays cluster-wide."""
+    objects = render("rbac.mode=act", "rbac.deletePods=true", "rbac.namespaces={shop,pay}")
+    found = [each for each in objects if each["kind"] == "RoleBinding"]
+    bound = {(each["roleRef"]["name"], each["metadata"]["namespace"]) for each in found}
+    assert bound == {(f"lastgood-{role}", name) for role in ("act", "free") for name in ("shop", "pay")}
     assert one(objects, "ClusterRoleBinding")["roleRef"]["name"] == "lastgood-read"
 
 
 def test_each_binding_names_a_role_and_an_account_that_are_there() -> None:
     """No binding points into the void, in the chart and in the rendered folders."""
-    for objects in (render("rbac.mode=act"), build("act"), build("observe")):
+    for objects in (render("rbac.mode=act", "rbac.deletePods=true"), build("act"), build("observe")):
         names = {each["metadata"]["name"] for each in roles(objects)}
         account = one(objects, "ServiceAccount")["metadata"]
         bindings = [each for each in objects if each["kind"].endswith("Binding")]

@@ -17,12 +17,13 @@ from tests import documents
 from tests.handlers.rollback_world import world
 from tests.packaging.calls import granted
 from tests.packaging.chart import Obj, build, render
+from tests.packaging.every_kind import every_kind
 from tests.packaging.symptoms import EACH_RIGHT, Triple, expected, symptoms, without
 
 pytestmark = pytest.mark.real
 
-ALL = ("rbac.mode=act", "rbac.secretsMetadata=true")
-EVERYWHERE = Policy(cluster="test", default_mode=Mode.APPROVE)
+ALL = ("rbac.mode=act", "rbac.secretsMetadata=true", "rbac.deletePods=true")
+EVERYWHERE = Policy(cluster="test", default_mode=Mode.APPROVE, delete_stuck_pods=True)
 ARMED = Policy(cluster="test", modes=(ModeRule(mode=Mode.APPROVE, namespaces=("shop", "pay")),))
 ACCOUNT = ServiceAccount(namespace="ops", name="lastgood")
 
@@ -43,7 +44,8 @@ VALUES = [
     pytest.param((), (Grant.READ,), id="observe"),
     pytest.param(("rbac.secretsMetadata=true",), (Grant.READ, Grant.SECRETS), id="observe-secrets"),
     pytest.param(("rbac.mode=act",), (Grant.READ, Grant.ACT), id="act"),
-    pytest.param(ALL, (Grant.READ, Grant.SECRETS, Grant.ACT), id="act-secrets"),
+    pytest.param(("rbac.mode=act", "rbac.deletePods=true"), (Grant.READ, Grant.ACT, Grant.PODS), id="act-pods"),
+    pytest.param(ALL, (Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS), id="act-secrets-pods"),
 ]
 
 
@@ -71,18 +73,18 @@ def test_the_page_tells_the_list() -> None:
 
 
 async def test_with_all_rights_nothing_is_wanting() -> None:
-    """Under the full roles, enforced by RBAC's rules, the daemon watches, checks everything and rolls back."""
-    async with world() as there:
+    """Under the full roles, enforced by RBAC's rules, the daemon watches, checks everything, rolls back and frees."""
+    async with every_kind() as there:
         there.cluster.faults.on_request = Grants(roles(*ALL), ACCOUNT).check
-        assert await symptoms(there.client, there.check(), there.action()) == set()
+        assert await symptoms(there.client, there.actions()) == set()
 
 
 @pytest.mark.parametrize("triple", EACH_RIGHT)
 async def test_without_this_right(triple: Triple) -> None:
     """With this one right taken out of the roles, whatever needs it says so: a watch, the check of a target, the rollback."""
-    async with world() as there:
+    async with every_kind() as there:
         there.cluster.faults.on_request = Grants(without(roles(*ALL), triple), ACCOUNT).check
-        found = await symptoms(there.client, there.check(), there.action())
+        found = await symptoms(there.client, there.actions())
         assert expected(triple, found), found
 
 

@@ -75,6 +75,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and (include "lastgood.armed" .) .Values.rbac.create (ne .Values.rbac.mode "act") -}}
 {{- fail "config.policy: arms workloads, but rbac.mode is observe, whose role may change nothing; set rbac.mode=act" -}}
 {{- end -}}
+{{- if and .Values.rbac.deletePods .Values.rbac.create (ne .Values.rbac.mode "act") -}}
+{{- fail "rbac.deletePods: is set, but rbac.mode is observe, which may change nothing; set rbac.mode=act or take it back" -}}
+{{- end -}}
+{{- if and (include "lastgood.armed" .) .Values.rbac.create (dig "policy" "delete_stuck_pods" false .Values.config) (not .Values.rbac.deletePods) -}}
+{{- fail "config.policy.delete_stuck_pods: is true, but no role may delete pods; set rbac.deletePods=true" -}}
+{{- end -}}
 {{- $fixed := dict "state_dir" (include "lastgood.stateDir" .) "secrets_dir" (include "lastgood.secretsDir" .) -}}
 {{- $_ := set $fixed "server" (dict "listen" ":9095") -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) -}}

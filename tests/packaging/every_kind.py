@@ -1,0 +1,49 @@
+"""A workload of each kind that is watched, each with a bad v2 to be rolled back; one of them waits for a broken pod."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from daemon.core.actions import RollBack
+from deploy.sandbox.kube import SandboxCluster
+from handlers.kube import KubeClient
+from tests.handlers.rollback_world import World, until, world
+from tests.handlers.sets_world import SetWorld, add_set
+
+BROKEN = "shop:v2-unready"
+"""An image whose pods never become ready."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EveryKind:
+    """They share one cluster, and one client. `db` is a StatefulSet, `agent` a DaemonSet."""
+
+    web: World
+    db: SetWorld
+    agent: SetWorld
+
+    @property
+    def cluster(self) -> SandboxCluster:
+        """Where they are."""
+        return self.web.cluster
+
+    @property
+    def client(self) -> KubeClient:
+        """Who asks."""
+        return self.web.client
+
+    def actions(self) -> list[RollBack]:
+        """Each of them back to v1, and `db` freed from its broken pod."""
+        return [self.web.action(), self.db.action(delete_stuck=True), self.agent.action()]
+
+
+@asynccontextmanager
+async def every_kind() -> AsyncIterator[EveryKind]:
+    """All of them given v2, and the pod that never becomes ready is there."""
+    async with world() as web:
+        db = await add_set(web.cluster, web.client, "StatefulSet", v2=BROKEN)
+        agent = await add_set(web.cluster, web.client, "DaemonSet", v2="shop:v2", name="agent")
+        await until(db.pods, lambda pods: pods.get("db-2") == BROKEN)
+        yield EveryKind(web=web, db=db, agent=agent)
