@@ -99,7 +99,7 @@ class Reflector:
     `path` is the collection's address (`handlers.kube.resource_path`); `project` makes each object small; `random`
     gives [0, 1); `clock` gives monotonic seconds, by default the loop's. `on_fault` hears every failure. An `optional`
     collection may be unknown to the cluster (404: no such CRD): that is an empty one, looked for again now and then. One
-    that we may not read (403) counts as unknown until it was read once; that is told as a failure all the same.
+    that we may not read (403) counts as unknown until it was read once; that is told as a failure, but only once.
     """
 
     def __init__(
@@ -179,10 +179,10 @@ class Reflector:
 
     def _miss(self, fault: Fault) -> float:
         """Take the collection for empty; the seconds until it is looked for again."""
-        self.absent = fault.kind is FaultKind.NOT_FOUND
+        told, self.absent = self.forbidden, fault.kind is FaultKind.NOT_FOUND
         self.forbidden = not self.absent
-        if self.forbidden and self._on_fault is not None:
-            self._on_fault(fault)
+        if self.forbidden and not told and self._on_fault is not None:
+            self._on_fault(fault)  # once: nothing is wrong with the contact
         self._tell(self.store.prune(()))
         self.synced.set()
         self._contact()

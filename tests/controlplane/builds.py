@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.controlplane import debian_source, go_modules
-from tests.controlplane.go_modules import CONTROL_PLANE
+from tests.controlplane.go_modules import ARGO_ROLLOUTS, CONTROL_PLANE
 from tests.controlplane.steps import BuildError, Steps, say
 
 DISK_BYTES = 5 * 1024**3
@@ -147,6 +147,16 @@ def possible() -> tuple[Release, ...]:
     return tuple(release for release in releases() if not release.why_not)
 
 
+def argo_rollouts() -> Package:
+    """The controller of Argo Rollouts, with its definitions in `crds`; it runs beside any of the control planes."""
+    return Package(
+        name=f"argo-rollouts-{go_modules.argo_version()}",
+        programs=(ARGO_ROLLOUTS,),
+        lacks=go_modules.lacks,
+        make=go_modules.build_argo_rollouts,
+    )
+
+
 def _etcd() -> Package:
     """The pinned one where Go is, else Debian's."""
     pinned = Package(
@@ -235,6 +245,8 @@ def main(arguments: list[str]) -> int:
         for release in known:
             state = release.why_not and f"not on this machine: {release.why_not}"
             say(f"v{release.minor} {state or ('built' if release.built else 'to be built')}")
+        argo = argo_rollouts()
+        say(f"{argo.name} {argo.why_not or ('built' if argo.built else 'to be built')}")
         usable = [release for release in known if not release.why_not]
         if not usable:
             say("this machine can have no control plane: install Go, or use Debian 12")
@@ -243,6 +255,8 @@ def main(arguments: list[str]) -> int:
             for release in usable:
                 for package in release.packages:
                     build(package)
+            if not argo.why_not:
+                build(argo)
     except BuildError as error:
         say(f"failed: {error}")
         return EXIT_FAILED

@@ -2,7 +2,8 @@
 
 A test that takes `control_plane` runs once for each minor that this machine can have. On a machine that can have none it is
 skipped, by name; one that could be built but is not is a skip, too, which a strict run does not allow. A test that takes
-`other_cluster` runs against the sandbox (None), or with `--controlplane` once for each of them instead.
+`other_cluster` runs against the sandbox (None), or with `--controlplane` once for each of them instead. A module that says
+`SINCE = (1, 24)` is about what no older minor has, and runs on none of these.
 """
 
 from __future__ import annotations
@@ -27,8 +28,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "control_plane" not in metafunc.fixturenames and not metafunc.config.getoption(OPTION):
         metafunc.parametrize("other_cluster", [SANDBOX], indirect=True, scope="session")
         return
-    clusters = builds.possible() or (NONE,)
+    since = getattr(metafunc.module, "SINCE", (0, 0))
+    clusters = tuple(one for one in builds.possible() if _release(one) >= since) or (NONE,)
     metafunc.parametrize("other_cluster", clusters, indirect=True, scope="session", ids=_name)
+
+
+def _release(cluster: Release) -> tuple[int, int]:
+    major, minor = cluster.minor.split(".")
+    return int(major), int(minor)
 
 
 def _name(cluster: Release | str) -> str:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
-from tests.controlplane.steps import Steps
+from tests.controlplane.steps import BuildError, Steps
 
 BINARIES = Path(__file__).resolve().parent / "binaries"
 BUILD_SECONDS = 45 * 60.0
 """For one `go build`: nine minutes on two busy cores, from nothing."""
+
+ARGO_ROLLOUTS = "rollouts-controller"
+_ARGO_MODULE = "github.com/argoproj/argo-rollouts"
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
@@ -38,6 +42,11 @@ def kubernetes_version() -> str:
 def etcd_version() -> str:
     """For example `3.6.8`."""
     return pinned("go.etcd.io/etcd/server/v3", "etcd")
+
+
+def argo_version() -> str:
+    """For example `1.10.1`."""
+    return pinned(_ARGO_MODULE, "argo-rollouts")
 
 
 def lacks() -> str:
@@ -64,6 +73,23 @@ def build_etcd(into: Path, steps: Steps) -> None:
     """`etcd` into the folder `into`."""
     _build("etcd", f"built etcd {etcd_version()} from Go modules", "-s -w", ["go.etcd.io/etcd/server/v3"], into, steps)
     (into / "server").rename(into / "etcd")
+
+
+def build_argo_rollouts(into: Path, steps: Steps) -> None:
+    """The controller into the folder `into`, and beside it in `crds` the definitions that its module brings."""
+    what = f"built Argo Rollouts {argo_version()} from Go modules"
+    _build("argo-rollouts", what, "-s -w", [f"{_ARGO_MODULE}/cmd/{ARGO_ROLLOUTS}"], into, steps)
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", _ARGO_MODULE]
+    asked = subprocess.run(
+        command, cwd=BINARIES / "argo-rollouts", env=environment(), capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    found = sorted(Path(asked.stdout.strip() or "/nowhere").glob("manifests/crds/*-crd.yaml"))
+    if not found:
+        raise BuildError(f"{_ARGO_MODULE} {argo_version()} brings no manifests/crds: {asked.stderr.strip()}")
+    (into / "crds").mkdir()
+    for file in found:
+        (into / "crds" / file.name).write_text(file.read_text())
 
 
 def _build(module: str, what: str, ldflags: str, packages: list[str], into: Path, steps: Steps) -> None:

@@ -1,0 +1,322 @@
+"""A Rollout of Argo on the real API server, its controller played: both roads back, cut after each step, and every no."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from daemon.core.actions import Checked, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
+from daemon.core.model import Revision
+from handlers import revisions, views
+from handlers.faults import FaultKind, Transient
+from handlers.kube import KubeClient, Page
+from handlers.kube_json import Obj
+from handlers.outbound.rollback import argo_rollout
+from handlers.outbound.rollback.argo_rollout import ArgoRollback
+from handlers.outbound.rollback.by_kind import RollbackByKind
+from handlers.outbound.rollback.template import TemplateRollback
+from handlers.outbound.targets import TargetChecker
+from handlers.rollback_steps import ROAD
+from tests.controlplane import definitions
+from tests.controlplane.argo_player import Shop, manifest
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.workloads import Json, make, path, workload
+from tests.handlers.rollback_world import WallClock
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+SINCE = definitions.SINCE
+V1, V2, V3 = "shop:v1", "shop:v2", "shop:v3"
+
+
+@pytest.fixture
+def shop(control_plane: ControlPlane, namespace: str) -> Shop:
+    """v1 is fully promoted."""
+    definitions.define(control_plane, definitions.CRDS / "rollouts.yaml")
+    there = Shop(plane=control_plane, namespace=namespace)
+    there.create(manifest(V1))
+    there.take_up()
+    there.promote()
+    return there
+
+
+class Recorder:
+    """The API as our runner uses it: notes each patch that is meant, and runs `after` it (the controller, or a crash)."""
+
+    def __init__(self, client: KubeClient, after: Callable[[int], None] = lambda _count: None) -> None:
+        self._client = client
+        self._after = after
+        self.patches: list[tuple[str, Sequence[Obj]]] = []
+
+    async def get(self, path: str, **query: Any) -> Obj:
+        return await self._client.get(path, **query)
+
+    def list_pages(self, path: str, **options: Any) -> Any:
+        return self._pages(path, options)
+
+    async def _pages(self, path: str, options: Json) -> Any:
+        page: Page
+        async for page in self._client.list_pages(path, **options):
+            yield page
+
+    async def patch_json(
+        self, path: str, ops: Sequence[Obj], *, dry_run: bool = False, field_manager: str = "lastgood"
+    ) -> Obj:
+        done = await self._client.patch_json(path, ops, dry_run=dry_run, field_manager=field_manager)
+        if not dry_run:
+            self.patches.append((path.rpartition("/")[2], ops))
+            await asyncio.to_thread(self._after, len(self.patches))
+        return done
+
+
+async def roll_back(shop: Shop, action: RollBack, after: Callable[[int], None] = lambda _count: None) -> Outcome:
+    """Runs the action; `after` each patch that is stored."""
+    async with shop.client() as client:
+        return await ArgoRollback(Recorder(client, after), WallClock(), look_seconds=0.01).run(action)
+
+
+async def probe(shop: Shop, action: RollBack) -> Outcome | None:
+    async with shop.client() as client:
+        return await ArgoRollback(client, WallClock()).probe(action)
+
+
+def in_flight(shop: Shop) -> tuple[Revision, Revision]:
+    """v2 has its first canaries; (v1, v2)."""
+    shop.deploy(V2)
+    shop.take_up()
+    shop.status(phase="Paused", pauseConditions=[{"reason": "CanaryPauseStep"}], updatedReplicas=1, replicas=5)
+    return shop.revision(V1), shop.revision(V2)
+
+
+def promoted(shop: Shop) -> tuple[Revision, Revision]:
+    """v2 is fully promoted; (v1, v2)."""
+    revisions = in_flight(shop)
+    shop.status(pauseConditions=None)
+    shop.promote()
+    return revisions
+
+
+async def test_abort_in_flight(shop: Shop) -> None:
+    """The status says abort, the template stays, the annotations tell whose it is; a second run does nothing more."""
+    v1, v2 = in_flight(shop)
+    before = shop.get()
+    action = shop.action(v1, v2)
+    outcome = await roll_back(shop, action)
+    now = shop.get()
+    assert outcome.kind is OutcomeKind.DONE, outcome
+    assert isinstance(outcome.result, RolledBack)
+    assert outcome.result.generation == before["metadata"]["generation"] == now["metadata"]["generation"]
+    assert "kubectl argo rollouts undo shop" in outcome.result.warnings[0]
+    assert now["status"]["abort"] is True
+    assert now["spec"] == before["spec"]
+    noted = now["metadata"]["annotations"]
+    assert (noted[views.ACTION], noted[views.ROLLED_BACK_TO], noted[ROAD]) == (action.id, v1.id, "abort")
+    assert revisions.CHANGE_CAUSE not in noted
+    assert (await roll_back(shop, action)).kind is OutcomeKind.DONE
+    assert shop.get()["metadata"]["resourceVersion"] == now["metadata"]["resourceVersion"]
+
+
+async def test_undo_after_promotion(shop: Shop) -> None:
+    """The template is put back without the hash label, and promoted fully once the controller has taken it up."""
+    v1, v2 = promoted(shop)
+    action = shop.action(v1, v2)
+    seen: list[Any] = []
+
+    def turn(count: int) -> None:
+        seen.append(shop.get()["status"].get("promoteFull"))
+        shop.act()
+
+    outcome = await roll_back(shop, action, turn)
+    now = shop.get()
+    assert outcome.kind is OutcomeKind.DONE, outcome
+    assert seen == [None, True]
+    assert now["status"]["stableRS"] == now["status"]["currentPodHash"]
+    assert now["spec"]["template"]["spec"]["containers"][0]["image"] == V1
+    assert now["spec"]["template"]["metadata"]["labels"] == {"app": "shop"}
+    assert now["metadata"]["annotations"][ROAD] == "undo"
+    assert now["metadata"]["annotations"][revisions.CHANGE_CAUSE].startswith("Lastgood rolled back to")
+    assert (await roll_back(shop, action)).kind is OutcomeKind.DONE
+    assert shop.get()["metadata"]["resourceVersion"] == now["metadata"]["resourceVersion"]
+
+
+@pytest.mark.parametrize("stage", [in_flight, promoted])
+@pytest.mark.parametrize("cut", [1, 2])
+async def test_cut_after_each_step_and_resumed(
+    shop: Shop, stage: Callable[[Shop], tuple[Revision, Revision]], cut: int
+) -> None:
+    """A crash after any step: the probe says what is true, and the next run finishes with each step once."""
+    v1, v2 = stage(shop)
+    action = shop.action(v1, v2)
+
+    def crash(count: int) -> None:
+        shop.act()
+        if count == cut:
+            raise ConnectionResetError
+
+    with suppress(ConnectionResetError):
+        await roll_back(shop, action, crash)
+    found = await probe(shop, action)
+    assert (found is None) == (cut == 1), found
+    async with shop.client() as client:
+        api = Recorder(client, lambda _count: shop.act())
+        outcome = await ArgoRollback(api, WallClock(), look_seconds=0.01).run(action)
+    assert outcome.kind is OutcomeKind.DONE, outcome
+    assert [where for where, _ in api.patches] == ["status"] * (2 - cut)
+    status = shop.get()["status"]
+    assert status.get("abort") is True if stage is in_flight else status["stableRS"] == status["currentPodHash"]
+
+
+async def test_a_newer_rollout_wins(shop: Shop) -> None:
+    """Another template on the object, taken up or not, is never overwritten, and nothing is written."""
+    v1, v2 = promoted(shop)
+    action = shop.action(v1, v2)
+    shop.deploy(V3)
+    before = shop.get()["metadata"]["resourceVersion"]
+    with pytest.raises(Transient) as raised:
+        await roll_back(shop, action)
+    assert raised.value.kind is FaultKind.TIMEOUT
+    assert shop.get()["metadata"]["resourceVersion"] == before
+    shop.take_up()
+    outcome = await roll_back(shop, action)
+    assert isinstance(outcome.result, Superseded)
+    assert outcome.result.revision == shop.revision(V3).id
+    assert views.ACTION not in views.annotations_of(shop.get())
+
+
+async def test_a_newer_rollout_between_the_steps_wins(shop: Shop) -> None:
+    """A template that arrives after our mark: the abort is not sent, and nothing says it was."""
+    v1, v2 = in_flight(shop)
+
+    def newer(_count: int) -> None:
+        shop.deploy(V3)
+        shop.take_up()
+
+    outcome = await roll_back(shop, shop.action(v1, v2), newer)
+    assert isinstance(outcome.result, Superseded)
+    assert shop.get()["status"].get("abort") is None
+
+
+async def test_an_undo_that_was_replaced_still_happened(shop: Shop) -> None:
+    """A newer rollout after our undo: done, with a warning, and its steps are its own."""
+    v1, v2 = promoted(shop)
+
+    def newer(_count: int) -> None:
+        shop.deploy(V3)
+        shop.take_up()
+
+    outcome = await roll_back(shop, shop.action(v1, v2), newer)
+    assert outcome.kind is OutcomeKind.DONE
+    assert isinstance(outcome.result, RolledBack)
+    assert "A newer rollout has replaced" in outcome.result.warnings[0]
+    assert shop.get()["status"].get("promoteFull") is None
+
+
+async def test_abort_only_to_the_target(shop: Shop) -> None:
+    """In flight from a stable revision that is not the target: refused, with the commands; so says the check before."""
+    v1, v2 = promoted(shop)
+    shop.deploy(V3)
+    shop.take_up()
+    outcome = await roll_back(shop, shop.action(v1, shop.revision(V3)))
+    assert outcome.kind is OutcomeKind.REFUSED
+    assert f"`kubectl argo rollouts undo shop --namespace {shop.namespace} --to-revision=1`" in outcome.message
+    async with shop.client() as client:
+        checked = await TargetChecker(client).run(shop.check(v1, shop.revision(V3)))
+    assert isinstance(checked.result, Checked)
+    assert checked.result.check.dry_run_error == outcome.message
+    assert v2.id != v1.id
+
+
+@pytest.mark.parametrize("stage", [in_flight, promoted])
+async def test_the_check_tries_every_step(shop: Shop, stage: Callable[[Shop], tuple[Revision, Revision]]) -> None:
+    """Both roads pass the check beforehand, which changes nothing."""
+    v1, v2 = stage(shop)
+    before = shop.get()
+    async with shop.client() as client:
+        checked = await TargetChecker(client).run(shop.check(v1, v2))
+    assert isinstance(checked.result, Checked)
+    check = checked.result.check
+    assert (check.exists, check.missing, check.dry_run_error, check.may_patch) == (True, (), None, True)
+    assert shop.get() == before
+
+
+async def test_paused_by_a_person(shop: Shop) -> None:
+    """spec.paused is a person's hand on it: refused. A step's own pause is not."""
+    v1, v2 = in_flight(shop)
+    shop.merge({"spec": {"paused": True}})
+    shop.take_up()
+    outcome = await roll_back(shop, shop.action(v1, v2))
+    assert (outcome.kind, "paused" in outcome.message) == (OutcomeKind.REFUSED, True)
+
+
+async def test_gone_and_made_anew(shop: Shop) -> None:
+    """Another object of that name is never touched; one that is gone ends it."""
+    v1, v2 = in_flight(shop)
+    action = shop.action(v1, v2)
+    shop.ask("DELETE", shop.path)
+    assert (await roll_back(shop, action)).kind is OutcomeKind.REFUSED
+    shop.create(manifest(V3))
+    shop.take_up()
+    outcome = await roll_back(shop, action)
+    assert (outcome.kind, "made anew" in outcome.message) == (OutcomeKind.REFUSED, True)
+
+
+async def test_a_target_that_is_gone(shop: Shop) -> None:
+    """Without the ReplicaSet in the history there is nothing to go back to."""
+    v1, v2 = promoted(shop)
+    shop.ask("DELETE", path(shop.namespace, "replicasets", str(v1.replica_set)))
+    outcome = await roll_back(shop, shop.action(v1, v2))
+    assert (outcome.kind, "no longer in the history" in outcome.message) == (OutcomeKind.REFUSED, True)
+
+
+async def test_the_template_of_another(shop: Shop) -> None:
+    """With workloadRef: abort as ever; after promotion refused with the command; the Deployment is never written."""
+    plane, namespace = shop.plane, shop.namespace
+    template = make(plane, namespace, "deployments", workload("Deployment", "shop", V2, replicas=0))["spec"]["template"]
+    ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}
+    shop.merge({"spec": {"template": None, "workloadRef": ref}})
+    shop.take_up(template)
+    untouched = shop.ask("GET", path(namespace, "deployments", "shop"))["spec"]
+    v1, v2 = shop.revision(V1), shop.revision(V2)
+    shop.promote()
+    outcome = await roll_back(shop, shop.action(v1, v2))
+    assert outcome.kind is OutcomeKind.REFUSED
+    assert "Deployment/shop (workloadRef), which Lastgood never touches: `kubectl argo rollouts undo" in outcome.message
+    shop.status(stableRS=next(h for h in map(_hash, shop.history()) if h != shop.get()["status"]["currentPodHash"]))
+    outcome = await roll_back(shop, shop.action(v1, v2))
+    assert outcome.kind is OutcomeKind.DONE, outcome
+    assert shop.get()["status"]["abort"] is True
+    assert shop.ask("GET", path(namespace, "deployments", "shop"))["spec"] == untouched
+
+
+async def test_nobody_takes_it_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller that stands still: undo is written once, the run says what it waits for and goes on when it is back."""
+    monkeypatch.setattr(argo_rollout, "LOOKS_MAX", 3)
+    v1, v2 = promoted(shop)
+    action = shop.action(v1, v2)
+    with pytest.raises(Transient, match="has not taken up"):
+        await roll_back(shop, action)
+    assert await probe(shop, action) is None
+    shop.take_up()
+    outcome = await roll_back(shop, action, lambda _count: shop.act())
+    assert outcome.kind is OutcomeKind.DONE
+    assert shop.get()["status"]["phase"] == "Healthy"
+
+
+async def test_each_kind_has_its_runner(shop: Shop) -> None:
+    """A Rollout goes to its own runner, everything else to the other one."""
+    v1, v2 = in_flight(shop)
+    async with shop.client() as client:
+        clock = WallClock()
+        runner = RollbackByKind(TemplateRollback(client, clock), {"Rollout": ArgoRollback(client, clock)})
+        assert await runner.probe(shop.action(v1, v2)) is None
+        outcome = await runner.run(shop.action(v1, v2))
+    assert outcome.kind is OutcomeKind.DONE
+    assert shop.get()["status"]["abort"] is True
+
+
+def _hash(replica_set: Json) -> str:
+    return str(replica_set["metadata"]["labels"]["rollouts-pod-template-hash"])
