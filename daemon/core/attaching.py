@@ -6,8 +6,8 @@ from daemon.core import intake
 from daemon.core.draft import Draft
 from daemon.core.events import Noticed
 from daemon.core.facts import NoticeAttached, NoticeTaken
-from daemon.core.model import Declaration, DeclaredCause, Rollout
-from daemon.core.notices import NAME_WINDOW, SKEW, Notice, NoticeStatus, belongs, digests_of
+from daemon.core.model import Declaration, DeclaredCause, Rollout, Workload
+from daemon.core.notices import NAME_WINDOW, SKEW, Notice, NoticeStatus, belongs, digests_of, may_mean
 from daemon.core.state import Tracked
 
 
@@ -24,11 +24,21 @@ def noticed(draft: Draft, event: Noticed) -> None:
 def _meant(draft: Draft, notice: Notice) -> tuple[Tracked, ...]:
     """The workloads it may speak of: the one it names, all of the owner it names, or without a name all that run its artefact."""
     if notice.workload is not None:
-        tracked = draft.state.workloads.get(notice.workload.key)
-        return () if tracked is None else (tracked,)
+        return _named(draft, notice.workload)
     if notice.owner is not None:
         return tuple(each for each in draft.state.workloads.values() if each.view.owner == notice.owner)
     return tuple(draft.state.workloads.values()) if notice.digests else ()
+
+
+def _named(draft: Draft, named: Workload) -> tuple[Tracked, ...]:
+    """The workload of that name and kind; a Deployment that is not known, which may stand for no kind at all, is the only
+    workload of that name.
+    """
+    tracked = draft.state.workloads.get(named.key)
+    if tracked is not None:
+        return (tracked,)
+    alike = tuple(each for each in draft.state.workloads.values() if may_mean(named, each.view.workload))
+    return alike if len(alike) == 1 else ()
 
 
 def rollout_seen(draft: Draft, key: str) -> None:
@@ -45,6 +55,8 @@ def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
         return
     if not belongs(notice, tracked.view, rollout.revision, rollout.started_at, rollout.completed_at):
         return
+    if notice.workload is not None and tracked not in _named(draft, notice.workload):
+        return  # of several of that name it is another one
     if _of_another(draft, tracked, rollout, notice):
         return
     draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=rollout.revision.id))

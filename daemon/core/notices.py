@@ -29,6 +29,9 @@ DIGEST_WINDOW = timedelta(hours=24)
 OWN_WORDS = "Rolled back by Lastgood"
 """How every answer of ours to a pipeline begins. The vendor's webhook tells us of it too, and by these words it is no news."""
 
+ASSUMED_KIND = "Deployment"
+"""What a sender means that writes no kind, or that knows of no other."""
+
 NOTICES_PER_ROLLOUT_MAX = 8
 """Notices kept per rollout: started, finished and failed from two senders fit; a pipeline in a loop shall not fill it."""
 
@@ -122,9 +125,15 @@ def belongs(notice: Notice, view: WorkloadView, revision: Revision, began: datet
 
 def _addresses(notice: Notice, view: WorkloadView) -> bool:
     """What the notice names is this workload, or its owner; one that names neither may speak of any."""
-    if notice.workload is not None and notice.workload.key != view.workload.key:
+    if notice.workload is not None and not may_mean(notice.workload, view.workload):
         return False
     return notice.owner is None or notice.owner == view.owner
+
+
+def may_mean(named: Workload, workload: Workload) -> bool:
+    """It is the one that was named; or only its name was, and then nothing else of that name may be known."""
+    assumed = named.kind == ASSUMED_KIND and named.short == workload.short
+    return assumed or named.key == workload.key
 
 
 def _latest(notice: Notice, began: datetime, ended: datetime | None) -> datetime:
