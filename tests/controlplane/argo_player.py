@@ -5,9 +5,11 @@ Its ReplicaSets have no pods; the real controller's have (test_argo_controller.p
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,8 +19,9 @@ from daemon.core.model import ActionId, IncidentId, Revision, Workload
 from handlers import revisions
 from handlers.argo_templates import HASH_LABEL, REVISION_NUMBER
 from handlers.kinds import rollout
-from handlers.kube import KubeClient, Timeouts
+from handlers.kube import KubeClient, Page, Timeouts
 from handlers.kube_access import from_url
+from handlers.kube_json import Obj
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.workloads import Json, path
 
@@ -169,3 +172,42 @@ class Shop:
             id=ActionId("inc-1/check/1"), deadline=action.deadline, incident=action.incident, attempt=1,
             workload=action.workload, uid=action.uid, blamed=blamed, target=target,
         )  # fmt: skip
+
+
+class Recorder:
+    """The API as our runner uses it: notes each patch that is meant; `before` and `after` it something happens to the
+    world (the controller, a pipeline, our crash).
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        after: Callable[[int], None] = lambda _count: None,
+        before: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        self._client = client
+        self._after = after
+        self._before = before
+        self.patches: list[tuple[str, Sequence[Obj]]] = []
+
+    async def get(self, path: str, **query: Any) -> Obj:
+        return await self._client.get(path, **query)
+
+    def list_pages(self, path: str, **options: Any) -> Any:
+        return self._pages(path, options)
+
+    async def _pages(self, path: str, options: Json) -> Any:
+        page: Page
+        async for page in self._client.list_pages(path, **options):
+            yield page
+
+    async def patch_json(
+        self, path: str, ops: Sequence[Obj], *, dry_run: bool = False, field_manager: str = "lastgood"
+    ) -> Obj:
+        if not dry_run:
+            await asyncio.to_thread(self._before, len(self.patches) + 1)
+        done = await self._client.patch_json(path, ops, dry_run=dry_run, field_manager=field_manager)
+        if not dry_run:
+            self.patches.append((path.rpartition("/")[2], ops))
+            await asyncio.to_thread(self._after, len(self.patches))
+        return done

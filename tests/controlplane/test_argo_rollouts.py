@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +12,8 @@ from daemon.core.actions import Checked, Outcome, OutcomeKind, RollBack, RolledB
 from daemon.core.model import Revision
 from handlers import revisions, views
 from handlers.faults import FaultKind, Transient
-from handlers.kube import KubeClient, Page
-from handlers.kube_json import Obj
+from handlers.kube import KubeClient
+from handlers.kube_access import from_url
 from handlers.outbound.rollback import argo_rollout
 from handlers.outbound.rollback.argo_rollout import ArgoRollback
 from handlers.outbound.rollback.by_kind import RollbackByKind
@@ -22,9 +21,9 @@ from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from handlers.rollback_steps import ROAD
 from tests.controlplane import definitions
-from tests.controlplane.argo_player import Shop, manifest
+from tests.controlplane.argo_player import Recorder, Shop, manifest
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.workloads import Json, make, path, workload
+from tests.controlplane.workloads import Json, make, path, until, workload
 from tests.handlers.rollback_world import WallClock
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -42,35 +41,6 @@ def shop(control_plane: ControlPlane, namespace: str) -> Shop:
     there.take_up()
     there.promote()
     return there
-
-
-class Recorder:
-    """The API as our runner uses it: notes each patch that is meant, and runs `after` it (the controller, or a crash)."""
-
-    def __init__(self, client: KubeClient, after: Callable[[int], None] = lambda _count: None) -> None:
-        self._client = client
-        self._after = after
-        self.patches: list[tuple[str, Sequence[Obj]]] = []
-
-    async def get(self, path: str, **query: Any) -> Obj:
-        return await self._client.get(path, **query)
-
-    def list_pages(self, path: str, **options: Any) -> Any:
-        return self._pages(path, options)
-
-    async def _pages(self, path: str, options: Json) -> Any:
-        page: Page
-        async for page in self._client.list_pages(path, **options):
-            yield page
-
-    async def patch_json(
-        self, path: str, ops: Sequence[Obj], *, dry_run: bool = False, field_manager: str = "lastgood"
-    ) -> Obj:
-        done = await self._client.patch_json(path, ops, dry_run=dry_run, field_manager=field_manager)
-        if not dry_run:
-            self.patches.append((path.rpartition("/")[2], ops))
-            await asyncio.to_thread(self._after, len(self.patches))
-        return done
 
 
 async def roll_back(shop: Shop, action: RollBack, after: Callable[[int], None] = lambda _count: None) -> Outcome:
@@ -198,6 +168,82 @@ async def test_a_newer_rollout_between_the_steps_wins(shop: Shop) -> None:
     outcome = await roll_back(shop, shop.action(v1, v2), newer)
     assert isinstance(outcome.result, Superseded)
     assert shop.get()["status"].get("abort") is None
+
+
+@pytest.mark.parametrize(("stage", "step"), [(in_flight, 1), (in_flight, 2), (promoted, 1)])
+async def test_a_newer_rollout_in_the_same_moment_wins(
+    shop: Shop, stage: Callable[[Shop], tuple[Revision, Revision]], step: int
+) -> None:
+    """Between our look and our write the `test`s of the patch stand guard: it is refused, and the next run sees why."""
+    v1, v2 = stage(shop)
+    action = shop.action(v1, v2)
+
+    def newer(count: int) -> None:
+        if count == step:
+            shop.deploy(V3)
+            shop.take_up()
+
+    async with shop.client() as client:
+        api = Recorder(client, before=newer)
+        outcome = await ArgoRollback(api, WallClock(), look_seconds=0.01).run(action)
+    assert isinstance(outcome.result, Superseded), outcome
+    assert len(api.patches) == step - 1
+    now = shop.get()
+    assert now["status"].get("abort") is None
+    assert now["spec"]["template"]["spec"]["containers"][0]["image"] == V3
+
+
+async def test_a_write_in_the_same_moment_is_another_try(shop: Shop) -> None:
+    """A newer template that nobody has taken up yet: no verdict, nothing written; the dispatcher comes again."""
+    v1, v2 = promoted(shop)
+    async with shop.client() as client:
+        api = Recorder(client, before=lambda _count: shop.deploy(V3))
+        with pytest.raises(Transient) as raised:
+            await ArgoRollback(api, WallClock(), look_seconds=0.01).run(shop.action(v1, v2))
+    assert (raised.value.kind, api.patches) == (FaultKind.CONFLICT, [])
+
+
+RIGHTS = [
+    {"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get", "list", "watch", "patch"]},
+    {"apiGroups": ["argoproj.io"], "resources": ["rollouts/status"], "verbs": ["patch"]},
+    {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["list"]},
+]
+
+
+@pytest.mark.parametrize("stage", [in_flight, promoted])
+@pytest.mark.parametrize("lacking", [None, "rollouts/status", "patch"])
+async def test_the_rights_that_it_takes(
+    shop: Shop, stage: Callable[[Shop], tuple[Revision, Revision]], lacking: str | None
+) -> None:
+    """Exactly these, by the real authorizer; with one less the check says so, and not even the mark is written."""
+    v1, v2 = stage(shop)
+    rules = [
+        rule | {"verbs": [v for v in rule["verbs"] if v != lacking]}
+        for rule in RIGHTS
+        if rule["resources"] != [lacking]
+    ]
+    _bind(shop, [rule for rule in rules if rule["verbs"]])
+    configuration = from_url(shop.plane.url, token=shop.plane.token("lastgood"), ca_file=shop.plane.ca)
+    async with KubeClient(configuration) as client:
+        checked = await TargetChecker(client).run(shop.check(v1, v2))
+        outcome = await ArgoRollback(Recorder(client, lambda _count: shop.act()), WallClock()).run(shop.action(v1, v2))
+    assert isinstance(checked.result, Checked)
+    assert checked.result.check.may_patch is (lacking is None)
+    assert outcome.kind is (OutcomeKind.DONE if lacking is None else OutcomeKind.FAILED), outcome
+    assert (views.ACTION in views.annotations_of(shop.get())) is (lacking is None)
+
+
+def _bind(shop: Shop, rules: list[Json]) -> None:
+    """Gives the user `lastgood` these rights in the namespace, and waits until they hold."""
+    where = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop.namespace}"
+    shop.ask("POST", f"{where}/roles", {"metadata": {"name": "argo"}, "rules": rules})
+    binding = {
+        "metadata": {"name": "argo"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "argo"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "lastgood"}],
+    }
+    shop.ask("POST", f"{where}/rolebindings", binding)
+    until(lambda: shop.plane.ask("GET", shop.path, user="lastgood")[0], lambda code: code == 200)
 
 
 async def test_an_undo_that_was_replaced_still_happened(shop: Shop) -> None:
