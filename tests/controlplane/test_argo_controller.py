@@ -13,7 +13,7 @@ from daemon.core.actions import Outcome, OutcomeKind
 from daemon.core.model import Owner, OwnerKind, RevisionId, WorkloadView
 from handlers.outbound.rollback.argo_rollout import ArgoRollback
 from tests.controlplane import builds, definitions
-from tests.controlplane.argo_player import STEPS, Shop, manifest
+from tests.controlplane.argo_player import STEPS, Recorder, Shop, manifest
 from tests.controlplane.argo_watch import SECONDS, seen, watching
 from tests.controlplane.argo_watch import until as until_told
 from tests.controlplane.plane import ControlPlane
@@ -122,6 +122,30 @@ async def test_undo_after_full_promotion_does_not_crawl(shop: Shop) -> None:
     assert known == {good.current.id, bad.current.id}, "the template that is put back is the revision that was proven"
     newest = shop.history()[0]
     assert newest["metadata"]["name"] == good.current.replica_set, "the old ReplicaSet is taken up again"
+
+
+async def test_cut_after_the_undo_and_resumed(shop: Shop) -> None:
+    """A crash between undo and promotion, and the controller at work in between: the next run finishes it."""
+
+    def crash(_count: int) -> None:
+        raise ConnectionResetError
+
+    async with watching(shop) as (_, inbox):
+        shop.create(manifest(V1))
+        good = await seen(inbox, shop, runs(V1))
+        shop.deploy(V2)
+        await asyncio.to_thread(promote_by_hand, shop)
+        bad = await seen(inbox, shop, runs(V2))
+        action = shop.action(good.current, bad.current)
+        async with shop.client() as client:
+            with pytest.raises(ConnectionResetError):
+                await ArgoRollback(Recorder(client, crash), WallClock()).run(action)
+            await asyncio.to_thread(until, shop.get, lambda obj: obj["status"].get("phase") == "Paused")
+            assert await ArgoRollback(client, WallClock()).probe(action) is None
+            outcome = await ArgoRollback(client, WallClock()).run(action)
+        assert outcome.kind is OutcomeKind.DONE, outcome
+        back = await seen(inbox, shop, lambda view: view.action_id and view.converged)
+    assert back.current.id == good.current.id
 
 
 async def test_blue_and_green(shop: Shop) -> None:
