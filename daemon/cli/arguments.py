@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -16,6 +17,9 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 CAUSES = tuple(cause.value for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
 """What people may declare; a failed pipeline tells so itself."""
+
+CONFIGMAP = "lastgood/lastgood-quarantine"
+"""The list that deploy/policies/quarantine reads."""
 
 _GATE = """a pipeline's step, by what the exit code means:
   lastgood gate shop/web                                  stops at "closed"
@@ -140,6 +144,15 @@ def _questions(add: Add) -> None:
     gate.epilog = _GATE + MEANINGS
     gate.add_argument("workload", metavar="NAMESPACE/NAME")
     gate.add_argument("--image", metavar="DIGEST", help="what is to be rolled out: sha256:…, a reference or a tag")
+    quarantine = add("quarantine", "list what is quarantined, also as the list of the admission policy")
+    quarantine.add_argument(
+        "--configmap",
+        nargs="?",
+        const=CONFIGMAP,
+        type=_namespaced,
+        metavar="NAMESPACE/NAME",
+        help=f"print a ConfigMap for `kubectl apply -f -` (default {CONFIGMAP})",
+    )
     preflight = add(
         "preflight", "check all that a rollback of this workload would need, with the remedy for what is missing"
     )
@@ -195,6 +208,13 @@ def _orders(add: Add) -> None:
 def _underscored(word: str) -> str:
     """A reason as it is sent; people also write it with hyphens."""
     return word.replace("-", "_")
+
+
+def _namespaced(word: str) -> str:
+    """`namespace/name` of a ConfigMap."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?", word):
+        raise argparse.ArgumentTypeError(f"{ascii_only(word)!r} is not written as namespace/name")
+    return word
 
 
 def chosen_config(options: argparse.Namespace) -> Path | None:

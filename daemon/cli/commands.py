@@ -97,7 +97,7 @@ def _ask(options: argparse.Namespace) -> Document:
     where = client.address(options)
     if options.command == "gate":
         return asyncio.run(client.gate(where, options.workload, options.image))
-    if options.command in ("status", "incidents", "explain", "verified", "history"):
+    if options.command in ("status", "incidents", "explain", "verified", "history", "quarantine"):
         return asyncio.run(client.ask(where, options.command, _query(options)))
     return asyncio.run(client.order(where, options.command, _body(options)))
 
@@ -143,11 +143,11 @@ def _preflight(options: argparse.Namespace) -> Document:
 
 
 def _show(options: argparse.Namespace, document: Document) -> None:
-    if options.json:
+    if options.json and not getattr(options, "configmap", None):
         # ASCII only: escape sequences and direction marks in a label stay letters.
         print(json.dumps(document, indent=2))
         return
-    from daemon.cli import history, preflight, story, tables
+    from daemon.cli import history, preflight, quarantine, story, tables
     from daemon.cli.terminal import Screen
 
     screen = Screen(sys.stdout)
@@ -165,6 +165,8 @@ def _show(options: argparse.Namespace, document: Document) -> None:
                 history.tell(document, screen)
             case "gate":
                 tables.gate(document, screen)
+            case "quarantine":
+                quarantine.show(document, screen, options.configmap)
             case "preflight":
                 preflight.tell(document, screen)
             case _:
