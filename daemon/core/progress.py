@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from daemon.core import changes, measuring, verdicts
-from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, Superseded
+from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
+from daemon.core.briefs import cut
 from daemon.core.draft import Draft
 from daemon.core.facts import (
     AlertJoined,
@@ -255,6 +256,8 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
     if incident is None or incident.phase is not Phase.ROLLING_BACK:
         return
     if outcome.kind is OutcomeKind.DONE:
+        for warning in reversed(_warnings(outcome)):  # the first is the most urgent, and a page shows what came last
+            tell(draft, incident.id, cut(warning))
         tracked = draft.state.workloads.get(action.workload.key)
         if tracked is not None:
             converged(draft, tracked.view)
@@ -265,6 +268,11 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
         reason = Reason.PAUSED if paused else Reason.ROLLBACK_FAILED
         draft.move(incident.id, Trigger.FAILED, reason, measure_in=watch_interval(draft))
         tell(draft, incident.id, f"{reason.sentence} {outcome.message}")
+
+
+def _warnings(outcome: Outcome) -> tuple[str, ...]:
+    """What somebody has to follow up, each with its command: a drift, or a pod that keeps the workload from going on."""
+    return outcome.result.warnings if isinstance(outcome.result, RolledBack) else ()
 
 
 def converged(draft: Draft, view: WorkloadView) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from daemon.core.actions import Outcome, OutcomeKind, PageKind, RolledBack, Superseded
+from daemon.core.briefs import TEXT_MAX
 from daemon.core.events import DeadlinePassed
 from daemon.core.incidents import Phase
 from daemon.core.model import AlertStatus, Mode
@@ -89,6 +90,26 @@ def test_a_rollback_that_does_not_converge_is_handed_over() -> None:
     assert len(story.incidents) == 1, "our own rollback, late, is no newer rollout to be judged"
     story.expect(Phase.CLOSED, Reason.SYMPTOM_GONE)
     assert story.pages[-1].page is PageKind.RESOLVE
+
+
+def test_what_has_to_be_followed_up_is_told_at_once() -> None:
+    """Each warning of an executed rollback is announced and on the page before anything else happens, the first one last."""
+    story = Story()
+    warnings = (
+        "The StatefulSet waits for db-1: `kubectl delete pod db-1`",
+        "The next `kubectl apply` brings it back" + "!" * 999,
+    )
+    story.patches = lambda action: done(RolledBack(generation=99, patched_at=story.now, warnings=warnings))
+    story.spikes()
+    story.waits(30 * SECOND)
+    story.expect(Phase.ROLLING_BACK)
+    for told in (story.announcements, story.pages):
+        drift, waits = told[-2:]
+        assert waits.brief.update == warnings[0]
+        assert drift.brief.update.startswith("The next `kubectl apply` brings it back")
+        assert len(drift.brief.update) == TEXT_MAX
+    assert [page.page for page in story.pages] == [PageKind.TRIGGER, PageKind.UPDATE, PageKind.UPDATE]
+    assert not any(page.urgent for page in story.pages)
 
 
 def test_a_rollback_that_fails_is_handed_over_and_quarantines_nothing() -> None:
