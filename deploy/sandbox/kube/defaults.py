@@ -7,16 +7,18 @@ here as it does on a real cluster.
 from __future__ import annotations
 
 from deploy.sandbox.kube.errors import Json
+from deploy.sandbox.kube.pod_defaults import admitted, pod_spec, quantities_of
 from deploy.sandbox.kube.resources import DAEMONSETS, Resource
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 """The annotation in which apps/v1 shows how often a DaemonSet's template changed; nobody can set it."""
 
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-
 
 def apply_defaults(resource: Resource, obj: Json) -> None:
-    """Fills ``obj`` in place; fields that are there stay."""
+    """Fills ``obj`` in place; fields that are there stay, those that are empty go."""
+    _tidy(obj["metadata"])
+    if resource.kind == "Namespace":
+        _namespace(obj)
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         return
@@ -31,10 +33,17 @@ def apply_defaults(resource: Resource, obj: Json) -> None:
         case "DaemonSet":
             _daemonset(spec)
         case "Pod":
-            _pod_spec(spec)
+            pod_spec(spec)
             spec.setdefault("enableServiceLinks", True)
+            admitted(spec)
         case "Service":
             _service(spec)
+
+
+def _tidy(metadata: Json) -> None:
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if field in metadata and not metadata[field]:
+            del metadata[field]
 
 
 def _deployment(spec: Json) -> None:
@@ -69,8 +78,9 @@ def _statefulset(spec: Json) -> None:
     for claim in spec.get("volumeClaimTemplates") or []:
         claim.setdefault("apiVersion", "v1")
         claim.setdefault("kind", "PersistentVolumeClaim")
-        claim.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+        _no_time(claim)
         claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+        quantities_of(claim["spec"].get("resources"))
         claim.setdefault("status", {"phase": "Pending"})
     _template(spec)
 
@@ -109,56 +119,22 @@ def count_template(resource: Resource, obj: Json, before: Json | None) -> None:
 def _template(spec: Json) -> None:
     template = spec.get("template")
     if isinstance(template, dict):
-        template.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+        _no_time(template)
         if isinstance(template.get("spec"), dict):
-            _pod_spec(template["spec"])
+            pod_spec(template["spec"])
 
 
-def _pod_spec(spec: Json) -> None:
-    spec.setdefault("restartPolicy", "Always")
-    spec.setdefault("dnsPolicy", "ClusterFirst")
-    spec.setdefault("schedulerName", "default-scheduler")
-    spec.setdefault("securityContext", {})
-    spec.setdefault("terminationGracePeriodSeconds", 30)
-    if spec.get("serviceAccountName"):
-        spec.setdefault("serviceAccount", spec["serviceAccountName"])
-    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
-        if isinstance(container, dict):
-            _container(container)
-    for volume in spec.get("volumes") or []:
-        for kind in ("configMap", "secret", "projected"):
-            if isinstance(volume, dict) and isinstance(volume.get(kind), dict):
-                volume[kind].setdefault("defaultMode", 420)
+def _no_time(part: Json) -> None:
+    """A part of an object was not made at a moment; up to 1.34 or so this was written as null."""
+    metadata = _part(part, "metadata")
+    if metadata.get("creationTimestamp") is None:
+        metadata.pop("creationTimestamp", None)
 
 
-def _container(container: Json) -> None:
-    container.setdefault("resources", {})
-    container.setdefault("terminationMessagePath", "/dev/termination-log")
-    container.setdefault("terminationMessagePolicy", "File")
-    container.setdefault("imagePullPolicy", _pull_policy(str(container.get("image", ""))))
-    for port in container.get("ports") or []:
-        port.setdefault("protocol", "TCP")
-    for name in _PROBES:
-        if isinstance(container.get(name), dict):
-            _probe(container[name])
-
-
-def _pull_policy(image: str) -> str:
-    tag = image.rsplit("/", 1)[-1].partition(":")[2]
-    return "Always" if tag in ("", "latest") and "@" not in image else "IfNotPresent"
-
-
-def _probe(probe: Json) -> None:
-    for field, value in (
-        ("timeoutSeconds", 1),
-        ("periodSeconds", 10),
-        ("successThreshold", 1),
-        ("failureThreshold", 3),
-    ):
-        probe.setdefault(field, value)
-    if isinstance(probe.get("httpGet"), dict):
-        probe["httpGet"].setdefault("path", "/")
-        probe["httpGet"].setdefault("scheme", "HTTP")
+def _namespace(obj: Json) -> None:
+    labels = obj["metadata"].get("labels") or {}
+    obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": obj["metadata"]["name"]}
+    _part(obj, "spec").setdefault("finalizers", ["kubernetes"])
 
 
 def _service(spec: Json) -> None:

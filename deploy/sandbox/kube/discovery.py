@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploy.sandbox.kube.errors import Json
 from deploy.sandbox.kube.resources import RESOURCES, Resource
 
-VERSION = {"major": "1", "minor": "32", "gitVersion": "v1.32.0-sandbox", "platform": "linux/amd64"}
+VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.0-sandbox", "platform": "linux/amd64"}
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _ALL = ("pods", "services", "deployments", "replicasets", "statefulsets", "daemonsets")
 _REVIEWS = ("authorization.k8s.io", "v1")

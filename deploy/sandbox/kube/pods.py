@@ -24,7 +24,7 @@ ADDRESSES_MAX = 250 * 250
 """Pods one cluster can give an address to before they repeat."""
 
 _log = logging.getLogger(__name__)
-_MAIN = Write(manager="kube-scheduler")
+_MAIN = Write(manager="kube-scheduler", owns=False)
 _STATUS = Write(manager="kubelet", subresource="status")
 
 PodHook = Callable[[Json], Awaitable[None]]

@@ -39,11 +39,14 @@ _MISSING = ("", None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """How a write is done: ``manager`` owns its fields, ``dry_run`` checks everything and stores nothing."""
+    """How a write is done: ``manager`` owns its fields, ``dry_run`` checks everything and stores nothing; one
+    that does not ``owns`` leaves no trace in ``managedFields``, as a pod's binding to its node.
+    """
 
     manager: str
     dry_run: bool = False
     subresource: str = ""
+    owns: bool = True
 
 
 Admission = Callable[[Resource, Json], str | None]
@@ -107,9 +110,11 @@ class Registry:
         _check_name(metadata.get("name") or "", name)
         if not resource.put_creates or self.store.get(resource, namespace, name) is not None:
             return self.update(resource, namespace, name, body, write), False
-        if metadata.get("resourceVersion") not in _MISSING:
-            raise errors.conflict(resource.plural, resource.group, name)
-        return self.create(resource, namespace, body, write), True
+        if metadata.get("uid") not in _MISSING:
+            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: "
+            raise errors.conflict(resource.plural, resource.group, name, why)
+        fresh = {key: value for key, value in metadata.items() if key != "resourceVersion"}
+        return self.create(resource, namespace, {**body, "metadata": fresh}, write), True
 
     def update(self, resource: Resource, namespace: str, name: str, body: Json, write: Write) -> Json:
         """Replaces an object (or its status); 409 when ``body`` is based on an older version."""
@@ -214,6 +219,8 @@ class Registry:
                 raise ApiError(403, "Forbidden", message)
 
     def _own(self, resource: Resource, before: Json, obj: Json, write: Write) -> None:
+        if not write.owns:
+            return
         obj["metadata"]["managedFields"] = owned(
             before,
             obj,
@@ -321,6 +328,8 @@ def _merge_main(resource: Resource, before: Json, after: Json) -> Json:
 
 def _counts(resource: Resource, before: Json, obj: Json) -> bool:
     """Whether generation moves. A Deployment's annotations count too: they are copied to its ReplicaSets."""
+    if resource is PODS:
+        return bool({**before["spec"], "nodeName": ""} != {**obj["spec"], "nodeName": ""})
     if before.get("spec") != obj.get("spec"):
         return True
     return resource is DEPLOYMENTS and before["metadata"].get("annotations") != obj["metadata"].get("annotations")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Resource:
     """One kind and where it is served.
 
-    ``status``: it has a status subresource. ``generation``: ``metadata.generation`` counts its spec changes (pods and
-    Leases had none up to 1.32). ``graceful``: deletion waits for the kubelet. ``put_creates``: a PUT to a name that is free
+    ``status``: it has a status subresource. ``generation``: ``metadata.generation`` counts its spec changes (pods' from
+    1.33 on). ``graceful``: deletion waits for the kubelet. ``put_creates``: a PUT to a name that is free
     makes the object (``AllowCreateOnUpdate``).
     """
 
@@ -40,7 +40,9 @@ class Resource:
 APPS = "apps"
 
 RESOURCES: tuple[Resource, ...] = (
-    Resource(group="", version="v1", kind="Pod", plural="pods", short=("po",), status=True, graceful=True),
+    Resource(
+        group="", version="v1", kind="Pod", plural="pods", short=("po",), status=True, graceful=True, generation=True
+    ),
     Resource(group="", version="v1", kind="Service", plural="services", short=("svc",), status=True, put_creates=True),
     Resource(group="", version="v1", kind="ConfigMap", plural="configmaps", short=("cm",)),
     Resource(group="", version="v1", kind="Secret", plural="secrets"),

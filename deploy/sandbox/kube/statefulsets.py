@@ -153,7 +153,7 @@ class StatefulSetController:
         revision = scene.current if _comes_back_old(scene, ordinal) else scene.update
         pod = pod_of(template_of(revision), owner_reference(STATEFULSETS, owner))
         name = f"{owner['metadata']['name']}-{ordinal}"
-        pod["metadata"]["name"] = name
+        pod["metadata"] |= {"name": name, "generateName": f"{owner['metadata']['name']}-"}
         pod["metadata"].setdefault("labels", {}).update(
             {NAME_LABEL: name, INDEX_LABEL: str(ordinal), POD_LABEL: name_of(revision)}
         )

@@ -136,7 +136,7 @@ class Watches:
                     return
 
     def _bookmark(self, target: Target, annotations: Json) -> Json:
-        metadata: Json = {"resourceVersion": str(self._store.version), "creationTimestamp": None}
+        metadata: Json = {"resourceVersion": str(self._store.version)}
         if annotations:
             metadata["annotations"] = annotations
         resource = target.resource
