@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import yaml
 
 from tests import parts
+from tests.controlplane.installed import NAMESPACE, lastgood_namespace
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.rollouts import PROGRAM_SECONDS
 from tests.controlplane.workloads import Json, path, until
@@ -21,8 +22,6 @@ SINCE = (1, 30)
 
 API = "/apis/admissionregistration.k8s.io/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-HOME = "lastgood"
-LASTGOOD = f"system:serviceaccount:{HOME}:lastgood"
 BREAK_GLASS = "lastgood-break-glass"
 TEAM = "team"
 """A group that may edit everything in the test's namespace, and is named nowhere else."""
@@ -94,24 +93,24 @@ class Town:
 
 def path_of_configmap(name: str) -> str:
     """In Lastgood's own namespace."""
-    return f"/api/v1/namespaces/{HOME}/configmaps/{name}"
+    return f"/api/v1/namespaces/{NAMESPACE}/configmaps/{name}"
 
 
 @contextmanager
 def installed(plane: ControlPlane, *policies: str) -> Iterator[None]:
     """`kubectl apply -k deploy/policies/NAME`, and Lastgood's account with its roles to act; gone at the end."""
     config = f"--kubeconfig={plane.kubeconfig()}"
-    plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": HOME}})
-    made = [_create(plane, each) for each in _roles()]
-    try:
-        for policy in policies:
-            _kubectl("apply", "-k", str(ROOT / "deploy/policies" / policy), config)
-        yield
-    finally:
-        for policy in policies:
-            _kubectl("delete", "--ignore-not-found", "-k", str(ROOT / "deploy/policies" / policy), config)
-        for where in made:
-            plane.ask("DELETE", where)
+    folders = [str(ROOT / "deploy/policies" / policy) for policy in policies]
+    with lastgood_namespace(plane, plane.folder):
+        for each in _roles():
+            _create(plane, each)
+        try:
+            for folder in folders:
+                _kubectl("apply", "-k", folder, config)
+            yield
+        finally:
+            for folder in folders:
+                _kubectl("delete", "--ignore-not-found", "-k", folder, config)
 
 
 def settle(plane: ControlPlane, namespace: str) -> Town:
@@ -141,13 +140,12 @@ def _roles() -> list[Json]:
     return [each for each in documents if each["kind"] in _PLURALS]
 
 
-def _create(plane: ControlPlane, body: Json) -> str:
+def _create(plane: ControlPlane, body: Json) -> None:
     plural = _PLURALS[body["kind"]]
-    where = f"/api/v1/namespaces/{HOME}/{plural}" if body["kind"] == "ServiceAccount" else f"{RBAC}/{plural}"
+    where = f"/api/v1/namespaces/{NAMESPACE}/{plural}" if body["kind"] == "ServiceAccount" else f"{RBAC}/{plural}"
     body["metadata"].pop("namespace", None)
     status, answer = plane.ask("POST", where, body)
-    assert status in {201, 409}, answer
-    return f"{where}/{body['metadata']['name']}"
+    assert status == 201, answer
 
 
 def _kubectl(*words: str) -> None:

@@ -11,8 +11,9 @@ import yaml
 from daemon.core.actions import OutcomeKind
 from handlers.outbound.rollback.template import TemplateRollback
 from tests.controlplane import policies
+from tests.controlplane.installed import ACCOUNT
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.policies import API, BREAK_GLASS, LASTGOOD, TEAM, Town
+from tests.controlplane.policies import API, BREAK_GLASS, TEAM, Town
 from tests.controlplane.rollouts import image, rolled_out
 from tests.controlplane.workloads import Json, path, until, until_available, workload
 from tests.handlers.rollback_world import WallClock
@@ -175,7 +176,7 @@ def test_a_whole_namespace(town: Town) -> None:
 
 def test_a_named_group_passes_and_its_blanks_name_nobody(town: Town) -> None:
     """One of `groups`; empty lines and lines of blanks are no name."""
-    town.set_data(NAMES, {"users": f"\n  \n{LASTGOOD}\n", "groups": f"\n   \n{town.namespace}-deployers \n"})
+    town.set_data(NAMES, {"users": f"\n  \n{ACCOUNT}\n", "groups": f"\n   \n{town.namespace}-deployers \n"})
     in_force(town, 403)
     body = marked("Deployment", "web", "shop:v1", replicas=0)
     deployers = {"person": "bob", "groups": (TEAM, f"{town.namespace}-deployers")}
@@ -230,7 +231,7 @@ async def test_our_rollback_passes_by_the_shipped_names(town: Town) -> None:
     async with rolled_out(town.plane, town.namespace) as there:
         town.passes("label", "deployment/web", f"{MARK}=true")
         town.refused(NAME, "rollout", "undo", "deployment/web")
-        async with there.other(LASTGOOD) as client:
+        async with there.other(ACCOUNT) as client:
             outcome = await TemplateRollback(client, WallClock()).run(there.action())
         assert outcome.kind is OutcomeKind.DONE, outcome
         assert image(there.web()) == "shop:v1"
@@ -243,12 +244,12 @@ async def test_our_rollback_says_it_when_it_is_not_named(town: Town) -> None:
         town.set_data(NAMES, {"users": town.pipeline})
         in_force(town, 201)
         undo = ("rollout", "undo", "deployment/web", "--dry-run=server")
-        how = {"person": LASTGOOD, "groups": (TEAM,)}
+        how = {"person": ACCOUNT, "groups": (TEAM,)}
         until(lambda: town.kubectl(*undo, **how).returncode, lambda code: code != 0)  # type: ignore[arg-type]
-        async with there.other(LASTGOOD) as client:
+        async with there.other(ACCOUNT) as client:
             outcome = await TemplateRollback(client, WallClock()).run(there.action())
     assert outcome.kind is OutcomeKind.FAILED
-    assert f"changed by pipelines only, and {LASTGOOD} is none" in outcome.message
+    assert f"changed by pipelines only, and {ACCOUNT} is none" in outcome.message
 
 
 def test_tried_first_it_warns_and_refuses_nothing(town: Town) -> None:

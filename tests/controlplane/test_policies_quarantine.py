@@ -11,8 +11,9 @@ from daemon.cli.quarantine import configmap
 from daemon.core.actions import OutcomeKind
 from handlers.outbound.rollback.template import TemplateRollback
 from tests.controlplane import policies
+from tests.controlplane.installed import ACCOUNT
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.policies import API, LASTGOOD, Town
+from tests.controlplane.policies import API, Town
 from tests.controlplane.rollouts import image, rolled_out
 from tests.controlplane.workloads import Json, path, until, until_available, workload
 from tests.handlers.rollback_world import WallClock
@@ -168,7 +169,7 @@ async def test_our_rollback_is_never_refused(town: Town) -> None:
     async with rolled_out(town.plane, town.namespace) as there:
         keep_out(town, "shop:v1", key="_everywhere")
         town.refused(NAME, "rollout", "undo", "deployment/web")
-        async with there.other(LASTGOOD) as client:
+        async with there.other(ACCOUNT) as client:
             outcome = await TemplateRollback(client, WallClock()).run(there.action())
         assert outcome.kind is OutcomeKind.DONE, outcome
         assert image(there.web()) == "shop:v1"
