@@ -28,7 +28,7 @@ from handlers import pods as pod_rules
 from handlers import revisions, views
 from handlers.cache import PodSeen
 from handlers.cluster_stores import Stores
-from handlers.kinds import Present, Standing, kind_named, kind_of
+from handlers.kinds import History, Kind, Present, Standing, kind_named, kind_of
 from handlers.ownership import owner_of
 from handlers.store import Obj
 
@@ -216,7 +216,7 @@ class ReflectedCluster:
             history=history,
             pods=_revision_pods(memory, seen),
             desired=seen.standing.desired,
-            converged=seen.standing.converged,
+            converged=seen.standing.converged and _all_seen(seen),
             started_at=memory.started_at or now,
             available_since=_available_since(seen),
             stuck=seen.standing.stuck,
@@ -290,7 +290,7 @@ class ReflectedCluster:
         """Bring the memory up to date with what the stores show now."""
         memory = self._memory(seen.workload)
         if memory.current != seen.current:
-            memory.vanished, memory.ended = {}, {}  # of the rollout before this one; the journal has them
+            _forget_vanished(memory, kind_of(seen.workload))
             memory.failing = {}
             memory.current = seen.current
             memory.started_at = self._started_at(seen)
@@ -342,6 +342,25 @@ class ReflectedCluster:
                 memory.failing[failure.pod] = since
                 failures.append(replace(failure, since=since))
         return pod_rules.summary(failures, len(able))
+
+
+def _all_seen(seen: _Seen) -> bool:
+    """Whether the watch of pods has caught up with the set's status: what is journalled at the end of a rollout must name every
+    pod, because by names that are given again nobody can tell it later.
+    """
+    shown = sum(len(pods) for pods in seen.pods.values())
+    return kind_of(seen.workload).generates or shown >= seen.standing.desired
+
+
+def _forget_vanished(memory: _Memory, kind: Kind) -> None:
+    """What vanished in the rollout before this one is in the journal.
+
+    Not what ran the revision that was current until now: the first of its pods may be gone before anybody looked, and where no
+    ReplicaSet's name finds them their names and times are all there is.
+    """
+    kept = memory.current if kind.history is History.CONTROLLER_REVISIONS else None
+    memory.vanished = {revision: names for revision, names in memory.vanished.items() if revision == kept}
+    memory.ended = {revision: ended for revision, ended in memory.ended.items() if revision == kept}
 
 
 def _revision_pods(memory: _Memory, seen: _Seen) -> tuple[RevisionPods, ...]:

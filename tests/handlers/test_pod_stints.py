@@ -107,6 +107,38 @@ def test_pods_run_since_they_were_made() -> None:
     assert (pods.names, pods.ready) == (("db-0", "db-1"), 2)
 
 
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_a_pod_that_went_before_anybody_looked(kind: str) -> None:
+    """The first pod may be gone when the new template is first looked at: its name, and of a set its time, are kept."""
+    scene = Scene(workload(kind=kind), kept("shop:v1", kind), *(pod(number, kind=kind) for number in range(3)))
+    scene.view(kind)
+    scene.put(workload("shop:v2", kind), kept("shop:v2", kind))
+    scene.vanish(pod(2, kind=kind), when=70)
+    view = scene.view(kind)
+    (old,) = [pods for pods in view.pods if pods.revision == V1]
+    assert "db-2" in old.names
+    if kind == "StatefulSet":
+        assert ("db-2", at(0), at(70)) in stints(view, V1)
+
+
+def test_a_set_is_not_done_before_all_its_pods_were_seen() -> None:
+    """Status and pods come by two watches; a rollout that ended without its last pod would be journalled without it."""
+    status = {"observedGeneration": 1, "readyReplicas": 3, "updatedReplicas": 3}
+    scene = Scene({**workload(), "status": status}, kept("shop:v1"), pod(0), pod(1))
+    assert not scene.view().converged
+    scene.put(pod(2))
+    assert scene.view().converged
+
+
+def test_what_vanished_in_the_rollout_before_is_forgotten() -> None:
+    """The journal has it: a set that is rolled out again and again does not carry every pod of every revision along."""
+    scene = rolling()
+    scene.vanish(pod(2), when=70)
+    scene.view()
+    scene.put(workload("shop:v3"), kept("shop:v3"))
+    assert not any("db-2" in pods.names for pods in scene.view().pods)
+
+
 def test_an_exchange_is_two_stints_of_one_name() -> None:
     """The old pod's time ends when it vanishes, the new one's begins when it is made."""
     scene = rolling()
