@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 
-from daemon.core.actions import Outcome, OutcomeKind, RollBack, RolledBack, Superseded
+from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.ports import Clock
-from handlers import revisions, rollback_steps, views, workload_objects
-from handlers.faults import Fault, FaultKind, Permanent, Transient, shorten
+from handlers import rollback_steps, views, workload_objects
+from handlers.faults import FaultKind, Permanent, Transient
 from handlers.kinds import rollout
 from handlers.kube_json import Obj
+from handlers.outbound.rollback import outcomes
 from handlers.outbound.rollback.template import drift_warnings
 from handlers.rollback_steps import NoWay, Road, Step
 from handlers.workload_objects import Api, Fresh
@@ -77,32 +77,34 @@ class ArgoRollback:
     def _next(self, action: RollBack, fresh: Fresh | None) -> Outcome | Sequence[Step] | _NotYet:
         """The outcome that the world shows; else the steps that are left, the first of them next."""
         if fresh is None:
-            return _refused(f"{action.workload.short} is gone")
+            return outcomes.refused(f"{action.workload.short} is gone")
         if fresh.uid != action.uid:
-            return _refused(f"{action.workload.short} was deleted and made anew: another object than the one judged")
+            return outcomes.refused(
+                f"{action.workload.short} was deleted and made anew: another object than the one judged"
+            )
         if fresh.is_leaving:
-            return _refused(f"{action.workload.short} is being deleted")
+            return outcomes.refused(f"{action.workload.short} is being deleted")
         if not fresh.is_told:
             return _NotYet()
         ours = views.annotations_of(fresh.workload).get(views.ACTION) == action.id
         if ours and rollback_steps.road_taken(fresh.workload) is Road.UNDO:
             return self._after_undo(action, fresh)
         if ours and fresh.current == action.target.id and rollout.is_aborted(fresh.workload):
-            return self._done(fresh.workload, _after_abort(fresh.workload))
+            return outcomes.done(fresh.workload, self._clock, _after_abort(fresh.workload))
         return self._before(action, fresh, marked=ours)
 
     def _before(self, action: RollBack, fresh: Fresh, *, marked: bool) -> Outcome | Sequence[Step]:
         """Nothing but the mark of an abort is written yet."""
         if fresh.current != action.blamed.id:
-            return _superseded(fresh)
+            return outcomes.superseded(fresh)
         if fresh.is_paused:
-            return _refused(f"{action.workload.short} is paused (spec.paused): unpause it first")
+            return outcomes.refused(f"{action.workload.short} is paused (spec.paused): unpause it first")
         target = fresh.find(action.target.id)
         if target is None:
-            return _refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
-        left = rollback_steps.steps(action.workload, fresh, target, _annotations(action))
+            return outcomes.refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
+        left = rollback_steps.steps(action.workload, fresh, target, outcomes.provenance(action))
         if isinstance(left, NoWay):
-            return _refused(left.why)
+            return outcomes.refused(left.why)
         aborting = rollback_steps.road_of(fresh, target) is Road.ABORT
         return left[1:] if marked and aborting else left
 
@@ -110,10 +112,10 @@ class ArgoRollback:
         """The template was put back by us; `promoteFull` is left unless the controller needs it no more."""
         obj = fresh.workload
         if fresh.current != action.target.id:
-            return self._done(obj, ("A newer rollout has replaced the rolled-back template since.",))
+            return outcomes.done(obj, self._clock, ("A newer rollout has replaced the rolled-back template since.",))
         if rollout.is_in_flight(obj) and (obj.get("status") or {}).get("promoteFull") is not True:
             return (rollback_steps.promote(action.workload, fresh),)
-        return self._done(obj, drift_warnings(obj))
+        return outcomes.done(obj, self._clock, drift_warnings(obj))
 
     # -- doing it ----------------------------------------------------------------------------------------------------
 
@@ -137,9 +139,9 @@ class ArgoRollback:
     async def _rejected(self, action: RollBack, step: Step, fault: Permanent, what: str) -> Outcome:
         """A `test` that failed and an object that is not valid are both 422: what is there now tells them apart."""
         if fault.kind is FaultKind.NOT_FOUND:
-            return _refused(f"{action.workload.short} is gone, or has no status subresource")
+            return outcomes.refused(f"{action.workload.short} is gone, or has no status subresource")
         if fault.kind not in (FaultKind.INVALID, FaultKind.CONFLICT):
-            return Outcome(kind=OutcomeKind.FAILED, message=f"{what} was refused: {_told(fault)}")
+            return Outcome(kind=OutcomeKind.FAILED, message=f"{what} was refused: {outcomes.told(fault)}")
         now = await workload_objects.read(self._api, action.workload)
         found = self._next(action, now)
         if isinstance(found, Outcome):
@@ -147,20 +149,7 @@ class ArgoRollback:
         if fault.kind is FaultKind.CONFLICT or now is None or rollback_steps.would_fail(step, now.workload):
             # Somebody wrote at the same time. Nothing was written, and a new run reads everything anew.
             raise Transient(None, fault.reason, FaultKind.CONFLICT, status=fault.status, code=fault.code)
-        return Outcome(kind=OutcomeKind.FAILED, message=f"the API server rejects {what}: {_told(fault)}")
-
-    def _done(self, obj: Obj, warnings: tuple[str, ...]) -> Outcome:
-        result = RolledBack(
-            generation=int(obj["metadata"].get("generation") or 0), patched_at=self._patched_at(obj), warnings=warnings
-        )
-        return Outcome(kind=OutcomeKind.DONE, result=result)
-
-    def _patched_at(self, obj: Obj) -> datetime:
-        """When our annotation or template was written, as the server dated it (whole seconds), else now."""
-        entry = workload_objects.own_write(obj)
-        written = None if entry is None else revisions.parse_time(entry.get("time"))
-        now = self._clock.now()
-        return min(written, now) if written is not None else now
+        return Outcome(kind=OutcomeKind.FAILED, message=f"the API server rejects {what}: {outcomes.told(fault)}")
 
 
 def _after_abort(obj: Obj) -> tuple[str, ...]:
@@ -174,25 +163,3 @@ def _after_abort(obj: Obj) -> tuple[str, ...]:
         f"with a fixed manifest, or with `kubectl argo rollouts undo {name} --namespace {namespace}`."
     )
     return (warning,)
-
-
-def _annotations(action: RollBack) -> dict[str, str]:
-    why = shorten(f"Lastgood rolled back to {action.target.label}. {action.why}")
-    return workload_objects.provenance(action=action.id, target=action.target.id, incident=action.incident, why=why)
-
-
-def _told(fault: Fault) -> str:
-    return shorten("; ".join([fault.reason, *fault.causes]))
-
-
-def _refused(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.REFUSED, message=message)
-
-
-def _superseded(fresh: Fresh) -> Outcome:
-    current = fresh.current
-    return Outcome(
-        kind=OutcomeKind.REFUSED,
-        result=Superseded(revision=current),
-        message=f"a newer rollout to revision {current[:8]} is on the object; nothing was written",
-    )

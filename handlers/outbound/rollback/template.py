@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
 
-from daemon.core.actions import Outcome, OutcomeKind, RollBack, RolledBack, Superseded
+from daemon.core.actions import Outcome, OutcomeKind, RollBack, RolledBack
 from daemon.ports import Clock
-from handlers import revisions, views, workload_objects
-from handlers.faults import Fault, FaultKind, Permanent, Transient, shorten
+from handlers import views, workload_objects
+from handlers.faults import Fault, FaultKind, Permanent, Transient
 from handlers.kube_json import Obj
+from handlers.outbound.rollback import outcomes
 from handlers.ownership import helm_release
 from handlers.workload_objects import Api, Fresh
 
@@ -64,11 +64,11 @@ class TemplateRollback:
         already = self._settled(action, fresh)
         if already is not None:
             return already
-        assert fresh is not None, "an absent Deployment is settled above"
+        assert fresh is not None, "an absent workload is settled above"
         target = fresh.find(action.target.id)
         if target is None:
-            return _refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
-        ops = workload_objects.guarded_patch(fresh, target, _annotations(action))
+            return outcomes.refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
+        ops = workload_objects.guarded_patch(fresh, target, outcomes.provenance(action))
         try:
             await self._patch(action, ops, dry_run=True)
         except Permanent as fault:
@@ -101,18 +101,20 @@ class TemplateRollback:
     def _settled(self, action: RollBack, fresh: Fresh | None) -> Outcome | None:
         """The outcome that the world already shows, None where the blamed revision is current and may be replaced."""
         if fresh is None:
-            return _refused(f"{action.workload.short} is gone")
+            return outcomes.refused(f"{action.workload.short} is gone")
         if fresh.uid != action.uid:
-            return _refused(f"{action.workload.short} was deleted and made anew: another object than the one judged")
+            return outcomes.refused(
+                f"{action.workload.short} was deleted and made anew: another object than the one judged"
+            )
         evidence = self._evidence(action, fresh)
         if evidence is not None:
             return evidence
         if fresh.is_leaving:
-            return _refused(f"{action.workload.short} is being deleted")
+            return outcomes.refused(f"{action.workload.short} is being deleted")
         if fresh.current != action.blamed.id:
-            return _superseded(fresh)
+            return outcomes.superseded(fresh)
         if fresh.is_paused:
-            return _refused(f"{action.workload.short} is paused: `kubectl rollout resume` it first")
+            return outcomes.refused(f"{action.workload.short} is paused: `kubectl rollout resume` it first")
         return None
 
     def _evidence(self, action: RollBack, fresh: Fresh) -> Outcome | None:
@@ -133,9 +135,9 @@ class TemplateRollback:
     async def _rejected(self, action: RollBack, tested: Fresh, fault: Permanent, what: str) -> Outcome:
         """A `test` that failed and an object that is not valid are both 422: what is there now tells them apart."""
         if fault.kind is FaultKind.NOT_FOUND:
-            return _refused(f"{action.workload.short} is gone")
+            return outcomes.refused(f"{action.workload.short} is gone")
         if fault.kind not in (FaultKind.INVALID, FaultKind.CONFLICT):
-            return Outcome(kind=OutcomeKind.FAILED, message=f"{what} was refused: {_told(fault)}")
+            return Outcome(kind=OutcomeKind.FAILED, message=f"{what} was refused: {outcomes.told(fault)}")
         now = await workload_objects.read(self._api, action.workload)
         settled = self._settled(action, now)
         if settled is not None:
@@ -143,7 +145,7 @@ class TemplateRollback:
         if fault.kind is FaultKind.CONFLICT or (now is not None and workload_objects.has_raced(tested, now)):
             # Somebody wrote at the same time, but no rollout. Nothing was written, and a new run reads everything anew.
             raise Transient(None, fault.reason, FaultKind.CONFLICT, status=fault.status, code=fault.code)
-        return Outcome(kind=OutcomeKind.FAILED, message=f"the API server rejects {what}: {_told(fault)}")
+        return Outcome(kind=OutcomeKind.FAILED, message=f"the API server rejects {what}: {outcomes.told(fault)}")
 
     async def _lost(self, action: RollBack, fault: Transient) -> Outcome:
         """The patch was sent and no answer came: look, before anything is sent again."""
@@ -156,20 +158,7 @@ class TemplateRollback:
         return found
 
     def _done(self, workload: Obj, *, more: tuple[str, ...] = ()) -> Outcome:
-        warnings = (*more, *drift_warnings(workload))
-        result = RolledBack(
-            generation=int(workload["metadata"].get("generation") or 0),
-            patched_at=self._patched_at(workload),
-            warnings=warnings,
-        )
-        return Outcome(kind=OutcomeKind.DONE, result=result, message="; ".join(more))
-
-    def _patched_at(self, workload: Obj) -> datetime:
-        """When our write was, as the server dated it (whole seconds), else now."""
-        entry = workload_objects.own_write(workload)
-        written = None if entry is None else revisions.parse_time(entry.get("time"))
-        now = self._clock.now()
-        return min(written, now) if written is not None else now
+        return outcomes.done(workload, self._clock, (*more, *drift_warnings(workload)), "; ".join(more))
 
 
 def drift_warnings(workload: Obj) -> tuple[str, ...]:
@@ -218,25 +207,3 @@ def _appliers(workload: Obj) -> list[Obj]:
         for entry in entries
         if entry.get("operation") == "Apply" and "f:template" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
-
-
-def _annotations(action: RollBack) -> dict[str, str]:
-    why = shorten(f"Lastgood rolled back to {action.target.label}. {action.why}")
-    return workload_objects.provenance(action=action.id, target=action.target.id, incident=action.incident, why=why)
-
-
-def _told(fault: Fault) -> str:
-    return shorten("; ".join([fault.reason, *fault.causes]))
-
-
-def _refused(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.REFUSED, message=message)
-
-
-def _superseded(fresh: Fresh) -> Outcome:
-    current = fresh.current
-    return Outcome(
-        kind=OutcomeKind.REFUSED,
-        result=Superseded(revision=current),
-        message=f"a newer rollout to revision {current[:8]} is on the object; nothing was written",
-    )
