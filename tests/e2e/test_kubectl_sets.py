@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,54 +11,24 @@ from typing import Any
 import pytest
 
 from deploy.sandbox.kube import SandboxCluster, Timing
+from tests.e2e.kubectl import KubectlCommand
 from tests.parts import require
 
 pytestmark = pytest.mark.real
-
-KUBECTL_SECONDS = 20.0
-"""For one call of kubectl, discovery and waiting included."""
 
 PLURALS = {"StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kubectl:
-    """Runs kubectl on one cluster with a home of its own; speaks of one workload, ``KIND/web``."""
+class Kubectl(KubectlCommand):
+    """Speaks of one workload, ``KIND/web``."""
 
-    cluster: SandboxCluster
-    folder: Path
-    binary: Path
     kind: str
 
     @property
     def web(self) -> str:
         """The workload as kubectl names it."""
         return f"{self.kind.lower()}/web"
-
-    async def ask(self, *arguments: str) -> tuple[int, str]:
-        """The exit code and everything that was printed."""
-        config = self.cluster.write_kubeconfig(self.folder / "config")
-        process = await asyncio.create_subprocess_exec(
-            self.binary,
-            f"--kubeconfig={config}",
-            *arguments,
-            env={**os.environ, "HOME": str(self.folder)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), KUBECTL_SECONDS)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0, output.decode()
-
-    async def __call__(self, *arguments: str) -> str:
-        """What was printed; fails when kubectl does."""
-        code, output = await self.ask(*arguments)
-        assert code == 0, output
-        return output
 
     async def apply(self, image: str = "shop:v1", **spec: Any) -> str:
         """Applies the workload and waits for its rollout."""
