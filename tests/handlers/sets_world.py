@@ -51,6 +51,11 @@ class SetWorld:
         here = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return {pod["metadata"]["name"]: pod["spec"]["containers"][0]["image"] for pod in here}
 
+    def is_running(self, name: str) -> bool:
+        """Whether the pod's container runs: of one that never becomes ready nothing changes any more after that."""
+        containers = (self.cluster.object("v1", "pods", name) or {}).get("status", {}).get("containerStatuses") or [{}]
+        return "running" in containers[0].get("state", {})
+
     def action(self, **changes: Any) -> RollBack:
         """The order to go from v2 to v1."""
         values: Json = {

@@ -15,7 +15,7 @@ from handlers.faults import Transient
 from handlers.kinds import WATCHED, standing_of
 from handlers.outbound.rollback.statefulset import StatefulSetRollback
 from handlers.outbound.rollback.template import TemplateRollback
-from tests.handlers.rollback_world import Json, WallClock, until
+from tests.handlers.rollback_world import WallClock, until
 from tests.handlers.sets_world import SetWorld, set_world
 
 pytestmark = pytest.mark.real
@@ -36,12 +36,7 @@ async def back(there: SetWorld) -> None:
 async def broken(there: SetWorld) -> None:
     """The highest pod is of v2 and never becomes ready: the set waits for it. It runs: nothing of it changes any more."""
     await until(there.pods, lambda pods: pods == OLD | {"db-2": BROKEN})
-    await until(lambda: there.cluster.object("v1", "pods", "db-2"), is_running)
-
-
-def is_running(pod: Json | None) -> bool:
-    containers = (pod or {}).get("status", {}).get("containerStatuses") or [{}]
-    return "running" in containers[0].get("state", {})
+    await until(lambda: there.is_running("db-2"), bool)
 
 
 async def test_a_set_is_rolled_back() -> None:

@@ -46,4 +46,5 @@ async def every_kind() -> AsyncIterator[EveryKind]:
         db = await add_set(web.cluster, web.client, "StatefulSet", v2=BROKEN)
         agent = await add_set(web.cluster, web.client, "DaemonSet", v2="shop:v2", name="agent")
         await until(db.pods, lambda pods: pods.get("db-2") == BROKEN)
+        await until(lambda: db.is_running("db-2"), bool)
         yield EveryKind(web=web, db=db, agent=agent)
