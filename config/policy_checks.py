@@ -13,7 +13,7 @@ from datetime import timedelta
 from config.durations import render
 from config.problems import Problem
 from daemon.core.model import Mode
-from daemon.core.policy import ApproverRule, ModeRule, Policy, SignalKind, SignalRule
+from daemon.core.policy import ApproverRule, GitOpsRule, ModeRule, Policy, SignalKind, SignalRule
 
 PROTECTED_NAMESPACE = "kube-system"
 """Never acted in unless a rule names it (DESIGN)."""
@@ -36,6 +36,8 @@ def problems_of(policy: Policy) -> Iterator[Problem]:
         yield from _signal(signal)
     for index, rule in enumerate(policy.modes):
         yield from _globs(rule, ("modes", index))
+    for index, each in enumerate(policy.gitops):
+        yield from _globs(each, ("gitops", index))
     for index, approver in enumerate(policy.approvers):
         yield from _globs(approver, ("approvers", index))
         if not approver.actors:
@@ -49,7 +51,7 @@ def problems_of(policy: Policy) -> Iterator[Problem]:
             )
 
 
-def _globs(rule: ModeRule | ApproverRule, where: tuple[str, int]) -> Iterator[Problem]:
+def _globs(rule: ModeRule | ApproverRule | GitOpsRule, where: tuple[str, int]) -> Iterator[Problem]:
     for key, texts, shape in (("namespaces", rule.namespaces, _NAMESPACE_GLOB), ("names", rule.names, _NAME_GLOB)):
         if not all(shape.fullmatch(text) for text in texts):
             yield Problem(

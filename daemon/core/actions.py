@@ -18,12 +18,14 @@ from daemon.core.model import (
     Alert,
     IncidentId,
     Location,
+    Owner,
     Revision,
     RevisionId,
     Stint,
     Workload,
 )
 from daemon.core.notices import Origin
+from daemon.core.policy import GitOps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,7 @@ class RollBack:
 
     The id is written to the object in the same patch, so that a second execution is impossible even without our disk.
     `delete_stuck` lets it delete pods of `blamed` that are not ready where they would block the exchange (Exchange.ORDERED).
+    `way` is how it gets around `owner`, which is suspended until `suspend_until`; all None where nobody is in the way.
     """
 
     id: ActionId
@@ -122,6 +125,9 @@ class RollBack:
     target: Revision
     why: str
     delete_stuck: bool = False
+    way: GitOps | None = None
+    owner: Owner | None = None
+    suspend_until: datetime | None = None
     kind: Literal["roll_back"] = "roll_back"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from daemon.core import target_guards
+from daemon.core import owners, target_guards
 from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
@@ -148,7 +148,7 @@ def restart_only(case: Case) -> Refusal | None:
 def owned(case: Case) -> Refusal | None:
     """Never fight a controller that would write its own version back."""
     owner = case.tracked.view.owner
-    if owner is None or owner.kind is OwnerKind.HELM:
+    if owner is None or not owners.is_in_the_way(case.policy, case.tracked.view):
         return None
     reason = Reason.OWNED_BY_OPERATOR if owner.kind is OwnerKind.OPERATOR else Reason.OWNED_BY_GITOPS
     return refuse(

@@ -214,7 +214,8 @@ class WorkloadView:
     Level-triggered on purpose: after a relist or a restart one view per workload says everything, no delta can be lost.
     `started_at` is when the current template became current; `available_since` since when at least
     desired - maxUnavailable of the current revision's pods have been ready without a break (None: not now).
-    `converged` is `kubectl rollout status`' "successfully rolled out" (protocols §2.3).
+    `converged` is `kubectl rollout status`' "successfully rolled out" (protocols §2.3). `owner_yields`: the owner is known not to
+    put its own version back before its source changes (an Argo CD Application without self-heal); what is not known is not.
     """
 
     workload: Workload
@@ -235,6 +236,7 @@ class WorkloadView:
     mode_invalid: str | None = None
     namespace_paused: bool = False
     owner: Owner | None = None
+    owner_yields: bool = False
     changed_by: str | None = None
     action_id: ActionId | None = None
     irreversible: bool = False

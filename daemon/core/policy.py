@@ -100,6 +100,29 @@ class ApproverRule:
     names: tuple[str, ...] = ()
 
 
+class GitOps(StrEnum):
+    """What is done where a GitOps controller would write the bad revision back.
+
+    REFUSE: a person is paged with the revert. ARGOCD_ROLLBACK: auto-sync of the Application is suspended, and the Application
+    rolled back. FLUX_SUSPEND: the Kustomization or HelmRelease is suspended, and the workload rolled back. Both suspensions end
+    by themselves. GIT_REVERT: the page comes with a pull request that reverts the commit.
+    """
+
+    REFUSE = "refuse"
+    ARGOCD_ROLLBACK = "argocd-rollback"
+    FLUX_SUSPEND = "flux-suspend"
+    GIT_REVERT = "git-revert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitOpsRule:
+    """What is `do`ne for which workloads; empty selectors match everything, `*` in a name matches any run of characters."""
+
+    do: GitOps
+    namespaces: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
 class Paging(StrEnum):
     """BESIDE: a page from Lastgood is about a rollout. INSTEAD: every critical alert pages, whatever the verdict."""
 
@@ -188,6 +211,8 @@ class Policy:
     approvers: tuple[ApproverRule, ...] = ()
     change_events: bool = True
     delete_stuck_pods: bool = False
+    gitops: tuple[GitOpsRule, ...] = ()
+    suspend_for: timedelta = timedelta(hours=4)
     pipeline_managers: tuple[str, ...] = ()
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from daemon.core import owners
 from daemon.core.actions import Action, RollBack
 from daemon.core.mode import mode_of
-from daemon.core.model import Mode, OwnerKind
+from daemon.core.model import Mode
 from daemon.core.policy import Policy
 from daemon.core.soak import NO_SIGNALS
 from daemon.core.state import State, Tracked
@@ -42,7 +43,7 @@ def unprotected(tracked: Tracked, state: State, policy: Policy, now: datetime) -
         return None
     if state.paused_by(view.workload, now) is not None:
         return Unprotected.PAUSED
-    if view.owner is not None and view.owner.kind is not OwnerKind.HELM:
+    if owners.is_in_the_way(policy, view):
         return Unprotected.OWNED
     if not any(entry.verified for entry in tracked.ledger.values()):
         return Unprotected.NO_VERIFIED_REVISION

@@ -1,19 +1,29 @@
-"""Chooses who rolls a workload back by its kind."""
+"""Chooses who rolls a workload back: by the way around its owner where one is needed, else by its kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from daemon.core.actions import Outcome, RollBack
+from daemon.core.policy import GitOps
 from daemon.ports import Runner
 
 
 class RollbackByKind:
-    """Carries out RollBack through the runner of the workload's kind, through `others` where it has none of its own."""
+    """Carries out RollBack through the runner of its way or else of the workload's kind, `others` where there is none.
 
-    def __init__(self, others: Runner[RollBack], kinds: Mapping[str, Runner[RollBack]]) -> None:
+    A way without a runner is never gone like a plain rollback: the owner would write its own version back.
+    """
+
+    def __init__(
+        self,
+        others: Runner[RollBack],
+        kinds: Mapping[str, Runner[RollBack]],
+        ways: Mapping[GitOps, Runner[RollBack]] | None = None,
+    ) -> None:
         self._others = others
         self._kinds = dict(kinds)
+        self._ways = dict(ways or {})
 
     async def run(self, action: RollBack) -> Outcome:
         """Roll back."""
@@ -24,4 +34,6 @@ class RollbackByKind:
         return await self._for(action).probe(action)
 
     def _for(self, action: RollBack) -> Runner[RollBack]:
+        if action.way is not None:
+            return self._ways.get(action.way, self._others)
         return self._kinds.get(action.workload.kind, self._others)
