@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.controlplane import debian_source, go_modules
-from tests.controlplane.go_modules import ARGO_ROLLOUTS, CONTROL_PLANE
+from tests.controlplane.go_modules import ARGO_ROLLOUTS, CONTROL_PLANE, FLAGGER
 from tests.controlplane.steps import BuildError, Steps, say
 
 DISK_BYTES = 5 * 1024**3
@@ -157,6 +157,16 @@ def argo_rollouts() -> Package:
     )
 
 
+def flagger() -> Package:
+    """The controller of Flagger, with its definitions in `crds`; it runs beside any of the control planes."""
+    return Package(
+        name=f"flagger-{go_modules.flagger_version()}",
+        programs=(FLAGGER,),
+        lacks=go_modules.lacks,
+        make=go_modules.build_flagger,
+    )
+
+
 def _etcd() -> Package:
     """The pinned one where Go is, else Debian's."""
     pinned = Package(
@@ -245,8 +255,10 @@ def main(arguments: list[str]) -> int:
         for release in known:
             state = release.why_not and f"not on this machine: {release.why_not}"
             say(f"v{release.minor} {state or ('built' if release.built else 'to be built')}")
-        argo = argo_rollouts()
-        say(f"{argo.name} {argo.why_not or ('built' if argo.built else 'to be built')}")
+        controllers = (argo_rollouts(), flagger())
+        for each in controllers:
+            state = each.why_not and f"not on this machine: {each.why_not}"
+            say(f"{each.name} {state or ('built' if each.built else 'to be built')}")
         usable = [release for release in known if not release.why_not]
         if not usable:
             say("this machine can have no control plane: install Go, or use Debian 12")
@@ -255,8 +267,9 @@ def main(arguments: list[str]) -> int:
             for release in usable:
                 for package in release.packages:
                     build(package)
-            if not argo.why_not:
-                build(argo)
+            for each in controllers:
+                if not each.why_not:
+                    build(each)
     except BuildError as error:
         say(f"failed: {error}")
         return EXIT_FAILED

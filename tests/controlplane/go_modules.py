@@ -1,6 +1,6 @@
-"""A current control plane and etcd from the Go module proxy, pinned by the go.mod and go.sum in `binaries/`.
+"""A current control plane, etcd and delivery controllers from the Go module proxy, pinned by go.mod and go.sum in `binaries/`.
 
-Both are modules of their own: their go.mod files have replace directives, so `go install PATH@VERSION` refuses them.
+Each is a module of its own: most have replace directives, so `go install PATH@VERSION` refuses them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.controlplane.steps import BuildError, Steps
@@ -20,7 +21,12 @@ BUILD_SECONDS = 45 * 60.0
 ARGO_ROLLOUTS = "rollouts-controller"
 _ARGO_MODULE = "github.com/argoproj/argo-rollouts"
 
+FLAGGER = "flagger"
+_FLAGGER_MODULE = "github.com/fluxcd/flagger"
+
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+_NAME = re.compile(r"^  name: (\S+)$", re.MULTILINE)
 
 _REMEDY = "a Go of 1.21 or newer fetches the toolchain and the modules it needs: see that it may reach its module proxy"
 
@@ -47,6 +53,11 @@ def etcd_version() -> str:
 def argo_version() -> str:
     """For example `1.10.1`."""
     return pinned(_ARGO_MODULE, "argo-rollouts")
+
+
+def flagger_version() -> str:
+    """For example `1.44.0`."""
+    return pinned(_FLAGGER_MODULE, "flagger")
 
 
 def lacks() -> str:
@@ -79,17 +90,39 @@ def build_argo_rollouts(into: Path, steps: Steps) -> None:
     """The controller into the folder `into`, and beside it in `crds` the definitions that its module brings."""
     what = f"built Argo Rollouts {argo_version()} from Go modules"
     _build("argo-rollouts", what, "-s -w", [f"{_ARGO_MODULE}/cmd/{ARGO_ROLLOUTS}"], into, steps)
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", _ARGO_MODULE]
+    files = _module(_ARGO_MODULE, "argo-rollouts").glob("manifests/crds/*-crd.yaml")
+    _keep_definitions(into, {file.name: file.read_text() for file in files}, f"{_ARGO_MODULE} {argo_version()}")
+
+
+def build_flagger(into: Path, steps: Steps) -> None:
+    """The controller into the folder `into`, and beside it in `crds` the definitions that its module brings."""
+    what = f"built Flagger {flagger_version()} from Go modules"
+    _build("flagger", what, "-s -w", [f"{_FLAGGER_MODULE}/cmd/{FLAGGER}"], into, steps)
+    file = _module(_FLAGGER_MODULE, "flagger") / "artifacts/flagger/crd.yaml"
+    # All in one file there, as others bring one each.
+    parts = file.read_text().split("\n---\n") if file.is_file() else []
+    names = [_NAME.search(part) for part in parts]
+    found = {f"{name[1]}.yaml": part for name, part in zip(names, parts, strict=True) if name is not None}
+    _keep_definitions(into, found, f"{_FLAGGER_MODULE} {flagger_version()}")
+
+
+def _module(module: str, folder: str) -> Path:
+    """Where Go keeps the source of a module that was built."""
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", module]
     asked = subprocess.run(
-        command, cwd=BINARIES / "argo-rollouts", env=environment(), capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
-    found = sorted(Path(asked.stdout.strip() or "/nowhere").glob("manifests/crds/*-crd.yaml"))
+        command, cwd=BINARIES / folder, env=environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    if asked.returncode or not asked.stdout.strip():
+        raise BuildError(f"go list -m {module}: {asked.stderr.strip() or 'its source is not kept'}")
+    return Path(asked.stdout.strip())
+
+
+def _keep_definitions(into: Path, found: Mapping[str, str], module: str) -> None:
     if not found:
-        raise BuildError(f"{_ARGO_MODULE} {argo_version()} brings no manifests/crds: {asked.stderr.strip()}")
+        raise BuildError(f"{module} brings no custom resource definitions where they are looked for")
     (into / "crds").mkdir()
-    for file in found:
-        (into / "crds" / file.name).write_text(file.read_text())
+    for name, text in sorted(found.items()):
+        (into / "crds" / name).write_text(text)
 
 
 def _build(module: str, what: str, ldflags: str, packages: list[str], into: Path, steps: Steps) -> None:
