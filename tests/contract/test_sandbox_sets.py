@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
-from deploy.sandbox.kube import ApiError, Behaviours, SandboxCluster, Timing, crash_after
+from deploy.sandbox.kube import ApiError, Behaviours, SandboxCluster, crash_after
 from tests.contract.cluster_client import (
     STRATEGIC_PATCH,
     ClusterClient,
@@ -23,12 +21,9 @@ from tests.contract.cluster_client import (
     set_image,
     statefulset,
 )
+from tests.contract.sandbox_alone import FAST, connected, until
 
 pytestmark = pytest.mark.real
-
-T = TypeVar("T")
-
-FAST = Timing(start=0.05, termination=0.05, backoff=0.05, backoff_max=0.4, scale=20.0)
 
 
 @pytest.fixture
@@ -39,17 +34,8 @@ async def cluster() -> AsyncIterator[SandboxCluster]:
 
 @pytest.fixture
 async def client(cluster: SandboxCluster) -> AsyncIterator[ClusterClient]:
-    async with aiohttp.ClientSession() as session:
-        yield ClusterClient(session=session, url=cluster.url, namespace="default")
-
-
-async def until(read: Callable[[], T], good: Callable[[T], Any]) -> T:
-    """Polls with a deadline."""
-    ends = time.monotonic() + 10
-    while not good(read()):
-        assert time.monotonic() < ends, read()
-        await asyncio.sleep(0.01)
-    return read()
+    async with connected(cluster) as client:
+        yield client
 
 
 def agent(cluster: SandboxCluster) -> Json:
