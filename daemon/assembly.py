@@ -28,6 +28,7 @@ from handlers.outbound.change_events import ChangeEvents
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
+from handlers.outbound.rollback.argo_rollout import ArgoRollback
 from handlers.outbound.rollback.by_kind import RollbackByKind
 from handlers.outbound.rollback.statefulset import StatefulSetRollback
 from handlers.outbound.rollback.template import TemplateRollback
@@ -138,7 +139,12 @@ def rollbacks(kube: KubeClient, clock: Clock) -> RollbackByKind:
     template = TemplateRollback(kube, clock)
     return RollbackByKind(
         NotConfigured("rolling back workloads of this kind"),
-        {"Deployment": template, "StatefulSet": StatefulSetRollback(kube, clock), "DaemonSet": template},
+        {
+            "Deployment": template,
+            "StatefulSet": StatefulSetRollback(kube, clock),
+            "DaemonSet": template,
+            "Rollout": ArgoRollback(kube, clock),
+        },
     )
 
 

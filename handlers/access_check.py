@@ -172,8 +172,9 @@ def _acting_in(
         findings.append(_acts(right, Answer.YES, sorted(needed & may)))
     if needed - may or (not names and armed.anywhere(policy)):
         lacks = tuple(sorted(needed - may))
-        commands = remedies.grant(right, (right.verb,), lacks, asked_as)
-        findings.append(_acts(right, Answer.NO, lacks, remedies.missing(right, lacks), commands))
+        answer = Answer.OPTIONAL if right.optional else Answer.NO
+        commands = () if right.optional else remedies.grant(right, (right.verb,), lacks, asked_as)
+        findings.append(_acts(right, answer, lacks, remedies.missing(right, lacks), commands))
     if may - needed:
         remedy = remedies.acting_unneeded(right, sorted(needed))
         findings.append(_acts(right, Answer.MORE, sorted(may - needed), remedy))

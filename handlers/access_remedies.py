@@ -18,6 +18,11 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 def missing(right: Right, namespaces: Sequence[str]) -> str:
     """How the chart gives it."""
+    given = _given(right, namespaces)
+    return given if right.tool is None else f"fine where {right.tool} is not installed; where it is, {given}"
+
+
+def _given(right: Right, namespaces: Sequence[str]) -> str:
     match right.grant:
         case Grant.SECRETS:
             return "fine: a page names a target's Secrets as unchecked; to have them checked, set rbac.secretsMetadata=true"
@@ -39,7 +44,7 @@ def _beside(namespaces: Sequence[str]) -> str:
 
 def grant(right: Right, verbs: Sequence[str], namespaces: Sequence[str], asked_as: str | None) -> tuple[str, ...]:
     """Commands that grant it to the user who asked; in the whole cluster where no namespace is named."""
-    role, to = f"lastgood-{right.feature.name.lower()}-{right.resource}", _subject(asked_as)
+    role, to = f"lastgood-{right.feature.name.lower()}-{right.resource.replace('/', '-')}", _subject(asked_as)
     holds = f"--verb={','.join(verbs)} --resource={right.qualified}"
     if not namespaces:
         return (

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from handlers.rights import Right
+from handlers.rights import Right, qualified
 
 AT_ONCE = 5
 """Reviews that are out at the same time: the API server has its own limits, and others need it too."""
@@ -40,7 +40,8 @@ class Question:
     @property
     def command(self) -> str:
         """How to ask it by hand, as the daemon's ServiceAccount."""
-        what = f"{self.resource}.{self.group}" if self.group else self.resource
+        resource, _, subresource = self.resource.partition("/")
+        what = qualified(self.group, resource) + (f" --subresource={subresource}" if subresource else "")
         where = f"-n {self.namespace}" if self.namespace else "--all-namespaces"
         return f"kubectl auth can-i {self.verb} {what} {where} --as=system:serviceaccount:NAMESPACE:ACCOUNT"
 

@@ -34,6 +34,7 @@ CONTROLLER_LABELS = (
     ("daemonset", "DaemonSet"),
     ("kubernetes_daemonset_name", "DaemonSet"),
     ("k8s_daemonset_name", "DaemonSet"),
+    ("rollout", "Rollout"),
 )
 REPLICA_SET_LABELS = ("replicaset", "k8s_replicaset_name")
 SERVICE_LABELS = ("service", "kubernetes_service_name")

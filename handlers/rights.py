@@ -67,8 +67,8 @@ class Right:
 
     @property
     def qualified(self) -> str:
-        """The resource as kubectl takes it: `deployments.apps`, `pods`."""
-        return f"{self.resource}.{self.group}" if self.group else self.resource
+        """The resource as kubectl takes it: `deployments.apps`, `pods`, `rollouts.argoproj.io/status`."""
+        return qualified(self.group, self.resource)
 
     @property
     def grant(self) -> Grant:
@@ -86,9 +86,24 @@ class Right:
         return self.grant not in (Grant.ACT, Grant.PODS)
 
     @property
+    def tool(self) -> str | None:
+        """The tool that the right is about; most clusters have not installed it."""
+        return TOOLS.get(self.group)
+
+    @property
     def optional(self) -> bool:
         """Whether Lastgood does its work without it, and says what it could not look at."""
-        return self.grant is Grant.SECRETS
+        return self.grant is Grant.SECRETS or self.tool is not None
+
+
+TOOLS = {"argoproj.io": "Argo Rollouts", "flagger.app": "Flagger"}
+"""By API group: what brings its own kinds. Where it is not installed, a right to them is neither needed nor worth anything."""
+
+
+def qualified(group: str, resource: str) -> str:
+    """A resource, which may have a subresource, as kubectl takes it."""
+    plural, slash, subresource = resource.partition("/")
+    return f"{plural}.{group}{slash}{subresource}" if group else resource
 
 
 def _rights(feature: Feature, group: str, resource: str, verbs: str, why: str) -> Iterator[Right]:
@@ -100,6 +115,8 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Feature.WATCH, "apps", "deployments", "list watch", "what runs, and every rollout"),
     *_rights(Feature.WATCH, "apps", "statefulsets", "list watch", "what runs, and every rollout"),
     *_rights(Feature.WATCH, "apps", "daemonsets", "list watch", "what runs, and every rollout"),
+    *_rights(Feature.WATCH, "argoproj.io", "rollouts", "list watch", "what runs, and every rollout"),
+    *_rights(Feature.WATCH, "flagger.app", "canaries", "list watch", "which Deployments Flagger drives"),
     *_rights(Feature.WATCH, "apps", "replicasets", "list watch", "the history that a rollback goes back to"),
     *_rights(Feature.WATCH, "apps", "controllerrevisions", "list watch", "the same for StatefulSets and DaemonSets"),
     *_rights(Feature.WATCH, "", "pods", "list watch", "health, restarts, and which image really runs"),
@@ -109,6 +126,7 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Feature.CHECK, "apps", "deployments", "get", "read again before a rollback, and after it"),
     *_rights(Feature.CHECK, "apps", "statefulsets", "get", "read again before a rollback, and after it"),
     *_rights(Feature.CHECK, "apps", "daemonsets", "get", "read again before a rollback, and after it"),
+    *_rights(Feature.CHECK, "argoproj.io", "rollouts", "get", "read again before a rollback, and after it"),
     *_rights(Feature.CHECK, "apps", "replicasets", "list", "the target's template, read again"),
     *_rights(Feature.CHECK, "apps", "controllerrevisions", "list", "the target's template, read again"),
     *_rights(Feature.CHECK, "", "configmaps", "list", "metadata only: whether those that the target names are there"),
@@ -118,6 +136,8 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Feature.ACT, "apps", "deployments", "patch", "the rollback, and its dry run"),
     *_rights(Feature.ACT, "apps", "statefulsets", "patch", "the rollback, and its dry run"),
     *_rights(Feature.ACT, "apps", "daemonsets", "patch", "the rollback, and its dry run"),
+    *_rights(Feature.ACT, "argoproj.io", "rollouts", "patch", "the undo, the mark of an abort, and their dry runs"),
+    *_rights(Feature.ACT, "argoproj.io", "rollouts/status", "patch", "the abort, and the full promotion of the undo"),
     *_rights(
         Feature.FREE, "", "pods", "delete", "one that is not ready and blocks a rollback; policy.delete_stuck_pods"
     ),
@@ -130,6 +150,8 @@ _WORKLOADS = (
     ("apps", "replicasets"),
     ("apps", "statefulsets"),
     ("apps", "daemonsets"),
+    ("argoproj.io", "rollouts"),
+    ("flagger.app", "canaries"),
     ("", "pods"),
 )
 _WRITES = ("create", "update", "patch", "delete", "deletecollection")

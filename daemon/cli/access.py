@@ -18,6 +18,7 @@ from daemon.cli.terminal import Screen, safe
 from handlers.access_check import Answer, Finding, Report, check
 from handlers.access_remedies import IN_THE_POD
 from handlers.faults import Fault, FaultKind
+from handlers.rights import qualified
 
 Document = dict[str, Any]
 
@@ -124,7 +125,7 @@ def _row(each: Finding) -> list[str]:
 
 
 def _qualified(each: Finding) -> str:
-    return safe(f"{each.resource}.{each.group}" if each.group and each.group != "*" else each.resource)
+    return safe(qualified("" if each.group == "*" else each.group, each.resource))
 
 
 def _where(each: Finding) -> str:

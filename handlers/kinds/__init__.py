@@ -30,8 +30,8 @@ __all__ = [
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT)}
 """By the name that the API server gives them, in the order in which a name without a kind is looked for."""
 
-WATCHED: tuple[Kind, ...] = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET)
-"""Those that every cluster has; the daemon watches them, and each of them has a runner of rollbacks."""
+WATCHED: tuple[Kind, ...] = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT)
+"""Those that the daemon watches, the optional ones where the cluster knows them; each has a runner of rollbacks."""
 
 _SPELLINGS = {spelling: kind for kind in KINDS.values() for spelling in (kind.name.lower(), kind.plural)}
 

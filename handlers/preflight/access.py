@@ -18,7 +18,8 @@ async def access(sources: Sources, subject: Subject) -> list[Line]:
     Raises Transient or Permanent where nothing can be asked.
     """
     namespace, kind = subject.workload.namespace, subject.workload.kind
-    watched = [question(right) for right in of(Feature.WATCH)]
+    own = KINDS[kind].plural
+    watched = [question(right) for right in of(Feature.WATCH) if not right.optional or right.resource == own]
     checked = [question(right, namespace) for right in of(Feature.CHECK) if _is_for(kind, right)]
     acting = [question(right, namespace) for right in of(Feature.ACT) if _is_for(kind, right)]
     freeing = [question(right, namespace) for right in of(Feature.FREE) if _may_block(subject)]
@@ -41,7 +42,8 @@ def _is_for(kind: str, right: Right) -> bool:
     """Whether the right is needed for workloads of this kind; not where only others are, or have their history, there."""
     own = KINDS[kind]
     others = {name for each in KINDS.values() for name in (each.plural, each.history.value)}
-    return right.resource not in others - {own.plural, own.history.value}
+    resource, _, _ = right.resource.partition("/")
+    return resource not in others - {own.plural, own.history.value}
 
 
 def _may_block(subject: Subject) -> bool:

@@ -78,7 +78,7 @@ async def test_the_observe_role_is_enough_to_observe(room: Room) -> None:
     rows = [line.split() for line in typed.out.splitlines() if " cluster " in line and " -> " not in line]
     assert {row[0]: row[-1] for row in rows if "secrets" not in row[0]}.keys() == {
         "deployments.apps", "statefulsets.apps", "daemonsets.apps", "replicasets.apps", "controllerrevisions.apps",
-        "pods", "services", "configmaps", "namespaces",
+        "pods", "services", "configmaps", "namespaces", "rollouts.argoproj.io", "canaries.flagger.app",
         "persistentvolumeclaims", "serviceaccounts", "selfsubjectaccessreviews.authorization.k8s.io",
     }  # fmt: skip
     assert "no (optional): list secrets (cluster)" in typed.out
@@ -104,9 +104,10 @@ async def test_more_than_needed_is_no_failure(room: Room) -> None:
     room.holds("act")
     typed = await room.types()
     assert typed.code == Exit.OK
-    assert "all that is needed is there, 3 more than needed" in typed.out
-    for plural in ("deployments", "statefulsets", "daemonsets"):
-        assert f"more than needed: patch {plural}.apps (cluster)" in typed.out
+    assert "all that is needed is there, 5 more than needed" in typed.out
+    for plural in ("deployments.apps", "statefulsets.apps", "daemonsets.apps", "rollouts.argoproj.io"):
+        assert f"more than needed: patch {plural} (cluster)" in typed.out
+    assert "more than needed: patch rollouts.argoproj.io/status (cluster)" in typed.out
 
 
 async def test_json_for_programs(room: Room) -> None:

@@ -62,7 +62,8 @@ class Rights:
         self.asked.append((verb, group, resource, namespace))
         if self.fault is not None:
             raise self.fault
-        return f"{verb} {resource}" not in self.lacks
+        what = f"{resource}/{subresource}" if subresource else resource
+        return f"{verb} {what}" not in self.lacks
 
 
 class World:

@@ -19,6 +19,8 @@ from tests.handlers.access_world import READING, Authorizer, refused
 OBSERVE = Policy(cluster="c")
 PATCH = ("patch", "apps", "deployments")
 ACTING = triples(Grant.ACT)
+ROLLOUTS = {triple for triple in ACTING if triple[1] == "argoproj.io"}
+"""Of these, what nobody needs without Argo Rollouts."""
 PODS = ("delete", "", "pods")
 (SECRETS,) = triples(Grant.SECRETS)
 
@@ -59,6 +61,24 @@ async def test_each_right_that_is_missing_is_named(right: Right) -> None:
         assert all("ops:lastgood" in command or right.verb in command for command in each.commands)
 
 
+async def test_an_old_role_is_enough_without_the_tools() -> None:
+    """Roles from before Lastgood read Rollouts and Canaries: complete, and each tool named that it would be needed for."""
+    apart = {right.triple: str(right.tool) for right in RIGHTS if right.tool is not None}
+    old = Authorizer((READING | ACTING) - set(apart))
+    report = await access_check.check(old, arms("shop"))
+    assert report.complete
+    found = [each for each in those(report, Answer.OPTIONAL) if each.resource != "secrets"]
+    assert named(found) == set(apart)
+    for each in found:
+        tool = apart[each.verbs[0], each.group, each.resource]
+        assert each.remedy.startswith(f"fine where {tool} is not installed; where it is, ")
+    acting = {each.resource: each.remedy for each in found if each.verbs == ("patch",)}
+    assert {name: "rbac.mode=act" in remedy for name, remedy in acting.items()} == {
+        "rollouts": True,
+        "rollouts/status": True,
+    }
+
+
 async def test_acting_is_needed_where_the_policy_arms() -> None:
     """The right to patch is asked for in each armed namespace; one without it is named, with its commands."""
     api = Authorizer(shop=ACTING, pay=ACTING - {PATCH})
@@ -80,7 +100,8 @@ async def test_a_pattern_is_looked_up_in_the_cluster() -> None:
     api.namespaces = ["shop-eu", "shop-us", "pay"]
     report = await access_check.check(api, arms("shop-*"))
     lacks = those(report, Answer.NO)
-    assert named(lacks) == ACTING
+    assert named(lacks) == ACTING - ROLLOUTS
+    assert named(those(report, Answer.OPTIONAL)) == ROLLOUTS | {SECRETS}
     assert {each.namespaces for each in lacks} == {("shop-eu", "shop-us")}
 
 
@@ -161,7 +182,7 @@ async def test_namespaces_that_may_not_be_listed() -> None:
     assert report.complete
     assert "may not be listed" in report.notes[0]
     report = await access_check.check(api, arms("shop-*"))
-    assert named(those(report, Answer.NO)) == ACTING
+    assert named(those(report, Answer.NO)) == ACTING - ROLLOUTS
     for lacks in those(report, Answer.NO):
         assert (lacks.namespaces, "create clusterrole " in lacks.commands[0]) == ((), True)
 
@@ -171,7 +192,7 @@ async def test_a_big_cluster_is_asked_within_bounds() -> None:
     api = Authorizer()
     api.namespaces = [f"n{number:04d}" for number in range(900)]
     report = await access_check.check(api, arms("n08*", "elsewhere"))
-    assert named(those(report, Answer.NO)) == ACTING
+    assert named(those(report, Answer.NO)) == ACTING - ROLLOUTS
     for lacks in those(report, Answer.NO):
         assert len(lacks.namespaces) == 101
         assert len(lacks.commands) <= 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.kinds import ROLLOUT, WATCHED
 from tests.handlers.rollback_world import WEB, world
 from tests.handlers.test_cluster_watch import watching
 
@@ -13,7 +12,7 @@ pytestmark = pytest.mark.real
 
 async def test_ready_without_them() -> None:
     """The watch is ready, fresh, and tells the Deployment it has; what is not there is known to be absent."""
-    async with world() as there, watching(there, kinds=(*WATCHED, ROLLOUT), flagger=True) as (watch, inbox):
+    async with world() as there, watching(there, flagger=True) as (watch, inbox):
         assert [view.workload for view in inbox.all] == [WEB]
         assert [name for name, each in watch.reflectors.items() if each.absent] == ["rollouts", "canaries"]
         assert watch.age() < 5

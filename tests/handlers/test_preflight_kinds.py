@@ -44,13 +44,23 @@ async def test_only_its_own_kind_counts(kind: str) -> None:
     }
 
 
-@pytest.mark.parametrize("right", [f"watch {plural}" for plural in PLURALS.values()])
+@pytest.mark.parametrize("right", [f"watch {kind.plural}" for kind in WATCHED if not kind.optional])
 async def test_every_kind_is_watched(right: str) -> None:
     """The right to watch is needed for each kind, whichever the workload is of: without it the daemon sees nothing at all."""
     world = World()
     world.rights.lacks = {right}
     found = await looks(world, "Deployment")
     assert (found["watch the cluster"].level.value, right in found["watch the cluster"].says) == ("failed", True)
+
+
+@pytest.mark.parametrize("resource", ["rollouts", "canaries"])
+async def test_what_another_tool_brings_is_not_needed(resource: str) -> None:
+    """Without the right to watch Rollouts or Canaries everything else is seen; a Rollout needs that of its own kind."""
+    world = World()
+    world.rights.lacks = {f"watch {resource}", f"list {resource}"}
+    assert (await looks(world, "Deployment"))["watch the cluster"].level.value == "ok"
+    own = (await looks(world, "Rollout"))["watch the cluster"]
+    assert own.level.value == ("failed" if resource == "rollouts" else "ok")
 
 
 async def test_freeing_a_set_needs_the_right_where_the_policy_frees() -> None:

@@ -11,6 +11,7 @@ from deploy.sandbox.kube import SandboxCluster
 from handlers.kube import KubeClient
 from tests.handlers.rollback_world import World, until, world
 from tests.handlers.sets_world import SetWorld, add_set
+from tests.packaging.canary import CanaryWorld, add_rollout
 
 BROKEN = "shop:v2-unready"
 """An image whose pods never become ready."""
@@ -18,11 +19,12 @@ BROKEN = "shop:v2-unready"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EveryKind:
-    """They share one cluster, and one client. `db` is a StatefulSet, `agent` a DaemonSet."""
+    """They share one cluster, and one client. `db` is a StatefulSet, `agent` a DaemonSet, `cart` a Rollout."""
 
     web: World
     db: SetWorld
     agent: SetWorld
+    cart: CanaryWorld
 
     @property
     def cluster(self) -> SandboxCluster:
@@ -36,7 +38,7 @@ class EveryKind:
 
     def actions(self) -> list[RollBack]:
         """Each of them back to v1, and `db` freed from its broken pod."""
-        return [self.web.action(), self.db.action(delete_stuck=True), self.agent.action()]
+        return [self.web.action(), self.db.action(delete_stuck=True), self.agent.action(), self.cart.action()]
 
 
 @asynccontextmanager
@@ -47,4 +49,5 @@ async def every_kind() -> AsyncIterator[EveryKind]:
         agent = await add_set(web.cluster, web.client, "DaemonSet", v2="shop:v2", name="agent")
         await until(db.pods, lambda pods: pods.get("db-2") == BROKEN)
         await until(lambda: db.is_running("db-2"), bool)
-        yield EveryKind(web=web, db=db, agent=agent)
+        cart = await add_rollout(web.cluster, web.client)
+        yield EveryKind(web=web, db=db, agent=agent, cart=cart)

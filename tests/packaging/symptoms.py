@@ -66,7 +66,7 @@ def without(objects: Iterable[Obj], triple: Triple) -> list[Obj]:
 
 def expected(triple: Triple, found: Iterable[str]) -> bool:
     """Whether what was noticed is what each feature that needs the right must notice."""
-    noticed, resource = set(found), triple[2]
+    noticed, resource = set(found), triple[2].partition("/")[0]
     kinds = [kind.name for kind in WATCHED if resource in (kind.plural, kind.history.value)]
 
     def each_kind(words: str) -> bool:
@@ -128,12 +128,18 @@ async def _watched(client: KubeClient) -> tuple[ClusterWatch, set[str]]:
     """The collections that could not be listed or watched, once each of them has been tried."""
     opened, faulted = _Opened(client), set[str]()
     watch = ClusterWatch(
-        cast("ListWatch", opened), _Nobody(), WallClock(), on_fault=lambda collection, _: faulted.add(collection)
+        cast("ListWatch", opened),
+        _Nobody(),
+        WallClock(),
+        on_fault=lambda collection, _: faulted.add(collection),
+        flagger=True,
     )
     tasks = [asyncio.create_task(reflector.run()) for reflector in watch.reflectors.values()]
     try:
         await until(
-            lambda: {name for name, each in watch.reflectors.items() if each.path in opened.paths} | faulted,
+            lambda: (
+                {name for name, each in watch.reflectors.items() if each.path in opened.paths or each.absent} | faulted
+            ),
             lambda settled: settled == set(watch.reflectors),
         )
     finally:

@@ -13,7 +13,10 @@ from tests.packaging.every_kind import BROKEN, EveryKind, every_kind
 pytestmark = pytest.mark.real
 
 SECRETS = {Call("list", "", "secrets")}
-WRITES = {Call("patch", "apps", kind) for kind in ("deployments", "statefulsets", "daemonsets")}
+WRITES = {
+    *(Call("patch", "apps", kind) for kind in ("deployments", "statefulsets", "daemonsets")),
+    *(Call("patch", "argoproj.io", kind) for kind in ("rollouts", "rollouts/status")),
+}
 DELETES = {Call("delete", "", "pods")}
 
 # Who names an address of the API. A module that is new here must be played in `calls.play`, or its rights are not in
@@ -73,12 +76,13 @@ async def test_under_the_act_role_a_rollback_succeeds() -> None:
         there.cluster.faults.on_request = authorizer(granted(roles(render("rbac.mode=act"))))
         outcomes = await play(there)
         assert {done.kind for _, done in outcomes} == {OutcomeKind.DONE}
-        (checked, _), (_, freed), _ = outcomes
+        (checked, _), (_, freed), *_ = outcomes
         assert isinstance(checked.result, Checked)
         assert checked.result.check.unchecked == ("Secret token",)
         assert isinstance(freed.result, RolledBack)
         assert any("delete pod db-2` (Lastgood may not" in warning for warning in freed.result.warnings)
         assert templates(there) == ["shop:v1"] * 3
+        assert there.cart.obj()["status"]["abort"] is True
         assert there.db.pods()["db-2"] == BROKEN
 
 
@@ -89,6 +93,7 @@ async def test_under_the_observe_role_nothing_can_be_changed() -> None:
         there.cluster.faults.on_request = authorizer(granted(roles(render())))
         assert {done.kind for _, done in await play(there)} == {OutcomeKind.FAILED}
         assert templates(there) == before
+        assert "abort" not in there.cart.obj()["status"]
         assert there.db.pods()["db-2"] == BROKEN
 
 

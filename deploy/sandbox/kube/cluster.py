@@ -170,6 +170,10 @@ class SandboxCluster:
         namespace = obj["metadata"].get("namespace", "default") if resource.namespaced else ""
         return copy.deepcopy(self.registry.create(resource, namespace, obj, Write(manager=manager)))
 
+    def define(self, api_version: str, plural: str) -> None:
+        """Serves a custom kind from now on, as when its CustomResourceDefinition is created; KeyError for others."""
+        self.server.defined.add(named(api_version, plural))
+
     def add_node(self, name: str, *, labels: dict[str, str] | None = None) -> None:
         """Adds a node that is ready; ApiError for a name that is taken."""
         number = len(self.store.objects(NODES))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from deploy.sandbox.kube.errors import Json
 from deploy.sandbox.kube.resources import RESOURCES, Resource
 
@@ -11,8 +13,9 @@ _ALL = ("pods", "services", "deployments", "replicasets", "statefulsets", "daemo
 _REVIEWS = ("authorization.k8s.io", "v1")
 
 
-def document(path: str) -> Json | None:
-    """The discovery document at ``path``, or None when there is none."""
+def document(path: str, defined: Collection[Resource] = ()) -> Json | None:
+    """The discovery document at ``path``, or None when there is none. Of the custom kinds there are those ``defined``."""
+    known = [one for one in RESOURCES if not one.custom or one in defined]
     steps = path.strip("/").split("/")
     match steps:
         case ["version"]:
@@ -20,18 +23,18 @@ def document(path: str) -> Json | None:
         case ["api"]:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         case ["apis"]:
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*one) for one in _groups()]}
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*one) for one in _groups(known)]}
         case ["api", "v1"]:
-            return _resources("", "v1")
+            return _resources("", "v1", known)
         case ["apis", group]:
-            return next((_group(*one) for one in _groups() if one[0] == group), None)
-        case ["apis", group, version] if (group, version) in _groups():
-            return _resources(group, version)
+            return next((_group(*one) for one in _groups(known) if one[0] == group), None)
+        case ["apis", group, version] if (group, version) in _groups(known):
+            return _resources(group, version, known)
     return None
 
 
-def _groups() -> list[tuple[str, str]]:
-    return sorted({(one.group, one.version) for one in RESOURCES if one.group} | {_REVIEWS})
+def _groups(known: Iterable[Resource]) -> list[tuple[str, str]]:
+    return sorted({(one.group, one.version) for one in known if one.group} | {_REVIEWS})
 
 
 def _group(group: str, version: str) -> Json:
@@ -45,8 +48,8 @@ def _group(group: str, version: str) -> Json:
     }
 
 
-def _resources(group: str, version: str) -> Json:
-    listed = [entry for one in RESOURCES if (one.group, one.version) == (group, version) for entry in _entries(one)]
+def _resources(group: str, version: str, known: Iterable[Resource]) -> Json:
+    listed = [entry for one in known if (one.group, one.version) == (group, version) for entry in _entries(one)]
     if (group, version) == _REVIEWS:
         listed = [
             {

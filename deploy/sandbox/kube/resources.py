@@ -11,7 +11,8 @@ class Resource:
 
     ``status``: it has a status subresource. ``generation``: ``metadata.generation`` counts its spec changes (pods' from
     1.33 on). ``graceful``: deletion waits for the kubelet. ``put_creates``: a PUT to a name that is free
-    makes the object (``AllowCreateOnUpdate``).
+    makes the object (``AllowCreateOnUpdate``). ``custom``: served once it is defined (``SandboxCluster.define``), as by a
+    CustomResourceDefinition; nothing here works on its objects.
     """
 
     group: str
@@ -25,6 +26,7 @@ class Resource:
     generation: bool = False
     graceful: bool = False
     put_creates: bool = False
+    custom: bool = False
 
     @property
     def api_version(self) -> str:
@@ -96,6 +98,25 @@ RESOURCES: tuple[Resource, ...] = (
     ),
     Resource(group=APPS, version="v1", kind="ControllerRevision", plural="controllerrevisions"),
     Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases", put_creates=True),
+    Resource(
+        group="argoproj.io",
+        version="v1alpha1",
+        kind="Rollout",
+        plural="rollouts",
+        short=("ro",),
+        status=True,
+        generation=True,
+        custom=True,
+    ),
+    Resource(
+        group="flagger.app",
+        version="v1beta1",
+        kind="Canary",
+        plural="canaries",
+        status=True,
+        generation=True,
+        custom=True,
+    ),
 )
 
 _BY_PLACE = {(r.group, r.version, r.plural): r for r in RESOURCES}

@@ -16,6 +16,7 @@ from deploy.sandbox.kube.garbage import GarbageCollector
 from deploy.sandbox.kube.lists import Lister, selection
 from deploy.sandbox.kube.paths import Target, parse
 from deploy.sandbox.kube.registry import Registry, Write, apply_patch
+from deploy.sandbox.kube.resources import Resource
 from deploy.sandbox.kube.watch import Watches
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
@@ -41,6 +42,8 @@ class ApiServer:
         self.lister = Lister(registry.store)
         self.watches = Watches(registry.store, faults, bookmark_seconds=bookmark_seconds)
         self.allow: Callable[[Json], bool] = lambda _attributes: True
+        self.defined: set[Resource] = set()
+        """The custom kinds that are served."""
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -92,11 +95,11 @@ class ApiServer:
             return web.Response(text="ok")
         if path == _REVIEW and request.method == "POST":
             return self._review(record.body)
-        found = discovery.document(path) if request.method == "GET" else None
+        found = discovery.document(path, self.defined) if request.method == "GET" else None
         if found is not None:
             return _json(found)
         target = parse(path)
-        if target is None:
+        if target is None or (target.resource.custom and target.resource not in self.defined):
             raise errors.no_such_path()
         if request.method == "GET" and record.is_watch and not target.name:
             return await self.watches.serve(request, target)
