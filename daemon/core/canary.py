@@ -4,23 +4,39 @@ Nearly the gate's opposite. The gate keeps a pipeline away whenever anything spe
 controller act, so it says yes only to what we decided already: the very revision under analysis is quarantined, or its rollback
 is approved, or begins by itself. A countdown that still runs is no decision, a person may decline. In `observe` and while paused
 the answer is no, whatever else is known: Flagger would act in our name where we must not act ourselves.
+
+What Flagger drives we do not write, so an incident about it is handed to a person (OWNED_BY_OPERATOR). Where that alone kept us
+from rolling it back by ourselves, it is decided too: Flagger may do what we may not, and it goes back to its own primary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from daemon.core.incidents import Incident, Phase
+from daemon.core.incidents import Incident, Phase, Tier
 from daemon.core.mode import mode_of
 from daemon.core.model import Mode, Revision, Workload
 from daemon.core.notices import digests_of
 from daemon.core.policy import Policy
+from daemon.core.reasons import Reason
 from daemon.core.state import State, Tracked
 
 PRIMARY = "-primary"
 """What Flagger puts behind the target's name for the copy that serves."""
+
+_OURS_ALONE = frozenset({
+    Reason.OWNED_BY_OPERATOR,
+    Reason.TARGET_NOT_VERIFIED,
+    Reason.TARGET_UNCHECKED,
+    Reason.TARGET_GONE,
+    Reason.TARGET_SKIPS,
+    Reason.PROOF_OLD,
+    Reason.PROOF_HEALTH_ONLY,
+    Reason.NO_PERMISSION,
+})  # fmt: skip
+"""What speaks against a rollback by us, and not against Flagger's: it needs neither a target of ours nor our rights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +60,13 @@ def must_roll_back(state: State, policy: Policy, target: Workload, now: datetime
     if entry is not None and entry.quarantined_by is not None:
         return _yes(f"{current.label} is quarantined by {entry.quarantined_by}: it was rolled back")
     about = list(_about(state, tracked))
-    decided = next((each for each in about if _is_decided(each, mode_of(policy, tracked))), None)
+    mode = mode_of(policy, tracked)
+    decided = next((each for each in about if _is_decided(each, mode)), None)
     if decided is not None:
         return _yes(f"{decided.id} is {decided.phase} and blames {current.label}")
+    left = next((each for each in about if mode is Mode.AUTO and _is_left_to_flagger(each, policy, now)), None)
+    if left is not None:
+        return _yes(f"{left.id} blames {current.label}, which only Flagger may roll back")
     if about:
         return _no(f"{about[0].id} is {about[0].phase}: a rollback of {current.label} is not decided")
     return _no(f"no open incident blames {current.label}, and it is not quarantined")
@@ -101,3 +121,14 @@ def _is_decided(incident: Incident, mode: Mode) -> bool:
         return False
     alone = mode is Mode.AUTO and not incident.shown and incident.countdown_until is None
     return incident.approved_by is not None or alone
+
+
+def _is_left_to_flagger(incident: Incident, policy: Policy, now: datetime) -> bool:
+    """It was escalated for nothing but what does not concern Flagger, as long ago as our own countdown takes."""
+    verdict = incident.verdict
+    if incident.phase is not Phase.ESCALATED or verdict is None or not verdict.blames:
+        return False
+    reasons = {refusal.reason for refusal in verdict.refusals}
+    at_once = incident.suspicions[0].tier is Tier.START_FAILURE
+    waited = now - incident.phase_since >= (timedelta(0) if at_once else policy.countdown)
+    return waited and Reason.OWNED_BY_OPERATOR in reasons and reasons <= _OURS_ALONE

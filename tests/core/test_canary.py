@@ -9,13 +9,28 @@ import pytest
 
 from daemon.core.canary import CanaryAnswer, must_roll_back
 from daemon.core.incidents import Incident, Phase
-from daemon.core.model import Mode, Workload
+from daemon.core.model import Mode, Owner, OwnerKind, Workload
 from daemon.core.policy import Policy
-from daemon.core.reasons import Reason
+from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State
-from tests.core.builders import CART, MINUTE, NOON, SECOND, SHOP, V1, V2, V3, a_policy, a_revision
+from tests.core.builders import (
+    CART,
+    MINUTE,
+    NOON,
+    SECOND,
+    SHOP,
+    V1,
+    V2,
+    V3,
+    a_measurement,
+    a_policy,
+    a_revision,
+    a_start_failure,
+)
 from tests.core.story import Story
 
+FLAGGER = Owner(kind=OwnerKind.OPERATOR, name="Flagger Canary/checkout")
+CRASHING = {"start_failure": a_start_failure(), "new": None, "old": None, "new_ready": 1, "new_pods": 3}
 PRIMARY = Workload(namespace="shop", kind="Deployment", name="checkout-primary")
 
 
@@ -156,6 +171,73 @@ def test_the_same_build_in_the_primary(images: tuple[str, ...], digests: tuple[s
     blamed = a_revision(7, images=images, digests=digests)
     story = proposed()
     assert answer(with_incident(story, phase=Phase.ROLLING_BACK, suspect=PRIMARY, blamed=blamed)) is same
+
+
+def driven(**measured: Any) -> Story:
+    """v2 is blamed, and Flagger drives the workload: a person is paged."""
+    story = Story(policy=a_policy(default_mode=Mode.AUTO))
+    story.measures = lambda action: a_measurement(story.now, **measured)
+    story.spikes(owner=FLAGGER)
+    story.expect(Phase.ESCALATED)
+    story.expect_refused(Reason.OWNED_BY_OPERATOR, Consequence.ESCALATE)
+    return story
+
+
+def test_what_only_flagger_may_roll_back() -> None:
+    """Handed over because Flagger drives it, and for nothing else: yes, once our countdown would be over."""
+    story = driven()
+    assert not asked(story).roll_back
+    story.waits(story.policy.countdown)
+    found = asked(story)
+    assert found == CanaryAnswer(
+        roll_back=True, reason=f"{story.incident.id} blames checkout:v2 (22hash), which only Flagger may roll back"
+    )
+    assert not asked(story, a_policy(default_mode=Mode.APPROVE)).roll_back, "a person would have to approve"
+    story.pauses("shop")
+    assert not asked(story).roll_back
+    story.resumes("shop")
+    story.closes()
+    assert not asked(story).roll_back
+
+
+def test_what_cannot_start_is_left_to_flagger_at_once() -> None:
+    """As our own rollback of it would have no countdown. That nothing is proven here is no matter: Flagger has its primary."""
+    failing = driven(**CRASHING)
+    assert asked(failing).roll_back
+    verdict = failing.incident.verdict
+    assert verdict is not None
+    for reason in (Reason.TARGET_NOT_VERIFIED, Reason.NO_PERMISSION, Reason.PROOF_OLD):
+        assert asked_with(failing, verdict=replace(verdict, refusals=(*verdict.refusals, a_refusal(reason))))
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.COMMON_CAUSE, Reason.NO_CONTRAST, Reason.CONFIG_CHANGED, Reason.IRREVERSIBLE, Reason.TOO_OLD]
+)
+def test_whatever_else_speaks_against_it_stays_a_no(reason: Reason) -> None:
+    """Flagger's rollback would be as wrong as ours."""
+    story = driven(**CRASHING)
+    verdict = story.incident.verdict
+    assert verdict is not None
+    assert not asked_with(story, verdict=replace(verdict, refusals=(*verdict.refusals, a_refusal(reason))))
+
+
+def test_escalated_without_flagger() -> None:
+    """Nothing is left to Flagger where it drives nothing, nobody is blamed, or nothing was judged."""
+    story = driven(**CRASHING)
+    verdict = story.incident.verdict
+    assert verdict is not None
+    unproven = (a_refusal(Reason.TARGET_NOT_VERIFIED),)
+    assert not asked_with(story, verdict=replace(verdict, refusals=unproven))
+    assert not asked_with(story, verdict=replace(verdict, blames=False))
+    assert not asked_with(story, verdict=None)
+
+
+def asked_with(story: Story, **changes: Any) -> bool:
+    return must_roll_back(with_incident(story, **changes), story.policy, SHOP, story.now).roll_back
+
+
+def a_refusal(reason: Reason) -> Refusal:
+    return Refusal(reason=reason, consequence=Consequence.ESCALATE, seen="this", needed="that")
 
 
 def quarantined(mode: Mode = Mode.AUTO) -> Story:

@@ -102,7 +102,7 @@ def test_the_hooks_for_flagger(tmp_path: Path) -> None:
     (block,) = (each for each in documents.blocks(PAGE, "yaml") if "type: rollback" in each.body)
     sources = settings_of(tmp_path).events.sources
     addresses = {"event": EVENTS_PATH, "post-rollout": EVENTS_PATH, "rollback": flagger.PATH}
-    found = yaml.safe_load(block.body)["webhooks"]
+    found = yaml.safe_load(block.body)["spec"]["analysis"]["webhooks"]
     assert [each["type"] for each in found] == list(addresses)
     for each in found:
         (name,) = (name for name, source in sources.items() if source.kind == "flagger")
