@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from daemon.cli.exits import Exit
+from handlers.kube import resource_path
 from handlers.rights import Grant, triples
 from tests.controlplane.installed import ACCOUNT, lastgood_namespace
 from tests.controlplane.plane import ControlPlane
@@ -37,9 +38,15 @@ SOME = [("watch", "", "pods"), ("get", "apps", "deployments"), ("patch", "apps",
 """Of the rights, for a process each; test_rights.py asks for all of them."""
 
 WORKLOADS = [
-    *(("apps", each) for each in ("deployments", "replicasets", "statefulsets", "daemonsets", "controllerrevisions")),
-    ("", "pods"),
-    ("batch", "jobs"),
+    *(
+        ("apps/v1", each)
+        for each in ("deployments", "replicasets", "statefulsets", "daemonsets", "controllerrevisions")
+    ),
+    ("v1", "pods"),
+    ("batch/v1", "jobs"),
+    # The authorizer is asked first, whether there is such a kind or not.
+    ("argoproj.io/v1alpha1", "rollouts"),
+    ("flagger.app/v1beta1", "canaries"),
 ]
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "DELETE all")
 
@@ -136,9 +143,8 @@ def test_observe_has_no_write_verb_on_workloads(installed: Installed, namespace:
     """Each write, sent with the account's token to each kind of workload and its history: 403 by the authorizer."""
     installed.apply("observe")
     method, everything = write.split(maxsplit=1)[0], write.endswith("all")
-    for group, plural in WORKLOADS:
-        root = f"/apis/{group}/v1" if group else "/api/v1"
-        collection = f"{root}/namespaces/{namespace}/{plural}"
+    for api_version, plural in WORKLOADS:
+        collection = resource_path(api_version, plural, namespace=namespace)
         where = collection if method == "POST" or everything else f"{collection}/web"
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         status, answer = installed.plane.ask(method, f"{where}?dryRun=All", {}, user=ACCOUNT, kind=kind)

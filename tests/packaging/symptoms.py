@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
@@ -19,9 +19,9 @@ from daemon.ports import Runner
 from daemon.runtime.telemetry import Metrics
 from handlers.faults import Fault, Transient
 from handlers.inbound.cluster import ClusterWatch
-from handlers.kinds import WATCHED
+from handlers.kinds import KINDS, WATCHED
 from handlers.kube import KubeClient
-from handlers.rights import RIGHTS, Feature, Grant
+from handlers.rights import RIGHTS, TOOLS, Feature, Grant
 from tests.handlers.rollback_world import WallClock, check_of, until
 
 if TYPE_CHECKING:
@@ -40,8 +40,13 @@ FEATURES: dict[Triple, set[Feature]] = {
 RUNS_MAX = 5
 """Of one rollback: a pod that is to be deleted may change at that moment."""
 
-EACH_RIGHT = [pytest.param(triple, id=f"{triple[0]}-{triple[2]}") for triple in FEATURES]
-"""For `pytest.mark.parametrize`: each right of the list once, like `list-pods`."""
+OF_KUBERNETES, OF_TOOLS = (
+    [pytest.param(triple, id=f"{triple[0]}-{triple[2]}") for triple in FEATURES if (triple[1] in TOOLS) is tools]
+    for tools in (False, True)
+)
+"""For `pytest.mark.parametrize`: each right of the list once, like `list-pods`; those to what other tools bring apart."""
+
+EACH_RIGHT = [*OF_KUBERNETES, *OF_TOOLS]
 
 
 def without(objects: Iterable[Obj], triple: Triple) -> list[Obj]:
@@ -64,10 +69,10 @@ def without(objects: Iterable[Obj], triple: Triple) -> list[Obj]:
     return found
 
 
-def expected(triple: Triple, found: Iterable[str]) -> bool:
-    """Whether what was noticed is what each feature that needs the right must notice."""
+def expected(triple: Triple, found: Iterable[str], of: Collection[str] = frozenset(KINDS)) -> bool:
+    """Whether what was noticed is what each feature that needs the right must notice, with workloads `of` these kinds."""
     noticed, resource = set(found), triple[2].partition("/")[0]
-    kinds = [kind.name for kind in WATCHED if resource in (kind.plural, kind.history.value)]
+    kinds = [kind.name for kind in WATCHED if kind.name in of and resource in (kind.plural, kind.history.value)]
 
     def each_kind(words: str) -> bool:
         return all(any(each.startswith(f"{words} {kind}") for each in noticed) for kind in kinds)
