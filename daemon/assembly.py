@@ -38,6 +38,7 @@ from handlers.outbound.soak import SoakRunner
 from handlers.outbound.targets import TargetChecker
 from handlers.prometheus import PrometheusClient
 from handlers.sampling import Sampler
+from handlers.workload_objects import Selectors
 
 
 class NotConfigured:
@@ -120,13 +121,13 @@ def runners(
     policy: Callable[[], Policy],
 ) -> Mapping[str, Runner[Any]]:
     """Who carries out which kind of action."""
-    sampler = Sampler(outside.prometheus, policy)
+    sampler, selectors = Sampler(outside.prometheus, policy), Selectors()
     return {
         "locate": LocateRunner(cache, outside.prometheus, sampler, clock),
         "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
         "prove_soak": SoakRunner(sampler, cache, clock),
-        "check_target": TargetChecker(kube),
-        "roll_back": rollbacks(kube, clock),
+        "check_target": TargetChecker(kube, selectors),
+        "roll_back": rollbacks(kube, clock, selectors),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
         "answer_pipeline": senders.answers(settings, session),
@@ -134,9 +135,9 @@ def runners(
     }
 
 
-def rollbacks(kube: KubeClient, clock: Clock) -> RollbackByKind:
+def rollbacks(kube: KubeClient, clock: Clock, selectors: Selectors | None = None) -> RollbackByKind:
     """Who rolls a workload back, by its kind; each kind that is watched has one."""
-    template = TemplateRollback(kube, clock)
+    template = TemplateRollback(kube, clock, selectors)
     return RollbackByKind(
         NotConfigured("rolling back workloads of this kind"),
         {

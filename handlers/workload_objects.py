@@ -10,6 +10,7 @@ never the whole map, which `kubectl rollout undo` wipes (protocols §2.1). The t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,6 +28,9 @@ _OWN_ANNOTATIONS = (views.ACTION, views.ROLLED_BACK_TO, views.INCIDENT)
 
 HAND_BACK_MANAGER = f"{FIELD_MANAGER}-hand-back"
 """Tells that request from a rollback in audit logs. It writes no field, so it never stands in managedFields."""
+
+SELECTORS_MAX = 1000
+"""Selectors that are remembered; some hundred bytes each."""
 
 HAND_BACK_TRIES = 3
 """Readings of the object before its fields are left owned by us: the controller writes its status a few times a second."""
@@ -106,21 +110,67 @@ def path_of(workload: Workload) -> str:
     return resource_path(kind.api_version, kind.plural, namespace=workload.namespace, name=workload.name)
 
 
-async def read(api: Api, workload: Workload) -> Fresh | None:
+class Selectors:
+    """The selectors of the workloads read last. What was read once is read the next time in one round trip in place of two.
+
+    A selector never changes as long as its object lives (apps/v1); after each reading it is compared all the same.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, workload: Workload) -> str | None:
+        """The selector it had when it was read last."""
+        return self._known.get(workload.key)
+
+    def note(self, workload: Workload, selector: str) -> None:
+        """Remember it; the one that was noted first makes room."""
+        self._known.pop(workload.key, None)
+        self._known[workload.key] = selector
+        if len(self._known) > SELECTORS_MAX:
+            del self._known[next(iter(self._known))]
+
+
+async def read(api: Api, workload: Workload, selectors: Selectors | None = None) -> Fresh | None:
     """The workload and its history, None where there is no such workload. Raises Transient and Permanent."""
+    known = None if selectors is None else selectors.of(workload)
+    obj, found = await asyncio.gather(_object(api, workload), _history(api, workload, known))
+    if obj is None:
+        return None
+    selector = selector_of(obj)
+    if selectors is not None:
+        selectors.note(workload, selector)
+    fresh = None if found is None or selector != known else _fresh(workload, obj, found)
+    if fresh is None or not fresh.is_told:
+        # Not known before, made anew with another selector, or the list is from before a rollout that the object shows.
+        fresh = _fresh(workload, obj, await _history(api, workload, selector) or [])
+    return fresh
+
+
+async def _object(api: Api, workload: Workload) -> Obj | None:
     try:
-        obj = await api.get(path_of(workload))
+        return await api.get(path_of(workload))
     except Permanent as fault:
         if fault.kind is FaultKind.NOT_FOUND:
             return None
         raise
+
+
+async def _history(api: Api, workload: Workload, selector: str | None) -> list[Obj] | None:
+    """What its kind keeps of its past and the selector finds; None without a selector."""
+    if selector is None:
+        return None
     kept = KINDS[workload.kind].history
     path = resource_path("apps/v1", kept.value, namespace=workload.namespace)
     found: list[Obj] = []
-    async for page in api.list_pages(path, label_selector=selector_of(obj)):
+    async for page in api.list_pages(path, label_selector=selector):
         if page.first:
             found.clear()
         found.extend(page.items)
+    return found
+
+
+def _fresh(workload: Workload, obj: Obj, found: Sequence[Obj]) -> Fresh:
     owned = revisions.owned_by(obj["metadata"]["uid"], found)
     return Fresh(workload={**obj, "kind": workload.kind}, history=tuple(dict(each) for each in owned))
 

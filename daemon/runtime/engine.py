@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from daemon.core.actions import Action
+from daemon.core.actions import Action, RollBack
 from daemon.core.decide import Conclusion, conclude
 from daemon.core.events import DeadlinePassed, Event, Started, WorkloadSeen
 from daemon.core.facts import ActionOwed, ActionSettled, Fact
@@ -107,6 +107,7 @@ class Engine:
         self._inbox_max = inbox_max
         self._queue = _Queue()
         self._state = State()
+        self._looked_at: tuple[State | None, datetime | None] = None, None
         self._cursor = self._saved = 0
         self._since_snapshot = 0
         self._unwritable: str | None = "the journal is being read"
@@ -252,7 +253,10 @@ class Engine:
                 self._expect_consequence(now)
 
     def _next_deadline(self) -> datetime | None:
-        deadline = self._state.next_deadline()
+        state, deadline = self._looked_at
+        if state is not self._state:  # asked for at least twice a turn, and states are values
+            deadline = self._state.next_deadline()
+            self._looked_at = self._state, deadline
         if deadline is None or self._quiet_until is None:
             return deadline
         return max(deadline, self._quiet_until)
@@ -308,8 +312,9 @@ class Engine:
         if facts or cursor - self._saved >= WRITE_MAX:
             await self._commit(facts, cursor, now)
         self._state, self._cursor = state, cursor
-        self._tell(facts)
         self._release(facts)
+        # After the first steps of what was just released: its requests are under way while logs and metrics are written.
+        loop.call_soon(self._tell, facts, state)
         self._answer(answers)
         self._since_snapshot += len(facts)
         if self._since_snapshot >= COMPACT_AFTER_FACTS:
@@ -324,9 +329,9 @@ class Engine:
             self._stumbled(event.kind)
             return error
 
-    def _tell(self, facts: Sequence[Fact]) -> None:
+    def _tell(self, facts: Sequence[Fact], state: State) -> None:
         try:
-            self._told(facts, self._state)
+            self._told(facts, state)
         except Exception:
             log.exception("facts_not_told", facts=len(facts))  # logs and metrics are no reason to stop deciding
 
@@ -362,7 +367,8 @@ class Engine:
                 touched.append(fact.action)
             elif isinstance(fact, ActionSettled) and fact.action_id in self._dispatched:
                 touched.append(self._dispatched.pop(fact.action_id))
-        for action in self._state.due_of(touched):
+        # A rollback first: while it waits, users get errors.
+        for action in sorted(self._state.due_of(touched), key=lambda each: not isinstance(each, RollBack)):
             if action.id not in self._dispatched:
                 self._dispatched[action.id] = action
                 self._dispatch(action, False)

@@ -19,7 +19,7 @@ from handlers.kube import resource_path
 from handlers.kube_json import Obj
 from handlers.references import Reference, RefKind, references_of
 from handlers.rollback_steps import NoWay
-from handlers.workload_objects import Api, Fresh
+from handlers.workload_objects import Api, Fresh, Selectors
 
 REFERENCES_MAX = 100
 """References that are looked up, one request each; a template with more names the rest as unchecked."""
@@ -32,7 +32,7 @@ it forbids is the target and not our role.
 AT_ONCE_MAX = 10
 """References that are looked up at the same time: a check lasts as long as its slowest, and does not flood the API server."""
 
-_PLURALS = {
+PLURALS = {
     RefKind.CONFIG_MAP: "configmaps",
     RefKind.SECRET: "secrets",
     RefKind.CLAIM: "persistentvolumeclaims",
@@ -63,17 +63,20 @@ def _note(found: _Found, reference: Reference, obj: Obj | _Unreadable | None) ->
 class TargetChecker:
     """Carries out CheckTarget. Raises Transient where the API server cannot be asked; never acts."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, selectors: Selectors | None = None) -> None:
         self._api = api
+        self._selectors = selectors
 
     async def run(self, action: CheckTarget) -> Outcome:
         """Look for the history object, for everything the target's template names, and try the patch."""
-        fresh = await workload_objects.read(self._api, action.workload)
+        fresh = await workload_objects.read(self._api, action.workload, self._selectors)
         target = None if fresh is None else fresh.find(action.target.id)
         if fresh is None or target is None or fresh.uid != action.uid:
             return _checked(TargetCheck(revision=action.target.id, exists=False))
-        found = await self._look_up(action, references_of(revisions.template_of(target)))
-        error, may_patch = await self._try(action, fresh, target)
+        # Neither needs the other's answer, and errors are served while we ask.
+        found, (error, may_patch) = await asyncio.gather(
+            self._look_up(action, references_of(revisions.template_of(target))), self._try(action, fresh, target)
+        )
         return _checked(
             TargetCheck(
                 revision=action.target.id,
@@ -113,7 +116,7 @@ class TargetChecker:
         """The object's metadata. A list of one, because only lists can be asked for without the data they would
         hold.
         """
-        path = resource_path("v1", _PLURALS[reference.kind], namespace=namespace)
+        path = resource_path("v1", PLURALS[reference.kind], namespace=namespace)
         items: list[Obj] = []
         pages = self._api.list_pages(path, field_selector=f"metadata.name={reference.name}", metadata_only=True)
         async for page in pages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import AsyncIterator
@@ -101,6 +102,30 @@ async def test_no_data_of_a_secret_is_asked_for(there: World) -> None:
 
     await TargetChecker(Watching()).run(there.check())
     assert asked == [True] * 5
+
+
+@REAL
+async def test_looked_up_and_tried_at_once(there: World) -> None:
+    """The dry run is sent before any reference has answered: neither needs the other, and errors are served meanwhile."""
+    tried = asyncio.Event()
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(there.client, name)
+
+        async def list_pages(self, path: str, **options: Any) -> Any:
+            if "replicasets" not in path:
+                await tried.wait()
+            async for page in there.client.list_pages(path, **options):
+                yield page
+
+        async def patch_json(self, path: str, ops: Any, **options: Any) -> Any:
+            tried.set()
+            return await there.client.patch_json(path, ops, **options)
+
+    async with asyncio.timeout(10):
+        outcome = await TargetChecker(Slow()).run(there.check())
+    assert isinstance(outcome.result, Checked)
 
 
 @REAL

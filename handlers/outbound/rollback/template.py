@@ -30,7 +30,7 @@ from handlers.faults import Fault, FaultKind, Permanent, Transient
 from handlers.kube_json import Obj
 from handlers.outbound.rollback import outcomes
 from handlers.ownership import helm_release
-from handlers.workload_objects import Api, Fresh
+from handlers.workload_objects import Api, Fresh, Selectors
 
 HAND_BACK_SECONDS = 5.0
 """For giving up our fields, reading included: nobody waits for it, but the outcome does."""
@@ -39,11 +39,15 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class TemplateRollback:
-    """Carries out RollBack where a patch of the template is all it takes. `clock` dates what managedFields do not."""
+    """Carries out RollBack where a patch of the template is all it takes. `clock` dates what managedFields do not.
 
-    def __init__(self, api: Api, clock: Clock) -> None:
+    `selectors` as the check of the target has noted them: then the workload and its history are read at the same time.
+    """
+
+    def __init__(self, api: Api, clock: Clock, selectors: Selectors | None = None) -> None:
         self._api = api
         self._clock = clock
+        self._selectors = selectors
 
     async def run(self, action: RollBack) -> Outcome:
         """Roll back, unless a precondition does not hold (REFUSED) or the server rejects the template (FAILED).
@@ -60,7 +64,7 @@ class TemplateRollback:
         return None if settled is None else await self._handed_back(action, settled)
 
     async def _rolled_back(self, action: RollBack) -> Outcome:
-        fresh = await workload_objects.read(self._api, action.workload)
+        fresh = await workload_objects.read(self._api, action.workload, self._selectors)
         already = self._settled(action, fresh)
         if already is not None:
             return already
