@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,24 @@ def test_what_is_built_is_kept_and_not_built_again(own_cache: Path) -> None:
     builds.build(one)
     assert (own_cache / "thing-1.0/thing").read_text() == first
     assert os.access(own_cache / "thing-1.0/thing", os.X_OK)
+
+
+def test_two_that_start_at_one_time_build_once(own_cache: Path) -> None:
+    """CI builds in the background, and `make test-controlplane` asks for the same: the second waits for the first."""
+    inside: list[Path] = []
+    joined = threading.Event()
+
+    def make(into: Path, _steps: Steps) -> None:
+        inside.append(into)
+        if len(inside) > 1:
+            joined.set()
+        joined.wait(0.5)
+        (into / "thing").touch()
+
+    one = Package(name="thing-1.0", programs=("thing",), lacks=lambda: "", make=make)
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(builds.build, [one, one]))
+    assert (len(inside), one.built) == (1, True)
 
 
 def test_a_failed_step_says_which_and_what_to_do(own_cache: Path) -> None:
