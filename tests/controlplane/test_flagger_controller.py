@@ -17,8 +17,10 @@ from aiohttp.test_utils import TestServer
 
 from daemon.core import owners, quarantine
 from daemon.core.events import Noticed
+from daemon.core.incidents import Phase
 from daemon.core.model import OwnerKind, Workload, WorkloadView
 from daemon.core.notices import NoticeStatus
+from daemon.core.reasons import Consequence, Reason
 from daemon.core.state import State
 from handlers.inbound.cluster import ClusterWatch
 from handlers.inbound.deployment_events import DeploymentEvents
@@ -31,7 +33,7 @@ from tests.controlplane.argo_watch import watching
 from tests.controlplane.flagger_world import BAD, PRIMARY, TARGET, TOKEN, V1, V2, Shop, Traffic, example
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.workloads import Json
-from tests.core.builders import a_policy
+from tests.core.builders import FINGERPRINT, a_location, a_measurement, a_policy, a_start_failure, an_alert
 from tests.core.story import Story
 from tests.handlers.events_world import sender
 from tests.handlers.intake_fakes import Counted, Kept
@@ -204,6 +206,30 @@ async def test_our_yes_rolls_back(shop: Shop) -> None:
         assert await daemon.hears(NoticeStatus.ROLLED_BACK) == ["Canary failed! Scaling down web"]
         (yes,) = (entry for entry in logged if entry["event"] == "flagger_told_to_roll_back")
         assert (yes["source"], yes["workload"]) == ("canaries", daemon.workload(TARGET).key)
+
+
+async def test_what_is_not_ours_to_roll_back_is_flaggers(shop: Shop) -> None:
+    """Pods of v2 crash under its analysis: we do not write what Flagger drives, page a person, and tell Flagger yes."""
+    async with lastgood(shop) as daemon:
+        shop.begin(example(daemon.address, iterations=100, threshold=100))
+        await shop.phase("Initialized")
+        shop.deploy(V2)
+        await shop.phase("Progressing")
+        await daemon.seen(TARGET, partial(_runs, V2))
+        before, story = shop.deployment(TARGET), daemon.mind.story
+        assert daemon.workload(TARGET).key in daemon.mind.state.workloads
+        crash = a_start_failure()
+        story.measures = lambda _: a_measurement(
+            story.now, new=None, old=None, new_ready=1, new_pods=3, start_failure=crash
+        )
+        story.where[FINGERPRINT] = a_location(daemon.workload(TARGET), onset=story.now)
+        story.fires(an_alert(starts_at=story.now))
+        story.expect(Phase.ESCALATED)
+        story.expect_refused(Reason.OWNED_BY_OPERATOR, Consequence.ESCALATE)
+        await shop.phase("Failed")
+        assert story.rollbacks == []
+        assert shop.deployment(TARGET)["spec"] == {**before["spec"], "replicas": 0}
+        assert shop.runs(PRIMARY) == (V1, 2)
 
 
 async def test_what_each_status_means_to_it(shop: Shop) -> None:
