@@ -128,7 +128,8 @@ class FlaggerEvents:
         warns = "eventMessage" in metadata.entry and metadata.string("eventType") != "Normal"
         if status is None or (warns and status is NoticeStatus.SUCCEEDED):
             return ()
-        # Flagger tells of each step: one notice per revision and outcome.
+        # Flagger tells of each step: one notice per revision and outcome. The first event of an analysis still has the
+        # checksum of the revision before.
         id_ = identity(canary.namespace, canary.name, payload.string("checksum") or at.isoformat(), status.value)
         return told(
             self._hook.sender,
