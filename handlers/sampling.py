@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from daemon.core.measurement import Sample
 from daemon.core.policy import Policy, SignalRule
+from daemon.core.signals import settling
 from handlers.faults import Fault, FaultKind, Permanent
 from handlers.pod_groups import PodGroup
 from handlers.prometheus import PEER, PrometheusClient, render
@@ -56,13 +57,8 @@ class Sampler:
         return timedelta(seconds=max(1, math.ceil(wanted)))
 
     def settled(self, now: datetime) -> datetime:
-        """Up to when Prometheus can be expected to know everything.
-
-        The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is
-        two scrapes where the window holds four, as it should; never more than one sample interval, or a recovery would
-        always look stale.
-        """
-        return now - min(self.policy.signal_window / 2, self.policy.sample_interval)
+        """Up to when Prometheus can be expected to know everything."""
+        return now - settling(self.policy)
 
     async def samples(
         self,

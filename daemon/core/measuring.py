@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import math
+from datetime import UTC, datetime, timedelta
 
-from daemon.core import verdicts
+from daemon.core import signals, verdicts
 from daemon.core.actions import CheckTarget, Measure, MeasurePurpose
 from daemon.core.draft import Draft
 from daemon.core.facts import MeasureBegan
@@ -14,6 +15,8 @@ from daemon.core.model import ActionId, IncidentId, Revision, Rollout, Stint, Wo
 from daemon.core.policy import Policy
 from daemon.core.recovery import symptom
 from daemon.core.state import Tracked
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MEASURE_FOR = timedelta(seconds=30)
 """Time a measurement may take: beyond it the answer would be about another moment. The next attempt asks again."""
@@ -115,6 +118,16 @@ def _check_target(draft: Draft, incident: Incident, attempt: int) -> None:
             target=choice.target.revision,
         )
     )
+
+
+def next_sample(now: datetime, policy: Policy) -> datetime:
+    """When there will be one sample more: looked at any time in between, the same ones would be seen again.
+
+    Samples lie at whole multiples of the interval since the epoch (handlers.prometheus), and are taken once they have settled.
+    """
+    step = timedelta(seconds=max(1, math.ceil(policy.sample_interval.total_seconds())))
+    settling = signals.settling(policy)
+    return EPOCH + settling + ((now - EPOCH - settling) // step + 1) * step
 
 
 def last_look(incident: Incident, policy: Policy) -> Health:

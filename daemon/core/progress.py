@@ -93,7 +93,7 @@ def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
             measurement=measurement,
             suspicions=judgement.suspicions,
             verdict=judgement.verdict,
-            next_measure_at=draft.now + draft.policy.sample_interval,
+            next_measure_at=measuring.next_sample(draft.now, draft.policy),
         )
     )
     if symptom(incident, measurement, draft.policy) is Health.HEALTHY:

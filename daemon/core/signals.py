@@ -7,6 +7,7 @@ to compare it with and without thresholds set by the user is not judged at all (
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from itertools import pairwise
 from statistics import median
 
@@ -102,6 +103,15 @@ def traffic(policy: Policy, sample: Sample) -> float | None:
     values = [sample.value(rule.name) for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
     known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+def settling(policy: Policy) -> timedelta:
+    """How long after its moment a sample can be expected to be known whole.
+
+    The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is two scrapes
+    where the window holds four, as it should; never more than one sample interval, or a recovery would always look stale.
+    """
+    return min(policy.signal_window / 2, policy.sample_interval)
 
 
 def typical(samples: Sequence[Sample]) -> Sample | None:
