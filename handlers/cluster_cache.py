@@ -231,6 +231,7 @@ class ReflectedCluster:
             action_id=views.action_on(workload, seen.current),
             irreversible=views.is_irreversible(workload),
             exchange=seen.standing.exchange,
+            abort_to=self._abort_to(seen),
         )
 
     def next_change(self, workload: Obj) -> datetime | None:
@@ -246,10 +247,14 @@ class ReflectedCluster:
         store = self.stores.workloads.get(workload.kind)
         return None if store is None else store.get(workload.namespace, workload.name)
 
+    def _abort_to(self, seen: _Seen) -> RevisionId | None:
+        found = kind_of(seen.workload).abort_to(seen.workload, seen.history)
+        return None if found is None else self._hash(found).id
+
     def _owner(self, workload: Obj) -> Owner | None:
         """The strongest owner; what a Rollout takes its template from is that Rollout's, whoever else writes it."""
         master = self.stores.master_of(workload)
-        return owner_of(workload) if master is None else Owner(kind=OwnerKind.OPERATOR, name=master)
+        return owner_of(workload) if master is None else Owner(kind=OwnerKind.OPERATOR, name=master, drives=True)
 
     def _template_labels(self, workload: Obj) -> dict[str, str]:
         template = revisions.template_of(workload)

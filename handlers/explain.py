@@ -238,6 +238,7 @@ def _check(fact: f.TargetChecked) -> Document:
         "unchecked": [cut(each) for each in check.unchecked],
         "configs": [{"name": cut(each.name), "changed_at": moment(each.changed_at)} for each in check.configs],
         "dry_run_error": cut(check.dry_run_error) if check.dry_run_error else None,
+        "no_way": cut(check.no_way) if check.no_way else None,
     }
 
 

@@ -26,6 +26,9 @@ ARGO_MANAGERS = frozenset({"argocd-controller", "argocd-application-controller"}
 FLUX_MANAGERS = frozenset({"kustomize-controller", "helm-controller"})
 HELM_MANAGERS = frozenset({"helm"})
 
+DRIVERS = frozenset({"Rollout", "Canary"})
+"""Kinds of Argo Rollouts and Flagger: what they control (`-primary`) they roll out themselves."""
+
 
 def owner_of(obj: Json) -> Owner | None:
     """The strongest owner of a workload, None where nobody but people and pipelines writes it."""
@@ -50,7 +53,8 @@ def _claims(obj: Json, kind: Kind) -> Iterator[Owner]:
     managers = frozenset(_spec_managers(obj))
     controller = controller_of(obj)
     if controller is not None:
-        yield Owner(kind=OwnerKind.OPERATOR, name=f"{controller.get('kind', '?')}/{controller.get('name', '?')}")
+        name = f"{controller.get('kind', '?')}/{controller.get('name', '?')}"
+        yield Owner(kind=OwnerKind.OPERATOR, name=name, drives=controller.get("kind") in DRIVERS)
     argo = _argo(obj, kind, managers)
     if argo is not None:
         yield Owner(kind=OwnerKind.ARGO_CD, name=argo)

@@ -118,6 +118,8 @@ def _declared(found: Declaration) -> str:
 def _checked(check: TargetCheck) -> str:
     if not check.exists:
         return "the target is gone"
+    if check.no_way:
+        return f"there is no way of ours to the target: {check.no_way}"
     if check.dry_run_error:
         return f"the target was refused by a dry run: {check.dry_run_error}"
     lacking = f"; missing: {', '.join(check.missing)}" if check.missing else ""

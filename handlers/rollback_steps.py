@@ -29,12 +29,9 @@ from handlers.kube import resource_path
 from handlers.kube_json import Obj
 from handlers.workload_objects import Fresh
 
-ROAD = "lastgood.dev/road"
-"""Annotation on a Rollout: which road the action named beside it took."""
-
 
 class Road(StrEnum):
-    """How a Rollout goes back; the values are those of the annotation."""
+    """How a Rollout goes back; the values are those of the annotation `views.ROAD`."""
 
     ABORT = "abort"
     UNDO = "undo"
@@ -95,7 +92,9 @@ def road_of(fresh: Fresh, target: revisions.Json) -> Road | NoWay:
 def mark(workload: Workload, fresh: Fresh, annotations: Mapping[str, str]) -> Step:
     """Who aborts and why, onto the Rollout. The change cause stays: it is that of the template, which stays too."""
     obj = fresh.workload
-    kept = {key: value for key, value in annotations.items() if key != revisions.CHANGE_CAUSE} | {ROAD: Road.ABORT}
+    kept = {key: value for key, value in annotations.items() if key != revisions.CHANGE_CAUSE} | {
+        views.ROAD: Road.ABORT
+    }
     ops = [_test("/metadata/uid", fresh.uid), *_unchanged_template(obj)]
     if obj["metadata"].get("annotations") is None:
         ops += [
@@ -122,7 +121,7 @@ def abort(workload: Workload, fresh: Fresh) -> Step:
 
 def undo(workload: Workload, fresh: Fresh, target: revisions.Json, annotations: Mapping[str, str]) -> Step:
     """Put the target's template back."""
-    ops = workload_objects.guarded_patch(fresh, target, {**annotations, ROAD: str(Road.UNDO)})
+    ops = workload_objects.guarded_patch(fresh, target, {**annotations, views.ROAD: str(Road.UNDO)})
     return Step(what="the patch", path=workload_objects.path_of(workload), ops=ops)
 
 
@@ -138,7 +137,7 @@ def promote(workload: Workload, fresh: Fresh) -> Step:
 
 def road_taken(obj: Obj) -> Road | None:
     """The road that the annotations on a Rollout name; None for nonsense."""
-    value = views.annotations_of(obj).get(ROAD)
+    value = views.annotations_of(obj).get(views.ROAD)
     return Road(value) if value in list(Road) else None
 
 

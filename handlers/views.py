@@ -17,6 +17,8 @@ PAUSED = "lastgood.dev/paused"
 ACTION = "lastgood.dev/action"
 ROLLED_BACK_TO = "lastgood.dev/rolled-back-to"
 INCIDENT = "lastgood.dev/incident"
+ROAD = "lastgood.dev/road"
+"""On a Rollout of Argo: which road the action named beside it took."""
 
 INVALID_CHARS_MAX = 60
 """How much of a mode that is none is repeated to people: annotations may hold 256 kB."""

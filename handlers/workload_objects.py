@@ -24,7 +24,7 @@ from handlers.kube_json import Obj
 
 FIELD_MANAGER = revisions.FIELD_MANAGER
 
-_OWN_ANNOTATIONS = (views.ACTION, views.ROLLED_BACK_TO, views.INCIDENT)
+_OWN_ANNOTATIONS = (views.ACTION, views.ROLLED_BACK_TO, views.INCIDENT, views.ROAD)
 
 HAND_BACK_MANAGER = f"{FIELD_MANAGER}-hand-back"
 """Tells that request from a rollback in audit logs. It writes no field, so it never stands in managedFields."""

@@ -188,7 +188,11 @@ def _check(check: Document | None, now: datetime) -> str:
     if not check["exists"]:
         return "its history object is gone"
     found = [f"looked at {clock(check['at'], now)}"]
-    found += [f"refused by a dry run: {safe(check['dry_run_error'])}" if check["dry_run_error"] else "dry run accepted"]
+    if check.get("no_way"):
+        found.append(f"out of reach: {safe(check['no_way'])}")
+    else:
+        error = check["dry_run_error"]
+        found.append(f"refused by a dry run: {safe(error)}" if error else "dry run accepted")
     if check["missing"]:
         found.append(f"missing: {', '.join(safe(each) for each in check['missing'])}")
     if check["unchecked"]:

@@ -113,6 +113,7 @@ class RollBack:
 
     The id is written to the object in the same patch, so that a second execution is impossible even without our disk.
     `delete_stuck` lets it delete pods of `blamed` that are not ready where they would block the exchange (Exchange.ORDERED).
+    `only_abort` lets it give up the update in flight and change nothing else, because its owner would revert the rest.
     `way` is how it gets around `owner`, which is suspended until `suspend_until`; all None where nobody is in the way.
     """
 
@@ -125,6 +126,7 @@ class RollBack:
     target: Revision
     why: str
     delete_stuck: bool = False
+    only_abort: bool = False
     way: GitOps | None = None
     owner: Owner | None = None
     suspend_until: datetime | None = None

@@ -29,6 +29,7 @@ NO_UNDO = frozenset(
         Reason.ROLLBACK_OF_ROLLBACK,
         Reason.ROLLOUT_PAUSED,
         Reason.TARGET_GONE,
+        Reason.OUT_OF_REACH,
     }
 )
 """Refusals under which `kubectl rollout undo` would be refused, reverted, or of no use: no message proposes it then."""

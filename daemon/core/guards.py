@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from daemon.core import owners, target_guards
+from daemon.core import aborts, owners, target_guards
 from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
@@ -150,12 +150,15 @@ def owned(case: Case) -> Refusal | None:
     owner = case.tracked.view.owner
     if owner is None or not owners.is_in_the_way(case.policy, case.tracked.view):
         return None
+    if case.choice.target is not None and aborts.is_all_it_takes(case.tracked.view, case.choice.target.revision):
+        return None
     reason = Reason.OWNED_BY_OPERATOR if owner.kind is OwnerKind.OPERATOR else Reason.OWNED_BY_GITOPS
     return refuse(
         reason,
         Consequence.ESCALATE,
         f"{owner.kind} {owner.name}",
         "no other controller",
+        overridable=not owner.drives,
     )
 
 
@@ -302,6 +305,7 @@ GUARDS: tuple[Guard, ...] = (
     protected,
     target_guards.target_not_verified,
     target_guards.target_gone,
+    target_guards.out_of_reach,
     target_guards.no_permission,
     rollout_paused,
     on_delete,

@@ -95,7 +95,8 @@ class TargetCheck:
 
     `exists`: its history object is there. `missing`: referenced objects that are gone. `unchecked`: references that our
     role may not read (Secrets). `dry_run_error`: what the API server said of a server-side dry run, None when accepted.
-    `may_patch`: our role lets us try at all; the role for mode observe does not.
+    `may_patch`: our role lets us try at all; the role for mode observe does not. `no_way`: why there is nothing of ours to try
+    that leads to it, with what a person can do; None where there is.
     """
 
     revision: RevisionId
@@ -105,6 +106,7 @@ class TargetCheck:
     configs: tuple[ConfigChange, ...] = ()
     dry_run_error: str | None = None
     may_patch: bool = True
+    no_way: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,10 +147,15 @@ class OwnerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """The manager of a workload, found from labels, annotations, managedFields and ownerReferences (protocols §2.7)."""
+    """The manager of a workload, found from labels, annotations, managedFields and ownerReferences (protocols §2.7).
+
+    `drives`: it is a tool that rolls the workload out itself, in steps of its own (a Rollout of Argo, a Canary of Flagger). A
+    write behind its back is a rollout that it takes up, so no person's word makes it right.
+    """
 
     kind: OwnerKind
     name: str
+    drives: bool = False
 
 
 class Exchange(StrEnum):
@@ -216,6 +221,8 @@ class WorkloadView:
     desired - maxUnavailable of the current revision's pods have been ready without a break (None: not now).
     `converged` is `kubectl rollout status`' "successfully rolled out" (protocols §2.3). `owner_yields`: the owner is known not to
     put its own version back before its source changes (an Argo CD Application without self-heal); what is not known is not.
+    `abort_to`: the revision that serves again once the update in flight is given up, which changes nothing that anybody but
+    the controller of updates writes; None where no update is in flight, or this kind cannot be aborted.
     """
 
     workload: Workload
@@ -242,6 +249,7 @@ class WorkloadView:
     irreversible: bool = False
     gone: bool = False
     exchange: Exchange = Exchange.ROLLING
+    abort_to: RevisionId | None = None
 
     @property
     def serving(self) -> tuple[RevisionId, ...]:

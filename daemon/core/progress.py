@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.core import changes, measuring, owners, verdicts
+from daemon.core import aborts, changes, measuring, owners, verdicts
 from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
 from daemon.core.briefs import cut
 from daemon.core.draft import Draft
@@ -230,7 +230,8 @@ def _go(draft: Draft, incident_id: IncidentId) -> None:
         raise AssertionError("a proposal names workload, blamed revision and target")
     reason = Reason.APPROVED if incident.approved_by else Reason.COUNTDOWN_OVER
     view = draft.state.workloads[workload.key].view
-    way = owners.way(draft.policy, view)
+    only_abort = aborts.is_all_it_takes(view, target)
+    way = None if only_abort else owners.way(draft.policy, view)
     draft.move(incident_id, Trigger.GO, reason, lasts=draft.policy.converge_deadline, actor=incident.approved_by)
     draft.owe(
         RollBack(
@@ -243,6 +244,7 @@ def _go(draft: Draft, incident_id: IncidentId) -> None:
             target=target,
             why=f"{incident_id}: {incident.suspicions[0].terms[0].sentence if incident.suspicions else ''}",
             delete_stuck=draft.policy.delete_stuck_pods and view.exchange is Exchange.ORDERED,
+            only_abort=only_abort,
             way=way,
             owner=view.owner if way is not None else None,
             suspend_until=draft.now + draft.policy.suspend_for if way is not None else None,

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     DATA_AT_RISK = "data_at_risk"
     TARGET_NOT_VERIFIED = "target_not_verified"
     TARGET_GONE = "target_gone"
+    OUT_OF_REACH = "out_of_reach"
     NO_PERMISSION = "no_permission"
     ROLLOUT_PAUSED = "rollout_paused"
     ON_DELETE = "on_delete"
@@ -105,6 +106,7 @@ _SENTENCES = {
     Reason.DATA_AT_RISK: "Data is declared to be at risk: an older revision may not understand it.",
     Reason.TARGET_NOT_VERIFIED: "There is no verified revision to go back to.",
     Reason.TARGET_GONE: "The target cannot be deployed any more.",
+    Reason.OUT_OF_REACH: "Lastgood has no way from here to the target; a person has.",
     Reason.NO_PERMISSION: "Lastgood's role does not let it patch this workload.",
     Reason.ROLLOUT_PAUSED: "The rollout is paused in the workload's spec: a person is driving.",
     Reason.ON_DELETE: "Its update strategy is OnDelete: a rollback reaches a pod only when somebody deletes it.",
@@ -137,6 +139,7 @@ NEVER_OVERRIDDEN = frozenset(
     {
         Reason.TARGET_NOT_VERIFIED,
         Reason.TARGET_GONE,
+        Reason.OUT_OF_REACH,
         Reason.NO_PERMISSION,
         Reason.SUPERSEDED,
         Reason.PAUSED,

@@ -48,6 +48,15 @@ def target_gone(case: Case) -> Refusal | None:
     )
 
 
+def out_of_reach(case: Case) -> Refusal | None:
+    """The target is there, and what we may do to the workload does not lead to it (a template that others own)."""
+    check = case.incident.check
+    if check is None or check.no_way is None:
+        return None
+    seen, needed = check.no_way, "a person who goes that way"
+    return refuse(Reason.OUT_OF_REACH, Consequence.ESCALATE, seen, needed, overridable=False)
+
+
 def no_permission(case: Case) -> Refusal | None:
     """What our role forbids will fail at the patch; in mode observe nobody wants it (and its role has no patch verb)."""
     check = case.incident.check

@@ -51,11 +51,17 @@ def own_template(obj: Json, _history: Sequence[Json]) -> Present | None:
     return Present(obj=obj)
 
 
+def no_abort(_obj: Json, _history: Sequence[Json]) -> Json | None:
+    """Whoever goes back rolls out an older template."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind of workload. `standing` reads an object; `generates` tells whether its pods' names are drawn anew for
     each pod (a StatefulSet gives the same names again). `present` finds the present template, given the workload and its
-    history; None where its controller has to say first. An `optional` kind may be unknown to the cluster.
+    history; None where its controller has to say first. `abort_to` finds the history object that serves again once the update
+    in flight is given up without a new template; None where there is none. An `optional` kind may be unknown to the cluster.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Kind:
     api_version: str = "apps/v1"
     generates: bool = True
     present: Callable[[Json, Sequence[Json]], Present | None] = own_template
+    abort_to: Callable[[Json, Sequence[Json]], Json | None] = no_abort
     optional: bool = False
 
     @property

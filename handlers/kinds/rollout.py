@@ -82,6 +82,13 @@ def present(obj: Json, history: Sequence[Json]) -> Present | None:
     return None if found is None else Present(obj=found, returned=aborted, since=since)
 
 
+def abort_to(obj: Json, history: Sequence[Json]) -> Json | None:
+    """The stable ReplicaSet, while an update is in flight that is not given up yet."""
+    if not is_observed(obj) or not is_in_flight(obj) or is_aborted(obj):
+        return None
+    return replica_set_of(stable_hash(obj), history)
+
+
 def standing(obj: Json) -> Standing:
     """How a Rollout stands. An abort is no failure to get anywhere: it goes back, and has arrived when traffic has."""
     aborted, observed = is_aborted(obj), is_observed(obj)
@@ -139,5 +146,6 @@ ROLLOUT = Kind(
     standing=standing,
     api_version="argoproj.io/v1alpha1",
     present=present,
+    abort_to=abort_to,
     optional=True,
 )

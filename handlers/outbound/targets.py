@@ -47,6 +47,17 @@ class _Found:
     configs: list[ConfigChange] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """What the API server says of the rollback (`error`: None where it would take it), whether we may send one at all, and
+    why there is none to send.
+    """
+
+    error: str | None = None
+    may_patch: bool = True
+    no_way: str | None = None
+
+
 class _Unreadable:
     """What our role may not read."""
 
@@ -74,7 +85,7 @@ class TargetChecker:
         if fresh is None or target is None or fresh.uid != action.uid:
             return _checked(TargetCheck(revision=action.target.id, exists=False))
         # Neither needs the other's answer, and errors are served while we ask.
-        found, (error, may_patch) = await asyncio.gather(
+        found, tried = await asyncio.gather(
             self._look_up(action, references_of(revisions.template_of(target))), self._try(action, fresh, target)
         )
         return _checked(
@@ -84,8 +95,9 @@ class TargetChecker:
                 missing=tuple(found.missing),
                 unchecked=tuple(found.unchecked),
                 configs=tuple(found.configs),
-                dry_run_error=error,
-                may_patch=may_patch,
+                dry_run_error=tried.error,
+                may_patch=tried.may_patch,
+                no_way=tried.no_way,
             )
         )
 
@@ -123,15 +135,13 @@ class TargetChecker:
             items = [*page.items] if page.first else [*items, *page.items]
         return items[0] if items else None
 
-    async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> tuple[str | None, bool]:
-        """What the API server says of the patch (None where it would take it), and whether we may send one at all."""
+    async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> _Tried:
+        """Send every step of the rollback with `dryRun=All`."""
         if fresh.current != action.blamed.id:
-            return (
-                f"not tried: revision {fresh.current[:8]} is current, no longer the blamed {action.blamed.id[:8]}",
-                True,
-            )
+            says = f"not tried: revision {fresh.current[:8]} is current, no longer the blamed {action.blamed.id[:8]}"
+            return _Tried(error=says)
         if fresh.is_leaving:
-            return f"not tried: {action.workload.short} is being deleted", True
+            return _Tried(error=f"not tried: {action.workload.short} is being deleted")
         annotations = workload_objects.provenance(
             action=action.id,
             target=action.target.id,
@@ -140,15 +150,15 @@ class TargetChecker:
         )
         steps = rollback_steps.steps(action.workload, fresh, target, annotations)
         if isinstance(steps, NoWay):
-            return steps.why, True
+            return _Tried(no_way=steps.why)
         for step in steps:
             try:
                 await self._api.patch_json(step.path, step.ops, dry_run=True)
             except Permanent as fault:
                 if RBAC_SAYS in fault.reason:
-                    return None, False
-                return shorten("; ".join([fault.reason, *fault.causes])), True
-        return None, True
+                    return _Tried(may_patch=False)
+                return _Tried(error=shorten("; ".join([fault.reason, *fault.causes])))
+        return _Tried()
 
 
 def changed_at(config: Obj) -> datetime | None:

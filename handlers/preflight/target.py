@@ -113,8 +113,13 @@ async def dry_run(sources: Sources, subject: Subject) -> list[Line]:
     check = outcome.result.check
     lines: list[Line] = []
     if not check.exists:
-        says = f"the ReplicaSet of {found.revision.label} is gone: nothing to go back to"
-        lines.append(failed("dry run", says, "raise spec.revisionHistoryLimit of the Deployment"))
+        says = f"the history object of {found.revision.label} is gone: nothing to go back to"
+        lines.append(failed("dry run", says, "raise its spec.revisionHistoryLimit"))
+    elif check.no_way is not None:
+        says = f"no rollback of ours leads to {found.revision.label}: {check.no_way}"
+        lines.append(
+            warning("dry run", says, "an update in flight is aborted all the same; after promotion a person is paged")
+        )
     elif not check.may_patch or check.dry_run_error is not None:
         lines.append(_refused(subject, found.revision, check.dry_run_error, may_patch=check.may_patch))
     else:

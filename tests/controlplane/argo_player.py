@@ -22,6 +22,7 @@ from handlers.kinds import rollout
 from handlers.kube import KubeClient, Page, Timeouts
 from handlers.kube_access import from_url
 from handlers.kube_json import Obj
+from handlers.workload_objects import FIELD_MANAGER
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.workloads import Json, path
 
@@ -175,8 +176,8 @@ class Shop:
 
 
 class Recorder:
-    """The API as our runner uses it: notes each patch that is meant; `before` and `after` it something happens to the
-    world (the controller, a pipeline, our crash).
+    """The API as our runner uses it: notes each step that is meant (not what it gives back); `before` and `after` it something
+    happens to the world (the controller, a pipeline, our crash).
     """
 
     def __init__(
@@ -204,10 +205,11 @@ class Recorder:
     async def patch_json(
         self, path: str, ops: Sequence[Obj], *, dry_run: bool = False, field_manager: str = "lastgood"
     ) -> Obj:
-        if not dry_run:
+        counts = not dry_run and field_manager == FIELD_MANAGER
+        if counts:
             await asyncio.to_thread(self._before, len(self.patches) + 1)
         done = await self._client.patch_json(path, ops, dry_run=dry_run, field_manager=field_manager)
-        if not dry_run:
+        if counts:
             self.patches.append((path.rpartition("/")[2], ops))
             await asyncio.to_thread(self._after, len(self.patches))
         return done

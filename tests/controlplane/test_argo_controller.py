@@ -89,6 +89,7 @@ async def test_a_bad_canary_is_aborted(shop: Shop) -> None:
         shop.deploy(BAD)
         bad = await seen(inbox, shop, lambda view: view.current.images == (BAD,) and view.start_failure)
         assert not bad.converged
+        assert (good.abort_to, bad.abort_to) == (None, good.current.id)
         assert {pods.revision for pods in bad.pods} == {good.current.id, bad.current.id}
         outcome = await roll_back(shop, good, bad)
         assert outcome.kind is OutcomeKind.DONE, outcome
@@ -223,4 +224,4 @@ def _active(shop: Shop) -> str:
 
 
 def _owner() -> Owner:
-    return Owner(kind=OwnerKind.OPERATOR, name="Rollout/shop")
+    return Owner(kind=OwnerKind.OPERATOR, name="Rollout/shop", drives=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ from handlers.outbound.rollback.argo_rollout import ArgoRollback
 from handlers.outbound.rollback.by_kind import RollbackByKind
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
-from handlers.rollback_steps import ROAD
 from tests.controlplane import definitions
 from tests.controlplane.argo_player import Recorder, Shop, manifest
 from tests.controlplane.plane import ControlPlane
@@ -84,7 +84,7 @@ async def test_abort_in_flight(shop: Shop) -> None:
     assert now["status"]["abort"] is True
     assert now["spec"] == before["spec"]
     noted = now["metadata"]["annotations"]
-    assert (noted[views.ACTION], noted[views.ROLLED_BACK_TO], noted[ROAD]) == (action.id, v1.id, "abort")
+    assert (noted[views.ACTION], noted[views.ROLLED_BACK_TO], noted[views.ROAD]) == (action.id, v1.id, "abort")
     assert revisions.CHANGE_CAUSE not in noted
     assert (await roll_back(shop, action)).kind is OutcomeKind.DONE
     assert shop.get()["metadata"]["resourceVersion"] == now["metadata"]["resourceVersion"]
@@ -107,7 +107,7 @@ async def test_undo_after_promotion(shop: Shop) -> None:
     assert now["status"]["stableRS"] == now["status"]["currentPodHash"]
     assert now["spec"]["template"]["spec"]["containers"][0]["image"] == V1
     assert now["spec"]["template"]["metadata"]["labels"] == {"app": "shop"}
-    assert now["metadata"]["annotations"][ROAD] == "undo"
+    assert now["metadata"]["annotations"][views.ROAD] == "undo"
     assert now["metadata"]["annotations"][revisions.CHANGE_CAUSE].startswith("Lastgood rolled back to")
     assert (await roll_back(shop, action)).kind is OutcomeKind.DONE
     assert shop.get()["metadata"]["resourceVersion"] == now["metadata"]["resourceVersion"]
@@ -272,7 +272,7 @@ async def test_abort_only_to_the_target(shop: Shop) -> None:
     async with shop.client() as client:
         checked = await TargetChecker(client).run(shop.check(v1, shop.revision(V3)))
     assert isinstance(checked.result, Checked)
-    assert checked.result.check.dry_run_error == outcome.message
+    assert (checked.result.check.no_way, checked.result.check.dry_run_error) == (outcome.message, None)
     assert v2.id != v1.id
 
 
@@ -316,6 +316,41 @@ async def test_a_target_that_is_gone(shop: Shop) -> None:
     shop.ask("DELETE", path(shop.namespace, "replicasets", str(v1.replica_set)))
     outcome = await roll_back(shop, shop.action(v1, v2))
     assert (outcome.kind, "no longer in the history" in outcome.message) == (OutcomeKind.REFUSED, True)
+
+
+@pytest.mark.parametrize("stage", [in_flight, promoted])
+async def test_only_an_abort_is_past_its_owner(shop: Shop, stage: Callable[[Shop], tuple[Revision, Revision]]) -> None:
+    """Decided while the update was in flight: the abort is done, and once it is promoted nothing is written."""
+    v1, v2 = stage(shop)
+    before = shop.get()
+    outcome = await roll_back(shop, replace(shop.action(v1, v2), only_abort=True))
+    if stage is in_flight:
+        assert outcome.kind is OutcomeKind.DONE, outcome
+        assert shop.get()["spec"] == before["spec"]
+    else:
+        assert (outcome.kind, "is promoted" in outcome.message) == (OutcomeKind.REFUSED, True)
+        assert shop.get() == before
+
+
+@pytest.mark.parametrize("stage", [in_flight, promoted])
+async def test_the_next_apply_meets_no_conflict(shop: Shop, stage: Callable[[Shop], tuple[Revision, Revision]]) -> None:
+    """After either road we own our annotations and nothing else; the apply of a fixed template has no conflict with us."""
+    v1, v2 = stage(shop)
+    outcome = await roll_back(shop, shop.action(v1, v2), lambda _count: shop.act())
+    assert isinstance(outcome.result, RolledBack)
+    assert not any("still owns" in warning for warning in outcome.result.warnings)
+    (own,) = [
+        entry for entry in shop.get()["metadata"]["managedFields"]
+        if entry["manager"] == "lastgood" and not entry.get("subresource")
+    ]  # fmt: skip
+    kept = {f"f:{name}" for name in (views.ACTION, views.INCIDENT, views.ROLLED_BACK_TO, views.ROAD)}
+    assert set(own["fieldsV1"]) == {"f:metadata"}
+    assert set(own["fieldsV1"]["f:metadata"]["f:annotations"]) == kept
+    fixed = manifest(V3)
+    fixed["metadata"]["annotations"] = {revisions.CHANGE_CAUSE: "a fix"}
+    where = f"{shop.path}?fieldManager=helm"
+    _, answer = shop.plane.ask("PATCH", where, fixed, kind="application/apply-patch+yaml")
+    assert 'with "lastgood"' not in str(answer.get("message")), "there may be conflicts with whoever created it"
 
 
 async def test_the_template_of_another(shop: Shop) -> None:

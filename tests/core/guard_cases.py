@@ -38,6 +38,7 @@ from tests.core.story import Story
 
 HOLD, PROPOSE, ESCALATE = Consequence.HOLD, Consequence.PROPOSE, Consequence.ESCALATE
 Play = Callable[[], Story]
+DRIVER = Owner(kind=OwnerKind.OPERATOR, name="Rollout/checkout", drives=True)
 
 
 def spike(story: Story | None = None, **rollout: Any) -> Story:
@@ -263,6 +264,7 @@ CASES: list[tuple[Reason, Consequence, bool, Play]] = [
     (Reason.TARGET_GONE, ESCALATE, False, checked(exists=False)),
     (Reason.TARGET_GONE, ESCALATE, False, checked(missing=("ConfigMap/settings",))),
     (Reason.TARGET_GONE, ESCALATE, False, checked(dry_run_error="denied by a webhook")),
+    (Reason.OUT_OF_REACH, ESCALATE, False, checked(no_way="its template is that of Deployment/checkout")),
     (Reason.NO_PERMISSION, ESCALATE, False, checked(may_patch=False)),
     (Reason.TARGET_UNCHECKED, HOLD, True, unchecked),
     (Reason.ROLLOUT_PAUSED, ESCALATE, True, annotated(paused=True)),
@@ -271,6 +273,7 @@ CASES: list[tuple[Reason, Consequence, bool, Play]] = [
     (Reason.OWNED_BY_GITOPS, ESCALATE, True, annotated(owner=Owner(kind=OwnerKind.ARGO_CD, name="shop"))),
     (Reason.OWNED_BY_GITOPS, ESCALATE, True, annotated(owner=Owner(kind=OwnerKind.FLUX, name="shop"))),
     (Reason.OWNED_BY_OPERATOR, ESCALATE, True, annotated(owner=Owner(kind=OwnerKind.OPERATOR, name="Shop/a"))),
+    (Reason.OWNED_BY_OPERATOR, ESCALATE, False, annotated(owner=DRIVER)),
     (Reason.IRREVERSIBLE, ESCALATE, True, annotated(irreversible=True)),
     (Reason.ROLLBACK_OF_ROLLBACK, ESCALATE, False, rolled_back_by_hand),
     (Reason.ROLLBACK_OF_ROLLBACK, ESCALATE, False, rolled_back_by_us),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from daemon.core import owners
 from daemon.core.model import Owner, OwnerKind
 from daemon.core.policy import GitOps, GitOpsRule
 from daemon.core.reasons import Reason
-from tests.core.builders import V1, a_policy, a_view
+from tests.core.builders import V1, V3, a_policy, a_view
 from tests.core.story import Story
 
 ARGO = Owner(kind=OwnerKind.ARGO_CD, name="shop")
@@ -79,6 +80,51 @@ def test_the_rollback_carries_its_way() -> None:
         )
         if expected is not None:
             assert action.suspend_until == story.now + story.policy.suspend_for
+
+
+@pytest.mark.parametrize("owner", [ARGO, FLUX])
+def test_an_abort_is_past_a_gitops_controller(owner: Owner) -> None:
+    """What only gives up the update in flight changes nothing that it writes: done, and the action says that no more may be."""
+    for rules in ((), (GitOpsRule(do=GitOps.ARGOCD_ROLLBACK),), (GitOpsRule(do=GitOps.FLUX_SUSPEND),)):
+        story = Story(a_policy(gitops=rules))
+        story.spikes(owner=owner, abort_to=V1.id)
+        story.waits(story.policy.countdown)
+        (action,) = story.rollbacks
+        assert (action.only_abort, action.way, action.owner) == (True, None, None)
+
+
+def test_an_abort_that_leads_elsewhere_is_refused() -> None:
+    """Where another revision than the target would serve, the road is an undo, and the controller is in its way."""
+    story = Story()
+    story.spikes(owner=ARGO, abort_to=V3.id)
+    assert Reason.OWNED_BY_GITOPS in story.refusals
+
+
+@pytest.mark.parametrize("view", [{}, {"owner": ARGO, "owner_yields": True}])
+def test_where_nobody_is_in_the_way_more_than_an_abort_may_be_done(view: dict[str, Any]) -> None:
+    """An update that is promoted in the meantime may be undone there."""
+    story = Story()
+    story.spikes(abort_to=V1.id, **view)
+    story.waits(story.policy.countdown)
+    (action,) = story.rollbacks
+    assert not action.only_abort
+
+
+def test_an_operator_may_write_anything() -> None:
+    """Nobody knows what it reads, so an abort is not past it either."""
+    story = Story()
+    story.spikes(owner=OPERATOR, abort_to=V1.id)
+    assert Reason.OWNED_BY_OPERATOR in story.refusals
+
+
+@pytest.mark.parametrize("drives", [False, True])
+def test_nobody_writes_behind_the_back_of_what_drives_it(drives: bool) -> None:
+    """A person overrides an operator, and never a Rollout of Argo or a Canary of Flagger."""
+    story = Story()
+    story.spikes(owner=replace(OPERATOR, drives=drives))
+    story.closes()
+    story.asks(overrides=(Reason.OWNED_BY_OPERATOR,))
+    assert bool(story.rollbacks) is not drives
 
 
 def test_what_is_refused_says_so() -> None:

@@ -126,6 +126,25 @@ def test_the_present_template(status: Json, name: str | None, since: str | None)
     assert found is None or found.returned is (name == "web-aaa")
 
 
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [
+        (FLYING, "web-aaa"),
+        (FLYING | {"phase": "Degraded"}, "web-aaa"),
+        (FLYING | {"observedGeneration": "2"}, None),
+        (FLYING | {"stableRS": "gone"}, None),
+        (FLYING | {"stableRS": ""}, None),
+        (DONE, None),
+        (BACK, None),
+        ({}, None),
+    ],
+)
+def test_what_an_abort_goes_back_to(status: Json, name: str | None) -> None:
+    """The stable ReplicaSet while an update is in flight; nothing before, after, and once it is aborted."""
+    found = ROLLOUT.abort_to(a_rollout(status), HISTORY)
+    assert (found and found["metadata"]["name"]) == name
+
+
 @pytest.mark.parametrize(("seen", "known"), [("7", True), ("6", False), (None, False)])
 def test_the_template_of_another_object(seen: str | None, known: bool) -> None:
     """With workloadRef the status must have seen the newest generation of that object, too."""

@@ -65,6 +65,11 @@ CASES: list[tuple[str, dict[str, Any], Owner | None]] = [
         },
         Owner(kind=OPERATOR, name="Shop/main"),
     ),
+    (
+        "what Flagger made",
+        {"ownerReferences": [{"kind": "Canary", "name": "web", "uid": "u", "controller": True}]},
+        Owner(kind=OPERATOR, name="Canary/web", drives=True),
+    ),
     ("a mere owner reference", {"ownerReferences": [{"kind": "Shop", "name": "main", "uid": "u"}]}, None),
 ]  # fmt: skip
 

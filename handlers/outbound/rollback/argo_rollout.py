@@ -23,6 +23,7 @@ from handlers.faults import FaultKind, Permanent, Transient
 from handlers.kinds import rollout
 from handlers.kube_json import Obj
 from handlers.outbound.rollback import outcomes
+from handlers.outbound.rollback.handing_back import handed_back
 from handlers.outbound.rollback.template import drift_warnings
 from handlers.rollback_steps import NoWay, Road, Step
 from handlers.workload_objects import Api, Fresh
@@ -52,6 +53,14 @@ class ArgoRollback:
         Raises Transient where it is worth another run: the world could not be read, somebody wrote at the same time, an
         answer was lost, or the controller has not taken up what was written.
         """
+        return await handed_back(self._api, action, await self._rolled_back(action))
+
+    async def probe(self, action: RollBack) -> Outcome | None:
+        """What became of it: DONE, Superseded, REFUSED (it cannot happen any more) or None (it may be run, or run on)."""
+        found = self._next(action, await workload_objects.read(self._api, action.workload))
+        return await handed_back(self._api, action, found) if isinstance(found, Outcome) else None
+
+    async def _rolled_back(self, action: RollBack) -> Outcome:
         for _ in range(LOOKS_MAX):
             fresh = await workload_objects.read(self._api, action.workload)
             found = self._next(action, fresh)
@@ -66,11 +75,6 @@ class ArgoRollback:
                 return failed
         reason = f"Argo Rollouts has not taken up the newest generation of {action.workload.short} yet"
         raise Transient(None, reason, FaultKind.TIMEOUT)
-
-    async def probe(self, action: RollBack) -> Outcome | None:
-        """What became of it: DONE, Superseded, REFUSED (it cannot happen any more) or None (it may be run, or run on)."""
-        found = self._next(action, await workload_objects.read(self._api, action.workload))
-        return found if isinstance(found, Outcome) else None
 
     # -- what to do next ---------------------------------------------------------------------------------------------
 
@@ -106,6 +110,10 @@ class ArgoRollback:
         if isinstance(left, NoWay):
             return outcomes.refused(left.why)
         aborting = rollback_steps.road_of(fresh, target) is Road.ABORT
+        if action.only_abort and not aborting:
+            return outcomes.refused(
+                f"the update of {action.workload.short} is promoted: an undo is left, and what owns the template would revert it"
+            )
         return left[1:] if marked and aborting else left
 
     def _after_undo(self, action: RollBack, fresh: Fresh) -> Outcome | Sequence[Step]:

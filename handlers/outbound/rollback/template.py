@@ -20,20 +20,15 @@ the workload's next view ends the incident as superseded.
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
-
-from daemon.core.actions import Outcome, OutcomeKind, RollBack, RolledBack
+from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.ports import Clock
 from handlers import views, workload_objects
-from handlers.faults import Fault, FaultKind, Permanent, Transient
+from handlers.faults import FaultKind, Permanent, Transient
 from handlers.kube_json import Obj
 from handlers.outbound.rollback import outcomes
+from handlers.outbound.rollback.handing_back import handed_back
 from handlers.ownership import helm_release
 from handlers.workload_objects import Api, Fresh, Selectors
-
-HAND_BACK_SECONDS = 5.0
-"""For giving up our fields, reading included: nobody waits for it, but the outcome does."""
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -55,13 +50,13 @@ class TemplateRollback:
         Raises Transient where it is worth another run: the world could not be read, nothing was written, or an answer
         was lost and the object, asked at once, does not (or not yet) show our patch. A further run finds out.
         """
-        return await self._handed_back(action, await self._rolled_back(action))
+        return await handed_back(self._api, action, await self._rolled_back(action))
 
     async def probe(self, action: RollBack) -> Outcome | None:
         """What became of it: DONE, Superseded, REFUSED (it cannot happen any more) or None (it did not happen)."""
         fresh = await workload_objects.read(self._api, action.workload)
         settled = self._settled(action, fresh)
-        return None if settled is None else await self._handed_back(action, settled)
+        return None if settled is None else await handed_back(self._api, action, settled)
 
     async def _rolled_back(self, action: RollBack) -> Outcome:
         fresh = await workload_objects.read(self._api, action.workload, self._selectors)
@@ -84,23 +79,6 @@ class TemplateRollback:
         except Transient as fault:
             return await self._lost(action, fault)
         return self._done(patched)
-
-    async def _handed_back(self, action: RollBack, outcome: Outcome) -> Outcome:
-        """The same outcome, and where it is DONE our fields given up; a rollback that stands does not fail by that.
-
-        After the patch, at once: until then a fixed version cannot be applied. Idempotent, so a crash in between is made good
-        by the next probe.
-        """
-        if not isinstance(outcome.result, RolledBack):
-            return outcome
-        try:
-            async with asyncio.timeout(HAND_BACK_SECONDS):
-                await workload_objects.hand_back(self._api, action.workload)
-        except (Fault, TimeoutError) as exc:
-            reason = exc.reason if isinstance(exc, Fault) else f"no answer within {HAND_BACK_SECONDS:g} s"
-            warnings = (*outcome.result.warnings, _still_owned(reason))
-            return replace(outcome, result=replace(outcome.result, warnings=warnings))
-        return outcome
 
     def _settled(self, action: RollBack, fresh: Fresh | None) -> Outcome | None:
         """The outcome that the world already shows, None where the blamed revision is current and may be replaced."""
@@ -195,13 +173,6 @@ def drift_warnings(workload: Obj) -> tuple[str, ...]:
             f"good manifest makes the rollback permanent and starts no rollout."
         )
     return tuple(warnings)
-
-
-def _still_owned(reason: str) -> str:
-    return (
-        f"Lastgood still owns the fields that it rolled back ({reason}): a server-side apply or a Helm 4 upgrade that changes "
-        f"them ends with a conflict with field manager {workload_objects.FIELD_MANAGER} and needs `--force-conflicts`."
-    )
 
 
 def _appliers(workload: Obj) -> list[Obj]:
