@@ -249,6 +249,7 @@ def main(arguments: list[str]) -> int:
     """0: what this machine can have is built; 1: a build failed; 3: it can have none."""
     parser = argparse.ArgumentParser(prog="python -m tests.controlplane.builds", description=__doc__)
     parser.add_argument("--list", action="store_true", help="say what there is, build nothing")
+    parser.add_argument("--last-first", action="store_true", help="to help one that runs already, from the other end")
     options = parser.parse_args(arguments)
     try:
         known = releases()
@@ -259,17 +260,14 @@ def main(arguments: list[str]) -> int:
         for each in controllers:
             state = each.why_not and f"not on this machine: {each.why_not}"
             say(f"{each.name} {state or ('built' if each.built else 'to be built')}")
-        usable = [release for release in known if not release.why_not]
-        if not usable:
+        wanted = [package for release in known if not release.why_not for package in release.packages]
+        if not wanted:
             say("this machine can have no control plane: install Go, or use Debian 12")
             return EXIT_NONE
+        wanted += [each for each in controllers if not each.why_not]
         if not options.list:
-            for release in usable:
-                for package in release.packages:
-                    build(package)
-            for each in controllers:
-                if not each.why_not:
-                    build(each)
+            for package in reversed(wanted) if options.last_first else wanted:
+                build(package)
     except BuildError as error:
         say(f"failed: {error}")
         return EXIT_FAILED
