@@ -22,9 +22,10 @@ import aiohttp
 
 from daemon.core.actions import AnswerPipeline, Outcome, OutcomeKind
 from daemon.core.notices import Origin, Vendor
+from handlers import code_host
+from handlers.code_host import REQUEST_SECONDS_MAX, Answer, is_github_limit
 from handlers.faults import FaultKind, Permanent
 from handlers.outbound.pipelines.description import description
-from handlers.outbound.pipelines.exchange import REQUEST_SECONDS_MAX, Answer, CodeHost
 from handlers.plain import one_line
 
 API_URL = "https://api.github.com"
@@ -61,13 +62,7 @@ class GitHubDeployments:
     def __init__(
         self, session: aiohttp.ClientSession, api_url: str, token: str, *, seconds: float = REQUEST_SECONDS_MAX
     ) -> None:
-        headers = {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {token}",
-            "User-Agent": "Lastgood",  # GitHub refuses requests without one
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
-        self._host = CodeHost(session, api_url, peer="GitHub", headers=headers, secret=token, seconds=seconds)
+        self._host = code_host.github(session, api_url, token, seconds=seconds)
 
     async def answer(self, action: AnswerPipeline) -> Outcome:
         """Add the status. Raises Transient (rate limits included, with their wait) or Permanent with the remedy."""
@@ -91,15 +86,7 @@ class GitHubDeployments:
     def _checked(self, answer: Answer) -> Answer:
         if answer.fine:
             return answer
-        raise self._host.limited(answer) if _is_limit(answer) else self._host.fault(answer, _REMEDIES)
-
-
-def _is_limit(answer: Answer) -> bool:
-    """GitHub says both of its rate limits with 403 or 429, and the same 403 for a permission that lacks."""
-    if answer.status not in (403, 429):
-        return False
-    spent = answer.headers.get("X-RateLimit-Remaining") == "0"
-    return spent or "Retry-After" in answer.headers or "rate limit" in answer.explanation.lower()
+        raise self._host.limited(answer) if is_github_limit(answer) else self._host.fault(answer, _REMEDIES)
 
 
 def _statuses(origin: Origin) -> str:

@@ -25,9 +25,10 @@ import aiohttp
 
 from daemon.core.actions import AnswerPipeline, Outcome, OutcomeKind
 from daemon.core.notices import Origin, Vendor
+from handlers import code_host
+from handlers.code_host import REQUEST_SECONDS_MAX, Answer
 from handlers.faults import Fault, FaultKind, Permanent, Transient
 from handlers.outbound.pipelines.description import description
-from handlers.outbound.pipelines.exchange import REQUEST_SECONDS_MAX, Answer, CodeHost
 from handlers.plain import one_line
 
 STATUS_NAME = "lastgood"
@@ -80,8 +81,7 @@ class GitLabDeployments:
     def __init__(
         self, session: aiohttp.ClientSession, api_url: str, token: str, *, seconds: float = REQUEST_SECONDS_MAX
     ) -> None:
-        headers = {"Accept": "application/json", "PRIVATE-TOKEN": token, "User-Agent": "Lastgood"}
-        self._host = CodeHost(session, api_url, peer="GitLab", headers=headers, secret=token, seconds=seconds)
+        self._host = code_host.gitlab(session, api_url, token, seconds=seconds)
 
     async def answer(self, action: AnswerPipeline) -> Outcome:
         """Set the deployment to failed and leave the commit status, as far as GitLab lets us.

@@ -6,7 +6,7 @@ An answer with a 4xx is handed back, not raised: what it means differs between t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -35,6 +35,9 @@ ANSWER_BYTES_MAX = 2 * 1024 * 1024
 
 EXPLANATION_MAX = 120
 """Longest explanation of the vendor that is passed on, in characters: it stands behind our own remedy in one line."""
+
+NO_CONTENT = 204
+"""The one answer that is fine without a body (RFC 9110 §15.3.5)."""
 
 LIMITED_SECONDS = 60.0
 """Wait where a rate limit names none: GitHub asks for at least a minute, GitLab's limits count by the minute."""
@@ -81,7 +84,7 @@ class CodeHost:
         path: str,
         *,
         body: Mapping[str, object] | None = None,
-        query: Mapping[str, str | int] | None = None,
+        query: Mapping[str, str | int] | Sequence[tuple[str, str | int]] | None = None,
     ) -> Answer:
         """Send a request; `path` is percent-encoded already. Raises Transient where no proper answer came back."""
         tail = f"?{urlencode(query)}" if query else ""
@@ -131,12 +134,41 @@ class CodeHost:
             body = json.loads(raw)
         except (ValueError, RecursionError):
             body = None
-        if body is None and 200 <= response.status <= 299:
+        if body is None and 200 <= response.status <= 299 and response.status != NO_CONTENT:
             reason = f"{self.peer} answered {response.status} without JSON: is a proxy in between?"
             raise Transient(None, reason, FaultKind.SERVER, status=response.status)
         said = _explanation(body)
         explanation = one_line(said.replace(self._secret, "[token]") if self._secret else said, EXPLANATION_MAX)
         return Answer(status=response.status, headers=response.headers, body=body, explanation=explanation)
+
+
+def github(
+    session: aiohttp.ClientSession, api_url: str, token: str, *, seconds: float = REQUEST_SECONDS_MAX
+) -> CodeHost:
+    """GitHub's API as this token sees it: fine-grained, App or classic."""
+    headers = {
+        "Accept": "application/vnd.github+json",
+        "Authorization": f"Bearer {token}",
+        "User-Agent": "Lastgood",  # GitHub refuses requests without one
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
+    return CodeHost(session, api_url, peer="GitHub", headers=headers, secret=token, seconds=seconds)
+
+
+def gitlab(
+    session: aiohttp.ClientSession, api_url: str, token: str, *, seconds: float = REQUEST_SECONDS_MAX
+) -> CodeHost:
+    """GitLab's API as this token sees it: of a project, a group or a person."""
+    headers = {"Accept": "application/json", "PRIVATE-TOKEN": token, "User-Agent": "Lastgood"}
+    return CodeHost(session, api_url, peer="GitLab", headers=headers, secret=token, seconds=seconds)
+
+
+def is_github_limit(answer: Answer) -> bool:
+    """GitHub says both of its rate limits with 403 or 429, and the same 403 for a permission that lacks."""
+    if answer.status not in (403, 429):
+        return False
+    spent = answer.headers.get("X-RateLimit-Remaining") == "0"
+    return spent or "Retry-After" in answer.headers or "rate limit" in answer.explanation.lower()
 
 
 def wait_until_reset(headers: Mapping[str, str]) -> float:
