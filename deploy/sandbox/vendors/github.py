@@ -1,4 +1,4 @@
-"""A stand-in for GitHub's REST API, as far as deployments and their statuses go.
+"""A stand-in for GitHub's REST API, as far as deployments, their statuses and (`code`) pull requests go.
 
 Statuses are added and never changed; a deployment's state is its newest status. Source: GitHub REST API documentation,
 "Deployment statuses", "Getting started with the REST API", "Troubleshooting the REST API".
@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler
 
 from deploy.sandbox.services import serve_loopback
 from deploy.sandbox.vendors.faults import Faults
+from deploy.sandbox.vendors.github_code import GitHubCode, says
 
 STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "success")
 DESCRIPTION_LENGTH_MAX = 140
@@ -56,6 +57,7 @@ class GitHubStandIn:
         self.read_only = False
         self.faults = Faults()
         self.deployments: list[GitHubDeployment] = []
+        self.code = GitHubCode()
         self.log: list[tuple[str, str, int]] = []
         self._servers = AsyncExitStack()
 
@@ -63,6 +65,7 @@ class GitHubStandIn:
         app = web.Application(client_max_size=1024 * 1024, middlewares=[self._guarded])
         app.router.add_get(_PATH, self._list)
         app.router.add_post(_PATH, self._add)
+        self.code.add_routes(app.router)
         self.url = await self._servers.enter_async_context(serve_loopback(app))
         return self
 
@@ -89,25 +92,25 @@ class GitHubStandIn:
         try:
             response = refusal or await handler(request)
         except web.HTTPException as error:
-            response = _says(error.status, "Not Found" if error.status == 404 else error.reason)
+            response = says(error.status, "Not Found" if error.status == 404 else error.reason)
         self.log.append((request.method, request.path, response.status))
         return response
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         if not request.headers.get("User-Agent"):
-            return _says(
+            return says(
                 403, "Request forbidden by administrative rules. Please make sure your request has a User-Agent."
             )
         version = request.headers.get("X-GitHub-Api-Version", API_VERSIONS[0])
         if version not in API_VERSIONS:
-            return _says(400, f"{version} is not a supported version")
+            return says(400, f"{version} is not a supported version")
         given = request.headers.get("Authorization", "")
         if not given:
-            return _says(401, "Requires authentication")
+            return says(401, "Requires authentication")
         if given not in (f"Bearer {self.token}", f"token {self.token}"):
-            return _says(401, "Bad credentials")
+            return says(401, "Bad credentials")
         if self.read_only and request.method != "GET":
-            return _says(403, "Resource not accessible by personal access token")
+            return says(403, "Resource not accessible by personal access token")
         return None
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -122,9 +125,9 @@ class GitHubStandIn:
         try:
             body = json.loads(await request.read())
         except ValueError:
-            return _says(400, "Problems parsing JSON")
+            return says(400, "Problems parsing JSON")
         if errors := check_status(body):
-            return _says(422, "Validation Failed", errors)
+            return says(422, "Validation Failed", errors)
         return web.json_response(self._append(deployment, body), status=201)
 
     def _deployment(self, request: web.Request) -> GitHubDeployment:
@@ -181,12 +184,3 @@ def check_status(body: Any) -> list[dict[str, str]]:
 def _error(name: str, code: str, message: str = "") -> dict[str, str]:
     error = {"resource": "DeploymentStatus", "field": name, "code": code}
     return {**error, "message": f"{name} {message}"} if message else error
-
-
-def _says(status: int, message: str, errors: list[dict[str, str]] | None = None) -> web.Response:
-    body: dict[str, Any] = {
-        "message": message,
-        "documentation_url": "https://docs.github.com/rest",
-        "status": str(status),
-    }
-    return web.json_response({**body, "errors": errors} if errors else body, status=status)

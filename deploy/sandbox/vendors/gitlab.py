@@ -1,4 +1,4 @@
-"""A stand-in for GitLab's REST API, as far as deployments and commit statuses go.
+"""A stand-in for GitLab's REST API, as far as deployments, commit statuses and (`code`) merge requests go.
 
 Source: GitLab REST API documentation, "Deployments API", "Commits API", and the server's own code for what they leave
 out: a deployment made by a job cannot be changed (403), a status it has already cannot be set again (400), and a commit
@@ -19,6 +19,7 @@ from aiohttp.typedefs import Handler
 
 from deploy.sandbox.services import serve_loopback
 from deploy.sandbox.vendors.faults import Faults
+from deploy.sandbox.vendors.gitlab_code import GitLabCode
 
 DEPLOYMENT_STATUSES = ("running", "success", "failed", "canceled")
 COMMIT_STATES = ("pending", "running", "success", "failed", "canceled", "skipped")
@@ -75,6 +76,7 @@ class GitLabStandIn:
         self.faults = Faults()
         self.deployments: list[GitLabDeployment] = []
         self.log: list[tuple[str, str, int]] = []
+        self.code = GitLabCode()
         self._commits: list[_Commit] = []
         self._servers = AsyncExitStack()
 
@@ -84,6 +86,7 @@ class GitLabStandIn:
         app.router.add_put(_PROJECT + "/deployments/{number:[0-9]+}", self._update)
         app.router.add_get(_PROJECT + "/repository/commits/{sha}/statuses", self._list)
         app.router.add_post(_PROJECT + "/statuses/{sha}", self._post)
+        self.code.add_routes(app.router)
         self.api_url = await self._servers.enter_async_context(serve_loopback(app)) + "/api/v4"
         return self
 
