@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
-from config import problems, workload_names
+from config import problems, repository_section, workload_names
 from config.credentials import OptionalSecret, ReadOnly, Section
 from config.problems import Problem
+from config.repository_section import Repository
 from config.sections import Server, Url
 from daemon.core.model import Workload
 
@@ -39,7 +40,6 @@ CREDENTIALS = {
 """What proves the sender, by kind; one of them is enough."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_API = {"github": "https://api.github.com", "gitlab": "https://gitlab.com/api/v4"}
 
 
 class EventSource(Section):
@@ -69,7 +69,7 @@ class EventSource(Section):
                 raise ValueError(f"{name} does not prove a sender of kind {self.kind}; set {wanted}")
             if value is not None and len(value.get_secret_value()) < SECRET_CHARS_MIN:
                 raise ValueError(f"{name} is shorter than {SECRET_CHARS_MIN} characters; generate a longer one")
-        if self.kind not in _API and (self.api_url is not None or self.api_token is not None):
+        if self.kind not in repository_section.API and (self.api_url is not None or self.api_token is not None):
             raise ValueError("api_url and api_token are for kind github and gitlab; remove them")
         if self.signing_token is not None and not _is_signing_token(self.signing_token.get_secret_value()):
             raise ValueError("signing_token is none; copy the whole whsec_… from GitLab's page of the webhook")
@@ -89,7 +89,7 @@ class EventSource(Section):
     @property
     def vendor_url(self) -> str | None:
         """Where the pipeline hears back: `api_url`, else the vendor's own; None for a kind that cannot."""
-        return self.api_url or _API.get(self.kind)
+        return self.api_url or repository_section.API.get(self.kind)
 
 
 def _is_signing_token(text: str) -> bool:
@@ -138,15 +138,20 @@ class EventMapping(Section):
     workload: Annotated[Workload, BeforeValidator(_workload), PlainSerializer(str)]
 
 
-def _named(value: Mapping[str, EventSource]) -> Mapping[str, EventSource]:
+def _well_named(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if not all(_NAME.fullmatch(name) for name in value):
-        raise ValueError("holds something that is no source's name; use lower-case letters, digits, - and _")
+        raise ValueError("holds something that is no name; use lower-case letters, digits, - and _")
+    return value
+
+
+def _named(value: Mapping[str, EventSource]) -> Mapping[str, EventSource]:
+    _well_named(value)
     if RESERVED & set(value):
         raise ValueError(f"holds a name that the metrics use already ({', '.join(sorted(RESERVED))}); choose another")
     return value
 
 
-def _no_sources() -> Mapping[str, EventSource]:
+def _none() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
@@ -154,12 +159,17 @@ _AsSections = PlainSerializer(lambda value: {name: item.model_dump(mode="json") 
 
 
 class Events(Section):
-    """`sources` by name, which is the last part of their address; `mappings` in their order, the first that fits counts."""
+    """`sources` by name, which is the last part of their address; `mappings` in their order, the first that fits counts;
+    `repositories` by a name that is only for people.
+    """
 
     sources: Annotated[Mapping[str, EventSource], AfterValidator(_named), ReadOnly, _AsSections] = Field(
-        default_factory=_no_sources
+        default_factory=_none
     )
     mappings: tuple[EventMapping, ...] = ()
+    repositories: Annotated[Mapping[str, Repository], AfterValidator(_well_named), ReadOnly, _AsSections] = Field(
+        default_factory=_none
+    )
 
     @model_validator(mode="after")
     def _known_sources(self) -> Self:
@@ -167,6 +177,11 @@ class Events(Section):
             Problem(where=("mappings", index, "source"), text="names no source; write one of events.sources, or mqtt")
             for index, rule in enumerate(self.mappings)
             if rule.source not in (None, BROKER, *self.sources)
+        )
+        problems.refuse(
+            Problem(where=("repositories", name, "sources"), text=f"{unknown[0]!r} is none of events.sources, nor mqtt")
+            for name, repository in self.repositories.items()
+            if (unknown := [each for each in repository.sources if each not in (BROKER, *self.sources)])
         )
         return self
 
@@ -184,23 +199,25 @@ class Events(Section):
 
     @classmethod
     def spelled_out(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        """As for every section, and within each source too: a variable must win over a file's path there as well."""
+        """As for every section, and within each source and repository too: a variable must win over a file there as well."""
         given = super().spelled_out(data)
-        sources = given.get("sources")
-        if isinstance(sources, Mapping):
-            given["sources"] = {
-                name: EventSource.spelled_out(each) if isinstance(each, Mapping) else each
-                for name, each in _unfolded(sources).items()
-            }
+        kinds: tuple[tuple[str, type[Section]], ...] = (("sources", EventSource), ("repositories", Repository))
+        for field, kind in kinds:
+            named = given.get(field)
+            if isinstance(named, Mapping):
+                given[field] = {
+                    name: kind.spelled_out(each) if isinstance(each, Mapping) else each
+                    for name, each in _unfolded(named, kind).items()
+                }
         return given
 
 
-def _unfolded(sources: Mapping[str, Any]) -> dict[str, Any]:
+def _unfolded(named: Mapping[str, Any], kind: type[Section]) -> dict[str, Any]:
     """`{ci: {token: …}}` for the `{ci.token: …}` that a file `events.sources.ci.token` in secrets_dir becomes."""
     found: dict[str, Any] = {}
-    for name, value in sources.items():
+    for name, value in named.items():
         source, dot, field = str(name).partition(".")
-        if dot and _NAME.fullmatch(source) and field in EventSource.model_fields:
+        if dot and _NAME.fullmatch(source) and field in kind.model_fields:
             inner = found.setdefault(source, {})
             if isinstance(inner, dict):
                 inner.setdefault(field, value)

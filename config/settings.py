@@ -34,7 +34,7 @@ from config.event_sections import Events
 from config.mqtt_section import Mqtt
 from config.problems import ConfigError
 from config.sections import Alertmanager, Kubernetes, Limits, Log, PagerDuty, Prometheus, Server, Slack
-from daemon.core.policy import Policy, Route
+from daemon.core.policy import GitOps, Policy, Route
 
 SOCKET_PATH_MAX = 107
 """Bytes of a Unix socket's path on Linux: 108 in `sun_path`, one of them the final zero (unix(7))."""
@@ -182,6 +182,8 @@ def _outside_warnings(settings: Settings) -> list[str]:
         found.append(
             "policy.approvers: set while slack has neither signing_secret nor app_token; messages have no buttons"
         )
+    if any(rule.do is GitOps.GIT_REVERT for rule in settings.policy.gitops) and not settings.events.repositories:
+        found.append("policy.gitops: git-revert without events.repositories; no pull request can be opened")
     routes = settings.policy.routes
     if not settings.slack.is_set and Route.ANNOUNCE in (*routes.critical, *routes.high, *routes.low):
         found.append("slack: not set while policy.routes announces; announcements go only to the log")

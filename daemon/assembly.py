@@ -131,6 +131,7 @@ def runners(
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
         "answer_pipeline": senders.answers(settings, session),
+        "revert_commit": senders.reverts(settings, session),
         "note_change": _timeline(settings, session),
     }
 

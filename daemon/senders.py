@@ -1,4 +1,6 @@
-"""Part of the composition root: the pipelines that send deployment events, over HTTP and MQTT, and how they hear back."""
+"""Part of the composition root: the pipelines that send deployment events, over HTTP and MQTT, how they hear back, and where
+what they deployed is reverted.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,7 @@ from handlers.inbound.mqtt import SOURCE, MqttInbound
 from handlers.notice_mapping import Mapping as Rule
 from handlers.notice_mapping import Sender
 from handlers.outbound.pipelines import GitHubDeployments, GitLabDeployments, PipelineAnswers, PipelineClient
+from handlers.outbound.reverts import CommitReverts, GitHubReverts, GitLabReverts, Repository, RevertClient
 
 
 def event_readers(settings: Settings) -> Mapping[str, SourceReader]:
@@ -108,6 +111,17 @@ def answers(settings: Settings, session: aiohttp.ClientSession) -> PipelineAnswe
         made = GitHubDeployments if source.kind == "github" else GitLabDeployments
         clients[name] = made(session, url, token)
     return PipelineAnswers(clients)
+
+
+def reverts(settings: Settings, session: aiohttp.ClientSession) -> CommitReverts:
+    """Opens pull requests that revert, each in one configured repository with its own credential."""
+    found = []
+    for each in settings.events.repositories.values():
+        made: type[GitHubReverts | GitLabReverts] = GitHubReverts if each.kind == "github" else GitLabReverts
+        token = each.token.get_secret_value()
+        client: RevertClient = made(session, each.vendor_url, token, project=each.project, branch=each.branch)
+        found.append(Repository(project=each.project, sources=frozenset(each.sources), client=client))
+    return CommitReverts(found)
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -13,6 +13,8 @@ from daemon.core.actions import (
     Page,
     PageKind,
     ProveSoak,
+    RevertCommit,
+    RevertOpened,
     RollBack,
     RolledBack,
 )
@@ -31,6 +33,8 @@ def owed(state: State, fact: f.ActionOwed) -> State:
         return state.with_incident(action.incident, thread=replace(thread, count=thread.count + 1))
     if isinstance(action, RollBack):
         return state.with_incident(action.incident, roll_back=action.id)
+    if isinstance(action, RevertCommit):
+        return state.with_incident(action.incident, revert=action.id)
     if isinstance(action, ProveSoak):
         return _soak_asked(state, action)
     return state
@@ -70,6 +74,8 @@ def settled(state: State, fact: f.ActionSettled) -> State:
         return _announced(state, action, fact.outcome.result)
     if isinstance(action, RollBack) and fact.outcome.kind is OutcomeKind.DONE:
         return _rolled_back(state, action, fact.outcome)
+    if isinstance(action, RevertCommit) and isinstance(fact.outcome.result, RevertOpened):
+        return state.with_incident(action.incident, revert_url=fact.outcome.result.url)
     return state
 
 

@@ -188,6 +188,33 @@ class AnswerPipeline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedCommit:
+    """A full commit hash, as the sender `source` named it; `origin` where it also said in which project."""
+
+    source: str
+    commit: str
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertCommit:
+    """Open a pull request that reverts the first of `commits` that a configured repository takes from its sender.
+
+    There is one pull request per commit, however many incidents ask for it. `summary` and `details` (name, value) are plain
+    text for its title and description.
+    """
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    workload: Workload
+    commits: tuple[NamedCommit, ...]
+    summary: str
+    details: tuple[tuple[str, str], ...] = ()
+    kind: Literal["revert_commit"] = "revert_commit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoteChange:
     """Leave a mark on the on-call's timeline (a PagerDuty change event): something was rolled out or rolled back.
 
@@ -204,7 +231,9 @@ class NoteChange:
     kind: Literal["note_change"] = "note_change"
 
 
-Action = Locate | Measure | CheckTarget | ProveSoak | RollBack | Page | Announce | AnswerPipeline | NoteChange
+Action = (
+    Locate | Measure | CheckTarget | ProveSoak | RollBack | Page | Announce | AnswerPipeline | RevertCommit | NoteChange
+)
 
 
 class OutcomeKind(StrEnum):
@@ -283,7 +312,15 @@ class Paged:
     kind: Literal["paged"] = "paged"
 
 
-Result = RolledBack | Superseded | Located | Measured | Checked | Soaked | Announced | Paged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertOpened:
+    """The pull request that reverts is there: where it can be read and merged."""
+
+    url: str
+    kind: Literal["revert_opened"] = "revert_opened"
+
+
+Result = RolledBack | Superseded | Located | Measured | Checked | Soaked | Announced | Paged | RevertOpened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.core import intake
+from daemon.core import intake, reverting
 from daemon.core.draft import Draft
 from daemon.core.events import Noticed
 from daemon.core.facts import NoticeAttached, NoticeTaken
@@ -60,6 +60,7 @@ def _attach(draft: Draft, tracked: Tracked, notice: Notice) -> None:
     if _of_another(draft, tracked, rollout, notice):
         return
     draft.add(NoticeAttached(at=draft.now, notice=notice, workload=workload.key, revision=rollout.revision.id))
+    reverting.notice_attached(draft, workload.key)
     if notice.status is NoticeStatus.FAILED and notice.may_cause and _is_news(draft, rollout, notice):
         if notice.owner is not None and len(_meant(draft, notice)) > 1:
             return  # which of the owner's workloads failed is not said: too vague to begin anything

@@ -15,8 +15,9 @@ class Brief:
 
     Each field is plain text without mark-up; layout, escaping and size limits are the handlers' job. `lines` under
     `refusals` hold the number seen and the number needed. `commands` are exact and can be pasted. `links` are (text, URL)
-    of the change and its pipeline. `asks`: a person can approve or decline now; `countdown_until` is when it runs by itself.
-    `target` is the id of the revision and `questions` the reasons that an approval answers: what consent is given to.
+    of the change and its pipeline, and of the pull request that reverts it. `asks`: a person can approve or decline now;
+    `countdown_until` is when it runs by itself. `target` is the id of the revision and `questions` the reasons that an
+    approval answers: what consent is given to.
     """
 
     incident: str

@@ -72,12 +72,16 @@ def compose(incident: Incident, state: State, policy: Policy, update: str) -> Br
         commands=commands(incident, state),
         update=update,
         final=incident.phase.ended,
-        links=links_of(notices_of(incident, state)),
+        links=(*_revert(incident), *links_of(notices_of(incident, state))),
         asks=incident.phase is Phase.PROPOSED and incident.approved_by is None,
         target=incident.target.id if incident.phase is Phase.PROPOSED and incident.target is not None else "",
         questions=tuple(reason.value for reason in incident.shown) if incident.phase is Phase.PROPOSED else (),
         countdown_until=incident.countdown_until if incident.phase is Phase.PROPOSED else None,
     )
+
+
+def _revert(incident: Incident) -> tuple[tuple[str, str], ...]:
+    return (("Revert", incident.revert_url),) if incident.revert_url else ()
 
 
 def _why(incident: Incident) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daemon.core import attaching, intake, people, progress, rollouts, soaking
+from daemon.core import attaching, intake, people, progress, reverting, rollouts, soaking
 from daemon.core.actions import (
     Action,
     Checked,
@@ -22,6 +22,7 @@ from daemon.core.actions import (
     OutcomeKind,
     Page,
     ProveSoak,
+    RevertCommit,
     RollBack,
     Soaked,
 )
@@ -117,6 +118,8 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
                 intake.open_for_regression(draft, action.workload, soak.unhealthy_at)
         case RollBack():
             progress.rolled_back(draft, action, outcome)
+        case RevertCommit():
+            reverting.settled(draft, action, outcome)
         case Page() if outcome.kind is not OutcomeKind.DONE:
             page_lost(draft, action, outcome.message)
         case _:

@@ -212,8 +212,9 @@ class Incident:
     `check` are the latest ones. `final` marks the fresh look that precedes an action. `shown` are the refusals a person was asked
     about. A `regression` was opened by the watch after the soak, not by an alert: it may only propose, whatever the age of
     the rollout. `declared` where somebody said so (then good signals alone do not end it), `asked` where a person wants this
-    very rollback; `notices` is what pipelines said of the rollout in question. The moments after `onset` feed the histograms
-    (alert to verdict to patch to converged to recovered).
+    very rollback; `notices` is what pipelines said of the rollout in question. `revert` is the pull request that was owed,
+    `revert_url` where it is. The moments after `onset` feed the histograms (alert to verdict to patch to converged to
+    recovered).
     """
 
     id: IncidentId
@@ -262,3 +263,5 @@ class Incident:
     merged_into: IncidentId | None = None
     page: PageState | None = None
     thread: ThreadState = ThreadState()
+    revert: ActionId | None = None
+    revert_url: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.core import aborts, changes, measuring, owners, verdicts
+from daemon.core import aborts, changes, measuring, owners, reverting, verdicts
 from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
 from daemon.core.briefs import cut
 from daemon.core.draft import Draft
@@ -43,7 +43,7 @@ def _end(draft: Draft, incident_id: IncidentId, trigger: Trigger, reason: Reason
 def escalate(draft: Draft, incident_id: IncidentId, trigger: Trigger, reason: Reason, actor: str | None = None) -> None:
     """Hand the incident over to a person, and go on watching whether the symptom goes away."""
     draft.move(incident_id, trigger, reason, actor=actor, measure_in=watch_interval(draft))
-    tell(draft, incident_id, reason.sentence)
+    tell(draft, incident_id, f"{reason.sentence} {reverting.begin(draft, incident_id)}".rstrip())
 
 
 def watch_interval(draft: Draft) -> timedelta:

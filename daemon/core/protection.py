@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from daemon.core import owners
-from daemon.core.actions import Action, RollBack
+from daemon.core.actions import Action, RevertCommit, RollBack
 from daemon.core.mode import mode_of
 from daemon.core.model import Mode
 from daemon.core.policy import Policy
@@ -52,12 +52,12 @@ def unprotected(tracked: Tracked, state: State, policy: Policy, now: datetime) -
 
 
 def veto(action: Action, state: State, policy: Policy, now: datetime) -> str | None:
-    """What forbids an owed rollback in the moment before it is carried out; None where nothing does.
+    """What forbids an owed rollback, or the pull request in its place, in the moment before it is carried out; None: nothing.
 
     A decision has a shelf life: a pause, or a mode that was lowered since, stops a patch that was not sent yet (DESIGN:
     never act while paused). It can only forbid, never add.
     """
-    if not isinstance(action, RollBack):
+    if not isinstance(action, RollBack | RevertCommit):
         return None
     paused = state.paused_by(action.workload, now)
     if paused is not None:

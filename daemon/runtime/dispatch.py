@@ -16,7 +16,17 @@ from typing import Any
 
 import structlog
 
-from daemon.core.actions import Action, Announce, AnswerPipeline, NoteChange, Outcome, OutcomeKind, Page, RollBack
+from daemon.core.actions import (
+    Action,
+    Announce,
+    AnswerPipeline,
+    NoteChange,
+    Outcome,
+    OutcomeKind,
+    Page,
+    RevertCommit,
+    RollBack,
+)
 from daemon.core.events import ActionFinished
 from daemon.ports import Clock, Runner
 from daemon.runtime.supervise import Supervisor
@@ -32,6 +42,7 @@ ATTEMPT_SECONDS: Mapping[str, float] = {
     "page": 20.0,  # one POST of at most 15 s
     "announce": 60.0,  # its turn in the channel, the look whether it was posted before, the post
     "answer_pipeline": 30.0,  # up to four requests of at most 7 s each: look, write, look again, write
+    "revert_commit": 90.0,  # a dozen requests of at most 7 s each: look, commit, branch, merge, pull request
     "note_change": 20.0,  # one POST of at most 15 s, as a page
 }
 """Limit of one attempt by kind, in seconds: what its requests may take. A half-open connection is dead after that."""
@@ -177,12 +188,12 @@ class Dispatcher:
 
 def _acts(action: Action) -> bool:
     """It changes something outside, so a lost answer leaves open whether it happened."""
-    return isinstance(action, RollBack | Announce | Page | AnswerPipeline | NoteChange)
+    return isinstance(action, RollBack | Announce | Page | AnswerPipeline | RevertCommit | NoteChange)
 
 
 def _lane(action: Action) -> str:
     """Which of the three counts it falls under."""
-    if isinstance(action, AnswerPipeline | NoteChange):
+    if isinstance(action, AnswerPipeline | RevertCommit | NoteChange):
         return "mark"
     return "act" if _acts(action) else "look"
 

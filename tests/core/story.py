@@ -29,6 +29,8 @@ from daemon.core.actions import (
     Paged,
     PageKind,
     ProveSoak,
+    RevertCommit,
+    RevertOpened,
     RollBack,
     RolledBack,
     Soaked,
@@ -104,6 +106,7 @@ class Story:
         self.checks: Callable[[CheckTarget], TargetCheck | None] = lambda action: a_check(action.target)
         self.soaks: Callable[[ProveSoak], SoakMeasurement | None] = self._soak
         self.patches: Callable[[RollBack], Outcome | None] = self._patch
+        self.reverts: Callable[[RevertCommit], Outcome | None] = self._revert
         self.withheld: set[type[Action]] = set()
         self._answers: dict[type[Action], Answer] = {
             Locate: lambda action: done(Located(location=self.where.get(action.alert.fingerprint) or a_location())),
@@ -114,6 +117,7 @@ class Story:
             Page: lambda action: done(Paged(key=action.key)),
             Announce: lambda action: done(Announced(channel="C1", thread="1.1")),
             AnswerPipeline: lambda action: done(),
+            RevertCommit: lambda action: self.reverts(action),  # noqa: PLW0108  looked up when asked, as above
             NoteChange: lambda action: done(),
         }
 
@@ -126,6 +130,10 @@ class Story:
 
     def _patch(self, action: RollBack) -> Outcome:
         return done(RolledBack(generation=99, patched_at=self.now))
+
+    def _revert(self, action: RevertCommit) -> Outcome:
+        url = f"https://git.example/pull/{action.commits[0].commit[:12]}"
+        return Outcome(kind=OutcomeKind.DONE, result=RevertOpened(url=url), message=f"pull request: {url}")
 
     # -- what happens
 
