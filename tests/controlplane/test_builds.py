@@ -116,6 +116,7 @@ def test_a_machine_with_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert done.returncode == builds.EXIT_NONE, done.stdout + done.stderr
     assert "v1.36 not on this machine: no `go` on PATH" in done.stdout
     assert "v1.20 not on this machine: no source package of Kubernetes 1.20.2" in done.stdout
+    assert f"flagger-{go_modules.flagger_version()} not on this machine: no `go` on PATH" in done.stdout
     assert "this machine can have no control plane" in done.stdout
 
 
