@@ -91,6 +91,7 @@ def _events(parts: Parts) -> DeploymentEvents:
 
 def _canaries(parts: Parts) -> FlaggerRollback:
     return FlaggerRollback(
+        intake=parts.engine,
         reader=parts.engine,
         policy=parts.policy,
         clock=parts.clock,

@@ -27,10 +27,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from config import workload_names
 from daemon.core.canary import CanaryAnswer, must_roll_back
+from daemon.core.events import Noticed
 from daemon.core.model import Workload
-from daemon.core.notices import Notice, NoticeStatus
+from daemon.core.notices import Notice, NoticeStatus, digests_of
 from daemon.core.policy import Policy
-from daemon.ports import Clock, Reader, Telemetry
+from daemon.ports import Clock, InboxFullError, Intake, JournalUnavailableError, Reader, Telemetry
 from handlers.alerts import MalformedError, object_of, parse_json
 from handlers.notice_fields import DESCRIPTION_CHARS_MAX, Fields, ForgedError, UnsupportedError
 from handlers.notice_input import Claim, Stamp, Story, check_fresh, identity, told
@@ -149,12 +150,14 @@ class FlaggerRollback:
     def __init__(
         self,
         *,
+        intake: Intake,
         reader: Reader,
         policy: Callable[[], Policy],
         clock: Clock,
         telemetry: Telemetry,
         hooks: Mapping[str, CanaryHook],
     ) -> None:
+        self._intake = intake
         self._reader = reader
         self._policy = policy
         self._clock = clock
@@ -189,15 +192,20 @@ class FlaggerRollback:
             return self._refuse(name, 415, "malformed", str(error))
         except MalformedError as error:
             return self._refuse(name, 400, "malformed", str(error))
-        return self._answered(name, target)
+        return await self._answered(name, target)
 
-    def _answered(self, name: str, target: Workload) -> web.Response:
+    async def _answered(self, name: str, target: Workload) -> web.Response:
         now, waits_for = self._clock.now(), self._reader.ready
         found = CanaryAnswer(roll_back=False, reason=f"the daemon is not ready to say yes: {waits_for}")
         if waits_for is None:
             found = must_roll_back(self._reader.state, self._policy(), target, now)
         if found.roll_back:
-            # The one trace of what makes another controller act; its event of the failed canary is journalled.
+            try:
+                await self._noted(name, target, found, now)
+            except (JournalUnavailableError, InboxFullError):
+                return self._refuse(
+                    name, 403, "unavailable", "a yes is on disk before it is said: the journal cannot take it now"
+                )
             _log.warning("flagger_told_to_roll_back", source=name, workload=target.key, reason=found.reason)
         document = {
             "now": moment(now),
@@ -206,6 +214,21 @@ class FlaggerRollback:
             "reason": cut(found.reason),
         }
         return _answer(200 if found.roll_back else 403, document)
+
+    async def _noted(self, name: str, target: Workload, found: CanaryAnswer, now: datetime) -> None:
+        """On disk, once per revision, before another controller acts on it; it belongs to the rollout that Flagger analyses."""
+        current = self._reader.state.workloads[target.key].view.current
+        notice = Notice(
+            source=name,
+            id=identity("told to roll back", target.key, current.id),
+            status=NoticeStatus.ROLLED_BACK,
+            at=now,
+            workload=target,
+            digests=tuple(sorted(digests_of(current))),
+            description=f"Lastgood told Flagger to roll it back: {found.reason}"[:DESCRIPTION_CHARS_MAX],
+        )
+        if notice.key not in self._reader.state.notices:
+            await self._intake.accept(Noticed(at=now, notice=notice))
 
     def _refuse(self, name: str, status: int, result: str, reason: str) -> web.Response:
         self._telemetry.intake(name, result)

@@ -140,7 +140,12 @@ async def lastgood(shop: Shop) -> AsyncIterator[Daemon]:
     async with watching(Cluster(plane=shop.plane, namespace=shop.namespace)) as (watch, inbox):
         mind = Mind(inbox)
         asked = FlaggerRollback(
-            reader=mind, policy=lambda: mind.story.policy, clock=clock, telemetry=counted, hooks={"canaries": hook}
+            intake=Kept(),
+            reader=mind,
+            policy=lambda: mind.story.policy,
+            clock=clock,
+            telemetry=counted,
+            hooks={"canaries": hook},
         )
         app = build_app(routes=[*events.routes(), *asked.routes()], limits=ServerLimits())
         host, port = await server.serve_tcp(app, host="127.0.0.1", port=0)

@@ -27,7 +27,7 @@ from handlers.server import ServerLimits, build_app
 from tests import documents, parts
 from tests.core.story import Story
 from tests.handlers.events_world import WEB, sender, world
-from tests.handlers.intake_fakes import Counted
+from tests.handlers.intake_fakes import Counted, Kept
 from tests.handlers.people import Daemon
 from tests.packaging.test_notifications import FILES, TRIGGERS
 
@@ -151,7 +151,7 @@ async def test_the_command_that_asks_for_a_rollback(tmp_path: Path) -> None:
     daemon = Daemon(Story())
     hooks = senders.canary_hooks(settings_of(tmp_path))
     asked = FlaggerRollback(
-        reader=daemon, policy=lambda: daemon.story.policy, clock=daemon, telemetry=Counted(), hooks=hooks
+        intake=Kept(), reader=daemon, policy=lambda: daemon.story.policy, clock=daemon, telemetry=Counted(), hooks=hooks
     )
     async with TestServer(build_app(routes=asked.routes(), limits=ServerLimits())) as server:
         found = json.loads(await typed(block, str(server.make_url(""))))

@@ -10,13 +10,16 @@ import pytest
 import structlog
 from aiohttp.test_utils import TestClient, TestServer
 
+from daemon.core.events import Noticed
 from daemon.core.model import Mode
+from daemon.core.notices import NoticeStatus
+from daemon.ports import InboxFullError, JournalUnavailableError
 from handlers.inbound.flagger import BODY_BYTES_MAX, READING_MAX, CanaryHook, FlaggerRollback
 from handlers.server import ServerLimits, build_app
-from tests.core.builders import a_policy
+from tests.core.builders import V2, V3, a_policy
 from tests.core.story import Story
 from tests.handlers.events_world import raw, sender
-from tests.handlers.intake_fakes import Counted
+from tests.handlers.intake_fakes import Counted, Kept
 from tests.handlers.people import Daemon, recovered
 
 pytestmark = pytest.mark.looptime(False)
@@ -27,8 +30,9 @@ TOKEN = "the-token-of-the-canaries"
 class Asked:
     """The hook's address, with what stands behind it."""
 
-    def __init__(self, client: TestClient[Any, Any], daemon: Daemon, counted: Counted) -> None:
+    def __init__(self, client: TestClient[Any, Any], daemon: Daemon, counted: Counted, kept: Kept) -> None:
         self.client = client
+        self.kept = kept
         self.daemon = daemon
         self.counted = counted
 
@@ -51,8 +55,9 @@ def daemon() -> Daemon:
 
 @pytest.fixture
 async def ask(daemon: Daemon) -> AsyncIterator[Asked]:
-    counted = Counted()
+    counted, kept = Counted(), Kept()
     hook = FlaggerRollback(
+        intake=kept,
         reader=daemon,
         policy=lambda: daemon.story.policy,
         clock=daemon,
@@ -63,7 +68,7 @@ async def ask(daemon: Daemon) -> AsyncIterator[Asked]:
         },
     )
     async with TestClient(TestServer(build_app(routes=hook.routes(), limits=ServerLimits()))) as client:
-        yield Asked(client, daemon, counted)
+        yield Asked(client, daemon, counted, kept)
 
 
 def hook(name: str = "checkout", phase: str = "Progressing", **metadata: Any) -> dict[str, Any]:
@@ -83,12 +88,39 @@ async def test_yes(ask: Asked) -> None:
     assert TOKEN not in repr(logged)
 
 
+async def test_a_yes_is_on_disk_before_it_is_said(ask: Asked) -> None:
+    """One notice per revision, however often Flagger asks; the story of the rollout tells of it."""
+    assert (await ask(hook()))[0] == 200
+    (event,) = ask.kept.events
+    assert isinstance(event, Noticed)
+    ask.daemon.story.plays(event)
+    assert (await ask(hook()))[0] == 200
+    assert len(ask.kept.events) == 1
+    tracked = ask.daemon.state.workloads["shop/Deployment/checkout"]
+    (notice,) = tracked.notices
+    assert (notice.source, notice.status) == ("canaries", NoticeStatus.ROLLED_BACK)
+    assert str(notice.description).startswith(
+        "Lastgood told Flagger to roll it back: checkout:v2 (22hash) is quarantined"
+    )
+    ask.daemon.story.rolls_out(V3, V2)
+    assert ask.daemon.state.workloads["shop/Deployment/checkout"].past[-1].notices == (notice,), "history shows it"
+
+
+@pytest.mark.parametrize("fault", [JournalUnavailableError("disk full"), InboxFullError("full")])
+async def test_a_yes_that_cannot_be_journalled_is_a_no(ask: Asked, fault: Exception) -> None:
+    """403: another controller does not act on what nobody would find again."""
+    ask.kept.fault = fault
+    status, document = await ask(hook())
+    assert (status, document["rollback"]) == (403, False)
+    assert "on disk before it is said" in document["error"]
+
+
 async def test_no(ask: Asked) -> None:
     """403 with the reason, and nothing in the log: it is asked every minute."""
     ask.daemon.story.releases()
     with structlog.testing.capture_logs() as logged:
         status, document = await ask(hook())
-    assert (status, document["rollback"], logged) == (403, False, [])
+    assert (status, document["rollback"], logged, ask.kept.events) == (403, False, [], [])
     assert document["reason"].startswith("no open incident blames checkout:v2")
 
 
@@ -191,6 +223,6 @@ async def test_too_many_at_one_time(ask: Asked) -> None:
 async def test_without_a_source_there_is_no_address(daemon: Daemon) -> None:
     """Nobody is answered whom nobody configured."""
     none = FlaggerRollback(
-        reader=daemon, policy=lambda: daemon.story.policy, clock=daemon, telemetry=Counted(), hooks={}
+        intake=Kept(), reader=daemon, policy=lambda: daemon.story.policy, clock=daemon, telemetry=Counted(), hooks={}
     )
     assert none.routes() == []
