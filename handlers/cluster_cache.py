@@ -207,6 +207,7 @@ class ReflectedCluster:
         memory = self._advance(seen)
         mode, mode_invalid = views.mode_of(workload)
         history = self._history(memory, seen.history)
+        back = kind_of(workload).abort_to(workload, seen.history)
         now = self._now()
         return WorkloadView(
             workload=views.workload_of(workload),
@@ -231,7 +232,7 @@ class ReflectedCluster:
             action_id=views.action_on(workload, seen.current),
             irreversible=views.is_irreversible(workload),
             exchange=seen.standing.exchange,
-            abort_to=self._abort_to(seen),
+            abort_to=None if back is None else self._hash(back).id,
         )
 
     def next_change(self, workload: Obj) -> datetime | None:
@@ -246,10 +247,6 @@ class ReflectedCluster:
     def _find(self, workload: Workload) -> Obj | None:
         store = self.stores.workloads.get(workload.kind)
         return None if store is None else store.get(workload.namespace, workload.name)
-
-    def _abort_to(self, seen: _Seen) -> RevisionId | None:
-        found = kind_of(seen.workload).abort_to(seen.workload, seen.history)
-        return None if found is None else self._hash(found).id
 
     def _owner(self, workload: Obj) -> Owner | None:
         """The strongest owner; what a Rollout takes its template from is that Rollout's, whoever else writes it."""

@@ -28,6 +28,7 @@ from tests.controlplane.workloads import Json, path
 
 MERGE = "application/merge-patch+json"
 STEPS = [{"setWeight": 25}, {"pause": {}}]
+V1, V2, V3 = "shop:v1", "shop:v2", "shop:v3"
 SHOP = Workload(namespace="shop", kind="Rollout", name="shop")
 
 
@@ -173,6 +174,22 @@ class Shop:
             id=ActionId("inc-1/check/1"), deadline=action.deadline, incident=action.incident, attempt=1,
             workload=action.workload, uid=action.uid, blamed=blamed, target=target,
         )  # fmt: skip
+
+
+def in_flight(shop: Shop) -> tuple[Revision, Revision]:
+    """v2 has its first canaries; (v1, v2)."""
+    shop.deploy(V2)
+    shop.take_up()
+    shop.status(phase="Paused", pauseConditions=[{"reason": "CanaryPauseStep"}], updatedReplicas=1, replicas=5)
+    return shop.revision(V1), shop.revision(V2)
+
+
+def promoted(shop: Shop) -> tuple[Revision, Revision]:
+    """v2 is fully promoted; (v1, v2)."""
+    revisions = in_flight(shop)
+    shop.status(pauseConditions=None)
+    shop.promote()
+    return revisions
 
 
 class Recorder:

@@ -21,7 +21,7 @@ from handlers.outbound.rollback.by_kind import RollbackByKind
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from tests.controlplane import definitions
-from tests.controlplane.argo_player import Recorder, Shop, manifest
+from tests.controlplane.argo_player import V1, V2, V3, Recorder, Shop, in_flight, manifest, promoted
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.workloads import Json, make, path, until, workload
 from tests.handlers.rollback_world import WallClock
@@ -29,7 +29,6 @@ from tests.handlers.rollback_world import WallClock
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 SINCE = definitions.SINCE
-V1, V2, V3 = "shop:v1", "shop:v2", "shop:v3"
 
 
 @pytest.fixture
@@ -52,22 +51,6 @@ async def roll_back(shop: Shop, action: RollBack, after: Callable[[int], None] =
 async def probe(shop: Shop, action: RollBack) -> Outcome | None:
     async with shop.client() as client:
         return await ArgoRollback(client, WallClock()).probe(action)
-
-
-def in_flight(shop: Shop) -> tuple[Revision, Revision]:
-    """v2 has its first canaries; (v1, v2)."""
-    shop.deploy(V2)
-    shop.take_up()
-    shop.status(phase="Paused", pauseConditions=[{"reason": "CanaryPauseStep"}], updatedReplicas=1, replicas=5)
-    return shop.revision(V1), shop.revision(V2)
-
-
-def promoted(shop: Shop) -> tuple[Revision, Revision]:
-    """v2 is fully promoted; (v1, v2)."""
-    revisions = in_flight(shop)
-    shop.status(pauseConditions=None)
-    shop.promote()
-    return revisions
 
 
 async def test_abort_in_flight(shop: Shop) -> None:
