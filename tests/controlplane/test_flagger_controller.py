@@ -18,13 +18,14 @@ from aiohttp.test_utils import TestServer
 from daemon.core import owners, quarantine
 from daemon.core.events import Noticed
 from daemon.core.incidents import Phase
-from daemon.core.model import OwnerKind, Workload, WorkloadView
+from daemon.core.model import Owner, OwnerKind, Workload, WorkloadView
 from daemon.core.notices import NoticeStatus
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.state import State
 from handlers.inbound.cluster import ClusterWatch
 from handlers.inbound.deployment_events import DeploymentEvents
 from handlers.inbound.flagger import CanaryHook, FlaggerEvents, FlaggerRollback
+from handlers.ownership import owner_of
 from handlers.server import HttpServer, ServerLimits, build_app
 from tests.controlplane import builds, definitions, flagger_world
 from tests.controlplane.argo_player import Shop as Cluster
@@ -157,16 +158,17 @@ async def lastgood(shop: Shop) -> AsyncIterator[Daemon]:
 
 
 async def test_nothing_of_it_is_touched(shop: Shop) -> None:
-    """Target and primary have Flagger for an owner, so that a rollback is refused; what the Service leads to is the primary."""
+    """Target and primary are driven by Flagger, so that a rollback is refused for good; the Service leads to the primary."""
     async with lastgood(shop) as daemon:
         shop.begin(example(daemon.address))
         await shop.phase("Initialized")
         assert (shop.runs(TARGET), shop.runs(PRIMARY)) == ((V1, 0), (V1, 2))
         for name in (TARGET, PRIMARY):
             view = await daemon.seen(name, lambda view: view.converged and view.owner)
-            assert view.owner is not None
-            assert (view.owner.kind, view.owner.name) == (OwnerKind.OPERATOR, "Flagger Canary/web")
+            assert view.owner == Owner(kind=OwnerKind.OPERATOR, name="Flagger Canary/web", drives=True)
             assert owners.is_in_the_way(daemon.mind.story.policy, view)
+        alone = owner_of({"kind": "Deployment", **shop.deployment(PRIMARY)})
+        assert alone == Owner(kind=OwnerKind.OPERATOR, name="Canary/web", drives=True), "without a look at the Canaries"
         serving = daemon.watch.cache.workloads_of_service(shop.namespace, "web")
         assert list(serving) == [daemon.workload(PRIMARY)]
 
@@ -230,7 +232,7 @@ async def test_what_is_not_ours_to_roll_back_is_flaggers(shop: Shop) -> None:
         story.where[FINGERPRINT] = a_location(daemon.workload(TARGET), onset=story.now)
         story.fires(an_alert(starts_at=story.now))
         story.expect(Phase.ESCALATED)
-        story.expect_refused(Reason.OWNED_BY_OPERATOR, Consequence.ESCALATE)
+        assert not story.expect_refused(Reason.OWNED_BY_OPERATOR, Consequence.ESCALATE).overridable
         await shop.phase("Failed")
         assert story.rollbacks == []
         assert shop.deployment(TARGET)["spec"] == {**before["spec"], "replicas": 0}

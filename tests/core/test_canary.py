@@ -29,7 +29,7 @@ from tests.core.builders import (
 )
 from tests.core.story import Story
 
-FLAGGER = Owner(kind=OwnerKind.OPERATOR, name="Flagger Canary/checkout")
+FLAGGER = Owner(kind=OwnerKind.OPERATOR, name="Flagger Canary/checkout", drives=True)
 CRASHING = {"start_failure": a_start_failure(), "new": None, "old": None, "new_ready": 1, "new_pods": 3}
 PRIMARY = Workload(namespace="shop", kind="Deployment", name="checkout-primary")
 
