@@ -180,6 +180,8 @@ def _done(incident: Incident) -> str:
             return f"rolled back to {target}. {sentence}"
         case Phase.ESCALATED if incident.patched_at is not None:
             return f"rolled back to {target}, but: {sentence}"
+        case Phase.ESCALATED if incident.revert_url is not None:
+            return f"nothing was changed: {sentence} A pull request that reverts the commit: {incident.revert_url}"
         case Phase.ESCALATED:
             return f"nothing was changed: {sentence}"
         case _:

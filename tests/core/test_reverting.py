@@ -76,6 +76,7 @@ def test_the_pull_request_is_opened_once_and_told() -> None:
     assert f"A pull request that reverts commit {BAD[:12]} is being opened." in first.update
     assert first.links == ()
     assert last.links == (("Revert", BRANCH),)
+    assert last.done.endswith(f"A pull request that reverts the commit: {BRANCH}")
     assert last.update == f"pull request: {BRANCH}"
     assert f"git revert --no-edit {BAD}" in last.commands
     assert story.announcements[-1].brief.links == last.links
