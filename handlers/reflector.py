@@ -5,7 +5,8 @@ when that version is too old (410, as a status or in the stream), wait longer af
 on purpose. HTTP/1.1 has no pings, so a watch is asked for a minute or so instead of five to ten: its length bounds how
 long a dead connection passes for a quiet cluster. A watch that ends right after it began waits like a failure, so no
 server can make us storm it. And any refusal for good, not only 410, leads to a new list: a version we cannot explain is
-no version to resume from.
+no version to resume from. What says nothing of the version leads to none, however often it comes: an API server that is
+away or busy, and one that refuses us, which it also does in the moment after its start, before it knows who may do what.
 """
 
 from __future__ import annotations
@@ -33,7 +34,15 @@ STEADY_SECONDS = 10.0
 """A watch that lasted so long may be resumed at once. Below the idle limits of load balancers (30 s and more)."""
 
 FAILED_WATCHES_MAX = 5
-"""So many watches in a row without a sign of life, and we list anew: perhaps it is the version the server minds."""
+"""So many watches in a row that the server itself fails, and we list anew: perhaps it is the version that it minds."""
+
+NOT_THE_VERSION = (502, 503)
+"""An API server that is away or not ready, told by whatever stands before it."""
+
+DOUBT_SECONDS, DOUBT_AGAIN_SECONDS = 5.0, 1.0
+"""How long, and how often, an optional collection that we may not read is tried before that is believed: an API server
+refuses everybody for a moment after its start, and a SelfSubjectAccessReview would be answered by the same authorizer.
+"""
 
 ABSENT_SECONDS = (20.0, 40.0)
 """How long until a collection that the cluster does not know is looked for again, chosen at random between the two: a
@@ -92,6 +101,10 @@ class Backoff:
         self._quiet_since = now + wait
         return wait
 
+    def reset(self) -> None:
+        """The next failure counts as the first."""
+        self._failures = 0
+
 
 class Reflector:
     """One collection, mirrored. `run` it as a supervised task; read `store`; wait for `synced` before the first read.
@@ -115,7 +128,7 @@ class Reflector:
         field_selector: str | None = None,
         on_fault: Callable[[Fault], None] | None = None,
         clock: Callable[[], float] | None = None,
-        watch_seconds: tuple[float, float] = WATCH_SECONDS,
+        watch_seconds: tuple[float, float] | None = None,
         optional: bool = False,
     ) -> None:
         self.path = path
@@ -138,10 +151,12 @@ class Reflector:
         self._field_selector = field_selector
         self._on_fault = on_fault
         self._clock = clock
-        self._watch_seconds = watch_seconds
+        self._watch_seconds = watch_seconds or WATCH_SECONDS
         self._optional = optional
         self._version = ""
         self._contact_at = -inf
+        self._opened_at = inf
+        self._refused_at = inf
         self._failed_watches = 0
 
     def freshness(self, now: float | None = None) -> float:
@@ -163,8 +178,10 @@ class Reflector:
                 steady = await self._watch()
             except Fault as fault:
                 if self._is_absence(fault):
-                    await asyncio.sleep(self._miss(fault))
+                    await asyncio.sleep(DOUBT_AGAIN_SECONDS if self._is_doubtful(fault) else self._miss(fault))
                     continue
+                if self._was_steady():
+                    backoff.reset()  # or a load balancer that resets idle streams would leave us blind half of the time
                 self._note(fault)
                 wait = backoff.next(self._now(), (fault.retry_after or 0.0) if isinstance(fault, Transient) else 0.0)
             else:
@@ -176,6 +193,17 @@ class Reflector:
         if not self._optional or self._version:
             return False
         return fault.kind is FaultKind.NOT_FOUND or (fault.status == 403 and self.lists == 0)
+
+    def _is_doubtful(self, fault: Fault) -> bool:
+        """Whether an absence may be the server's own beginning."""
+        if fault.kind is FaultKind.NOT_FOUND or self.forbidden:
+            return False
+        self._refused_at = min(self._refused_at, self._now())
+        return self._now() - self._refused_at < DOUBT_SECONDS
+
+    def _was_steady(self) -> bool:
+        """Whether the watch that broke off had been open for long."""
+        return self._now() - self._opened_at >= STEADY_SECONDS
 
     def _miss(self, fault: Fault) -> float:
         """Take the collection for empty; the seconds until it is looked for again."""
@@ -191,9 +219,11 @@ class Reflector:
 
     def _note(self, fault: Fault) -> None:
         self.last_fault = fault
-        if isinstance(fault, Permanent):
+        if fault.kind is FaultKind.AUTH:
+            pass  # once we may again, the watch goes on where it was
+        elif isinstance(fault, Permanent):
             self._version = ""
-        elif self._version:
+        elif self._version and fault.kind is FaultKind.SERVER and fault.status not in NOT_THE_VERSION:
             self._failed_watches += 1
             if self._failed_watches >= FAILED_WATCHES_MAX:
                 self._version, self._failed_watches = "", 0
@@ -203,7 +233,7 @@ class Reflector:
     async def _list(self) -> None:
         """Read the whole collection, then tell what differs. Half a list changes nothing: what it lacks may exist."""
         found: dict[Key, Obj] = {}
-        version = ""
+        version, self._opened_at = "", inf
         pages = self._client.list_pages(
             self.path,
             label_selector=self._label_selector,
@@ -233,7 +263,7 @@ class Reflector:
         """Follow the events to the end of the stream; whether that came late enough to resume without waiting."""
         low, high = self._watch_seconds
         seconds = max(1, int(low + (high - low) * self._random()))
-        started = self._now()
+        started, self._opened_at = self._now(), inf
         events = self._client.watch(
             self.path,
             self._version,
@@ -241,7 +271,7 @@ class Reflector:
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             metadata_only=self._metadata_only,
-            on_open=self._contact,
+            on_open=self._opened,
         )
         async with aclosing(events):
             async for event in events:
@@ -279,6 +309,10 @@ class Reflector:
     def _tell(self, changes: Iterable[tuple[Change, Obj | None, Obj | None]]) -> None:
         for change, old, new in changes:
             self._on_change(change, old, new)
+
+    def _opened(self) -> None:
+        self._opened_at = self._now()
+        self._contact()
 
     def _contact(self, at: float | None = None) -> None:
         self._contact_at = self._now() if at is None else at

@@ -241,7 +241,35 @@ async def test_endless_failure_of_one_version_leads_to_a_new_list() -> None:
     watches = [*[says(500, "")] * FAILED_WATCHES_MAX, HANG]
     async with reflecting([listing(version="50"), listing(version="60")], watches) as world:
         await asyncio.sleep(120)
-        assert world.versions_watched() == ["50"] * FAILED_WATCHES_MAX + ["60"]
+        assert world.versions_watched()[: FAILED_WATCHES_MAX + 1] == ["50"] * FAILED_WATCHES_MAX + ["60"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(says(429, "", Retry_After="1"), id="busy"),
+        pytest.param(says(502, "<html>"), id="behind a proxy"),
+        pytest.param(says(503, ""), id="starting"),
+        pytest.param(says(403, status(403, "Forbidden")), id="does not know us yet"),
+        pytest.param(stream(b"{", end="cut"), id="resets"),
+    ],
+)
+async def test_what_says_nothing_of_the_version_leads_to_no_list(trouble: Any) -> None:
+    """However often it comes: afterwards the watch is resumed where it was, and ten thousand pods are not read again."""
+    watches = [*[trouble] * 3 * FAILED_WATCHES_MAX, stream(event("ADDED", pod("a", "51")), end="hang")]
+    async with reflecting([listing(version="50"), listing(version="60")], watches) as world:
+        await asyncio.sleep(3 * FAILED_WATCHES_MAX * BACKOFF_SECONDS_MAX)
+        assert world.versions_watched()[: 3 * FAILED_WATCHES_MAX + 1] == ["50"] * (3 * FAILED_WATCHES_MAX + 1)
+        assert len(world.api.asked_lists()) == 1
+        assert world.names() == {"a"}
+
+
+async def test_a_load_balancer_that_resets_idle_streams_costs_almost_no_waiting() -> None:
+    """A watch that lived half a minute and breaks off is resumed within a second, the twentieth time too."""
+    async with reflecting([listing(version="50")], [stream(30.0, b"{", end="cut")]) as world:
+        await asyncio.sleep(620)
+        assert 19 <= len(world.api.asked_watches()) <= 22
+        assert len(world.api.asked_lists()) == 1
 
 
 async def test_a_refusal_is_waited_out() -> None:
@@ -331,6 +359,14 @@ async def test_an_optional_collection_that_is_forbidden() -> None:
     async with reflecting(lists, [FORBIDDEN], optional=True) as world:
         await asyncio.sleep(60)
         assert (world.names(), world.reflector.forbidden) == ({"a"}, False)
+
+
+async def test_an_optional_collection_that_is_forbidden_for_a_moment() -> None:
+    """Right after its start an API server refuses everybody: not believed for some seconds, and nobody is told."""
+    lists = [FORBIDDEN, FORBIDDEN, FORBIDDEN, listing(pod("a", "1"), version="50")]
+    async with reflecting(lists, [HANG], optional=True) as world:
+        await world.reflector.synced.wait()
+        assert (world.names(), world.reflector.forbidden, world.faults) == ({"a"}, False, [])
 
 
 async def test_what_is_not_optional_must_be_there() -> None:
