@@ -208,7 +208,8 @@ def commands(incident: Incident, state: State) -> tuple[str, ...]:
     if incident.phase is Phase.PROPOSED:
         return (f"lastgood approve {incident.id}", f"lastgood decline {incident.id}", explain)
     if incident.phase is Phase.ESCALATED:
-        return (explain, *_by_hand(incident), *_in_the_source(incident, state), f"lastgood close {incident.id}")
+        ways = (*_by_hand(incident), *_in_the_source(incident, state), *_accept(incident))
+        return (explain, *ways, f"lastgood close {incident.id}")
     if incident.phase is Phase.RECOVERED and incident.suspect is not None:
         return (explain, f"lastgood release {incident.suspect.short}")
     return (explain,)
@@ -226,11 +227,19 @@ def _by_hand(incident: Incident) -> tuple[str, ...]:
 
 
 def _in_the_source(incident: Incident, state: State) -> tuple[str, ...]:
-    """The revert where a GitOps controller owns what is blamed, and nothing was changed."""
+    """The revert where a GitOps controller owns what is blamed, and nothing was changed, or no more is."""
     tracked = state.workloads.get(incident.suspect.key) if incident.suspect is not None else None
-    if tracked is None or incident.blamed is None or incident.patched_at is not None:
+    stands = incident.patched_at is not None and incident.reason is not Reason.REVERTED
+    if tracked is None or incident.blamed is None or stands:
         return ()
     return reverts(tracked.view.owner, first(notices_of(incident, state), "commit"))
+
+
+def _accept(incident: Incident) -> tuple[str, ...]:
+    """What was written back may be meant."""
+    if incident.reason is not Reason.REVERTED or incident.suspect is None or incident.blamed is None:
+        return ()
+    return (f"lastgood release {incident.suspect.short} --revision {incident.blamed.id[:8]}",)
 
 
 def _undo(workload: Workload, number: int) -> str:

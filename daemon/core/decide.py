@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daemon.core import attaching, intake, people, progress, reverting, rollouts, soaking
+from daemon.core import attaching, intake, people, progress, reverting, rollouts, soaking, written_back
 from daemon.core.actions import (
     Action,
     Checked,
@@ -118,12 +118,20 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
                 intake.open_for_regression(draft, action.workload, soak.unhealthy_at)
         case RollBack():
             progress.rolled_back(draft, action, outcome)
+            _look_again(draft, action)
         case RevertCommit():
             reverting.settled(draft, action, outcome)
         case Page() if outcome.kind is not OutcomeKind.DONE:
             page_lost(draft, action, outcome.message)
         case _:
             pass  # delivered pages and announcements: `evolve` keeps what is needed
+
+
+def _look_again(draft: Draft, action: RollBack) -> None:
+    """Whoever was faster than the answer to our patch has been seen already."""
+    tracked = draft.state.workloads.get(action.workload.key)
+    if tracked is not None:
+        written_back.look(draft, tracked.view, began=False)
 
 
 def _nowhere(draft: Draft, action: Locate, outcome: Outcome) -> Location:

@@ -69,6 +69,7 @@ class Trigger(StrEnum):
     INCONCLUSIVE = "inconclusive"
     CLOSED_BY_PERSON = "closed_by_person"
     ASK_REFUSED = "ask_refused"
+    REVERTED = "reverted"
 
 
 PHASES: dict[tuple[Phase, Trigger], Phase] = {
@@ -81,6 +82,7 @@ PHASES: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.OPEN, Trigger.DEADLINE): Phase.ESCALATED,
     (Phase.OPEN, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
     (Phase.OPEN, Trigger.ASK_REFUSED): Phase.DISMISSED,
+    (Phase.OPEN, Trigger.REVERTED): Phase.ESCALATED,
     (Phase.PROPOSED, Trigger.GO): Phase.ROLLING_BACK,
     (Phase.PROPOSED, Trigger.DECLINED): Phase.ESCALATED,
     (Phase.PROPOSED, Trigger.DEADLINE): Phase.ESCALATED,
@@ -91,10 +93,12 @@ PHASES: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.ROLLING_BACK, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
     (Phase.ROLLING_BACK, Trigger.FAILED): Phase.ESCALATED,
     (Phase.ROLLING_BACK, Trigger.DEADLINE): Phase.ESCALATED,
+    (Phase.ROLLING_BACK, Trigger.REVERTED): Phase.ESCALATED,
     (Phase.VERIFYING, Trigger.SYMPTOM_GONE): Phase.RECOVERED,
     (Phase.VERIFYING, Trigger.NOT_RECOVERED): Phase.ESCALATED,
     (Phase.VERIFYING, Trigger.INCONCLUSIVE): Phase.ESCALATED,
     (Phase.VERIFYING, Trigger.NEWER_ROLLOUT): Phase.SUPERSEDED,
+    (Phase.VERIFYING, Trigger.REVERTED): Phase.ESCALATED,
     (Phase.ESCALATED, Trigger.SYMPTOM_GONE): Phase.CLOSED,
     (Phase.ESCALATED, Trigger.CLOSED_BY_PERSON): Phase.CLOSED,
 }

@@ -304,12 +304,20 @@ def superseded(draft: Draft, view: WorkloadView) -> None:
         acted = incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING)
         if acted and incident.target is not None and view.current.id == incident.target.id:
             continue  # somebody went back by hand at the same moment: what we wanted
+        if _is_undecided(incident, view):
+            continue
         _end(draft, incident.id, Trigger.NEWER_ROLLOUT, Reason.SUPERSEDED)
+
+
+def _is_undecided(incident: Incident, view: WorkloadView) -> bool:
+    """The blamed revision is there again before we know what became of the patch: its outcome tells which came first."""
+    again = incident.blamed is not None and view.current.id == incident.blamed.id
+    return again and incident.phase is Phase.ROLLING_BACK and incident.patched_generation is None
 
 
 def _recovery(draft: Draft, incident: Incident, measurement: Measurement) -> None:
     seen = symptom(incident, measurement, draft.policy)
-    good = seen is Health.HEALTHY
+    good = seen is Health.HEALTHY and not _is_returning(draft, incident)
     good_since = (incident.good_since or draft.now) if good else None
     again = watch_interval(draft) if incident.phase is Phase.ESCALATED else draft.policy.sample_interval
     draft.add(
@@ -328,6 +336,12 @@ def _recovery(draft: Draft, incident: Incident, measurement: Measurement) -> Non
         _end(draft, incident.id, Trigger.SYMPTOM_GONE, Reason.RECOVERED)
     else:
         _end(draft, incident.id, Trigger.SYMPTOM_GONE, Reason.SYMPTOM_GONE)
+
+
+def _is_returning(draft: Draft, incident: Incident) -> bool:
+    """What was written back is still being rolled out: that the old pods are well says nothing yet."""
+    tracked = draft.state.workloads.get(measuring.subject(incident).key)
+    return incident.reason is Reason.REVERTED and tracked is not None and not tracked.view.converged
 
 
 def due(draft: Draft, incident: Incident) -> None:

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     CONVERGED = "converged"
     CONVERGE_DEADLINE = "converge_deadline"
     ROLLBACK_FAILED = "rollback_failed"
+    REVERTED = "reverted"
     RECOVERED = "recovered"
     NOT_RECOVERED = "not_recovered"
     VERIFY_INCONCLUSIVE = "verify_inconclusive"
@@ -128,6 +129,7 @@ _SENTENCES = {
     Reason.CONVERGED: "The workload runs the target revision.",
     Reason.CONVERGE_DEADLINE: "The rollback did not converge in time.",
     Reason.ROLLBACK_FAILED: "The rollback could not be carried out.",
+    Reason.REVERTED: "The revision that was rolled back was written back, and the rollback is undone.",
     Reason.RECOVERED: "The symptom is gone and stayed away.",
     Reason.NOT_RECOVERED: "The symptom is still there after the rollback: the rollout is cleared of blame.",
     Reason.VERIFY_INCONCLUSIVE: "Whether the symptom is gone could not be told in time.",

@@ -19,6 +19,7 @@ from tests.core.builders import (
     NOON,
     SHOP,
     STEP,
+    V1,
     V2,
     V3,
     a_location,
@@ -140,6 +141,14 @@ def declared_and_waited() -> Story:
     return story
 
 
+def written_back() -> Story:
+    """A controller puts the bad revision back while the rollback is under way."""
+    story = spike()
+    story.waits(STEP)
+    story.sees(a_rollout_view(V2, V1, started_at=story.now, generation=101))
+    return story
+
+
 CRASH: dict[str, Any] = {"new_ready": 0, "start_failure": a_start_failure()}
 OTHERS: list[tuple[Reason, Play]] = [
     (Reason.BLAMED_START_FAILURE, measuring(new=None, old=None, **CRASH)),
@@ -162,6 +171,7 @@ OTHERS: list[tuple[Reason, Play]] = [
     (Reason.CONVERGED, rolled(None, ZERO)),
     (Reason.CONVERGE_DEADLINE, after(lambda s: s.waits(HOUR))),
     (Reason.ROLLBACK_FAILED, failing_patch),
+    (Reason.REVERTED, written_back),
     (Reason.RECOVERED, rolled(None)),
     (Reason.NOT_RECOVERED, rolled(a_recovery(NOON + MINUTE, errors=0.3))),
     (Reason.VERIFY_INCONCLUSIVE, rolled(a_recovery(NOON + MINUTE, errors=None, missing=("prometheus: down",)))),

@@ -264,14 +264,6 @@ def test_a_newer_rollout_supersedes_the_verification() -> None:
     story.expect(Phase.SUPERSEDED)
 
 
-def test_the_blamed_revision_coming_back_is_a_newer_rollout() -> None:
-    """Somebody deploys the bad revision again during verification: it must not be cleared by its own errors."""
-    story = verifying()
-    story.sees(a_rollout_view(V2, V1, started_at=story.now, generation=101))
-    story.expect(Phase.SUPERSEDED)
-    assert _quarantined(story)
-
-
 def test_going_back_by_hand_at_the_same_moment_is_what_we_wanted() -> None:
     """A person's undo to the same target does not count as superseding."""
     story = rolling()

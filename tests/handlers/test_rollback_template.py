@@ -16,6 +16,7 @@ from deploy.sandbox.kube.registry import Write
 from deploy.sandbox.kube.resources import DEPLOYMENTS
 from handlers import revisions, views, workload_objects
 from handlers.faults import FaultKind, Permanent, Transient
+from handlers.outbound.rollback import outcomes
 from handlers.outbound.rollback.template import TemplateRollback
 from tests.handlers.rollback_world import PATH, Json, WallClock, World, manifest, until, world
 
@@ -117,6 +118,20 @@ async def test_a_second_run_and_a_probe_see_the_first(there: World) -> None:
     assert isinstance(again.result, RolledBack)
     assert again.result.generation == first.result.generation
     assert len(there.writes()) == 1
+
+
+async def test_one_that_was_written_back_is_older_than_what_is_there(there: World) -> None:
+    """The probe finds the bad template again: it happened, at an older generation than the present one."""
+    action = there.action()
+    await runner(there).run(action)
+    await there.settled()
+    await there.deploy("shop:v2")
+    await there.settled()
+    found = await runner(there).probe(action)
+    assert found is not None
+    assert isinstance(found.result, RolledBack)
+    assert found.result.generation == there.web()["metadata"]["generation"] - 1
+    assert outcomes.REPLACED in found.result.warnings
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

@@ -120,7 +120,7 @@ class ArgoRollback:
         """The template was put back by us; `promoteFull` is left unless the controller needs it no more."""
         obj = fresh.workload
         if fresh.current != action.target.id:
-            return outcomes.done(obj, self._clock, ("A newer rollout has replaced the rolled-back template since.",))
+            return outcomes.done(obj, self._clock, (outcomes.REPLACED,))
         if rollout.is_in_flight(obj) and (obj.get("status") or {}).get("promoteFull") is not True:
             return (rollback_steps.promote(action.workload, fresh),)
         return outcomes.done(obj, self._clock, drift_warnings(obj))

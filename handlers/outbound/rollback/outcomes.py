@@ -18,10 +18,17 @@ def provenance(action: RollBack) -> dict[str, str]:
     return workload_objects.provenance(action=action.id, target=action.target.id, incident=action.incident, why=why)
 
 
+REPLACED = "A newer rollout has replaced the rolled-back template since."
+"""The warning of a rollback that happened and does not stand."""
+
+
 def done(workload: Obj, clock: Clock, warnings: tuple[str, ...], message: str = "") -> Outcome:
-    """It happened, as `workload` shows it; `clock` dates what managedFields do not."""
+    """It happened, as `workload` shows it; `clock` dates what managedFields do not.
+
+    Where it was REPLACED since, the generation of our patch is known only to be older than the present one.
+    """
     result = RolledBack(
-        generation=int(workload["metadata"].get("generation") or 0),
+        generation=int(workload["metadata"].get("generation") or 0) - (REPLACED in warnings),
         patched_at=_patched_at(workload, clock),
         warnings=warnings,
     )

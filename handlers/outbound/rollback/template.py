@@ -107,7 +107,7 @@ class TemplateRollback:
         if not on_object and not in_history:
             return None
         stands = fresh.current == action.target.id
-        more = () if stands else ("A newer rollout has replaced the rolled-back template since.",)
+        more = () if stands else (outcomes.REPLACED,)
         return self._done(fresh.workload, more=more)
 
     async def _patch(self, action: RollBack, ops: list[Obj], *, dry_run: bool) -> Obj:
