@@ -100,7 +100,8 @@ that of `kubernetes` in the configuration, usually a kubeconfig. No secret is ne
 
 - Reading is needed in all namespaces, for every kind of workload that is watched. A right to change something is needed where the
   policy puts some workload into `approve` or `auto`, and nowhere else: with `observe` everywhere it is more than needed. `delete`
-  on pods is needed only where `policy.delete_stuck_pods` is true besides.
+  on pods is needed only where `policy.delete_stuck_pods` is true besides. `patch` on Services is needed only where a Service is
+  annotated as blue/green, which no configuration tells: it is optional.
 - Where such a right is not held in all namespaces, it is asked for one by one, in at most {NAMESPACES_MAX} of them, those
   that the policy names first. What else would be too much (the last table) is asked for all namespaces at once: a RoleBinding
   of it in a single one is not found.

@@ -146,6 +146,7 @@ def rollbacks(kube: KubeClient, clock: Clock, selectors: Selectors | None = None
             "StatefulSet": StatefulSetRollback(kube, clock),
             "DaemonSet": template,
             "Rollout": ArgoRollback(kube, clock),
+            "Service": template,
         },
     )
 

@@ -32,6 +32,8 @@ def _given(right: Right, namespaces: Sequence[str]) -> str:
         case Grant.PODS:
             where = _beside(namespaces)
             return f"policy.delete_stuck_pods asks for it: set rbac.deletePods=true{where} (helm upgrade), or grant it by hand"
+        case Grant.SERVICES:
+            return "fine where no Service is annotated as blue/green; where one is, set rbac.switchServices=true"
         case _:
             return (
                 "install the chart's read role (rbac.create=true; without Helm: deploy/kubernetes), or grant it by hand"
@@ -67,6 +69,8 @@ def acting_unneeded(right: Right, needed: Sequence[str]) -> str:
         return f"narrow it to what the policy arms: rbac.namespaces={{{','.join(needed)}}}"
     if right.grant is Grant.PODS:
         return "only policy.delete_stuck_pods needs it, where something is armed: rbac.deletePods=false takes it away"
+    if right.grant is Grant.SERVICES:
+        return "only an armed blue/green Service needs it: rbac.switchServices=false takes it away"
     return "the policy arms nothing: rbac.mode=observe takes it away, until you arm a workload"
 
 

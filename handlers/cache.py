@@ -55,6 +55,10 @@ class ClusterCache(Protocol):
         """The workloads whose pod template the Service's selector matches."""
         ...
 
+    def switches_of(self, workload: Workload) -> Sequence[Workload]:
+        """The blue/green Services whose selector is switched to this workload now."""
+        ...
+
     def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
         """The workloads whose own or template labels hold label=value; in all namespaces where None."""
         ...

@@ -14,8 +14,6 @@ from datetime import datetime, timedelta
 
 from daemon.core import stints
 from daemon.core.model import (
-    Owner,
-    OwnerKind,
     Revision,
     RevisionId,
     RevisionPods,
@@ -127,6 +125,12 @@ class ReflectedCluster:
             if selector.items() <= self._template_labels(each).items()
         ]
 
+    def switches_of(self, workload: Workload) -> Sequence[Workload]:
+        """The blue/green Services that have selected this workload."""
+        found = self._find(workload)
+        services = () if found is None else self.stores.switches_of(found)
+        return [views.workload_of(each) for each in services]
+
     def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
         """The workloads whose own or template labels hold label=value."""
         candidates = self.stores.all_workloads() if namespace is None else self.stores.workloads_in(namespace)
@@ -152,16 +156,12 @@ class ReflectedCluster:
     def start_failure(self, workload: Workload, revision: RevisionId) -> StartFailure | None:
         """How the revision's pods fail to start, None where they do not."""
         found = self._find(workload)
-        if found is None:
-            return None
-        return self._start_failure(self._see(found), revision)
+        return None if found is None else self._start_failure(self._see(found), revision)
 
     def available_since(self, workload: Workload) -> datetime | None:
         """Since when enough pods of the current revision are ready, None if they are not now."""
         found = self._find(workload)
-        if found is None:
-            return None
-        return _available_since(self._see(found))
+        return None if found is None else _available_since(self._see(found))
 
     def freshness(self, now: datetime) -> float:
         """Seconds since the oldest watch heard from the API server. Watches count on the loop's clock, not on `now`."""
@@ -208,7 +208,6 @@ class ReflectedCluster:
         mode, mode_invalid = views.mode_of(workload)
         history = self._history(memory, seen.history)
         back = kind_of(workload).abort_to(workload, seen.history)
-        now = self._now()
         return WorkloadView(
             workload=views.workload_of(workload),
             uid=metadata["uid"],
@@ -218,7 +217,7 @@ class ReflectedCluster:
             pods=_revision_pods(memory, seen),
             desired=seen.standing.desired,
             converged=seen.standing.converged and _all_seen(seen),
-            started_at=memory.started_at or now,
+            started_at=memory.started_at or self._now(),
             available_since=_available_since(seen),
             stuck=seen.standing.stuck,
             paused=seen.standing.paused,
@@ -227,7 +226,7 @@ class ReflectedCluster:
             mode=mode,
             mode_invalid=mode_invalid,
             namespace_paused=views.is_namespace_paused(self.stores.namespaces.get("", metadata["namespace"])),
-            owner=self._owner(workload),
+            owner=owner_of(workload, self.stores.master_of(workload)),
             changed_by=revisions.changed_by(workload),
             action_id=views.action_on(workload, seen.current),
             irreversible=views.is_irreversible(workload),
@@ -247,11 +246,6 @@ class ReflectedCluster:
     def _find(self, workload: Workload) -> Obj | None:
         store = self.stores.workloads.get(workload.kind)
         return None if store is None else store.get(workload.namespace, workload.name)
-
-    def _owner(self, workload: Obj) -> Owner | None:
-        """The strongest owner; what a Rollout takes its template from is that Rollout's, whoever else writes it."""
-        master = self.stores.master_of(workload)
-        return owner_of(workload) if master is None else Owner(kind=OwnerKind.OPERATOR, name=master, drives=True)
 
     def _template_labels(self, workload: Obj) -> dict[str, str]:
         template = revisions.template_of(workload)
@@ -274,14 +268,14 @@ class ReflectedCluster:
     def _see(self, workload: Obj) -> _Seen:
         """What the stores hold of a workload; the pods of a revision in the order of their names."""
         kind = kind_of(workload)
-        history = self.stores.history_of(kind, workload["metadata"]["uid"])[:HISTORY_MAX]
+        history = self.stores.history_of(kind, workload)[:HISTORY_MAX]
         present = kind.present(workload, history)
         found: dict[RevisionId, list[Obj]] = {}
         for each, mine in self.stores.pods_by_history(workload, history):
             found.setdefault(self._hash(each).id, []).extend(mine)
         return _Seen(
             workload=workload,
-            standing=kind.standing(workload),
+            standing=(present and present.standing) or kind.standing(workload),
             present=present,
             current=self._hash(workload if present is None else present.obj).id,
             history=history,
@@ -295,7 +289,7 @@ class ReflectedCluster:
             _forget_vanished(memory, kind_of(seen.workload))
             memory.failing = {}
             memory.current = seen.current
-            memory.started_at = self._started_at(seen)
+            memory.started_at = self._started_at(seen, memory.started_at)
         for each in seen.history:
             rev = self._hash(each).id
             digests = revisions.digests_of(revisions.template_of(each), seen.of(rev))
@@ -306,9 +300,11 @@ class ReflectedCluster:
             del memory.digests[next(iter(memory.digests))]
         return memory
 
-    def _started_at(self, seen: _Seen) -> datetime:
+    def _started_at(self, seen: _Seen, before: datetime | None) -> datetime:
+        """When the present template became current; never `before` the one that we saw before it."""
         if seen.present is not None and seen.present.returned:
-            return revisions.parse_time(seen.present.since) or self._now()
+            since = revisions.parse_time(seen.present.since)
+            return since if since is not None and (before is None or since > before) else self._now()
         return revisions.started_at(seen.workload, seen.history, self._now(), seen.current)
 
     def _history(self, memory: _Memory, history: Sequence[Obj]) -> tuple[Revision, ...]:
@@ -375,7 +371,7 @@ def _revision_pods(memory: _Memory, seen: _Seen) -> tuple[RevisionPods, ...]:
         names += list(reversed(memory.vanished.get(rev, {})))
         if names:
             kept = tuple(sorted(dict.fromkeys(names[:NAMES_MAX])))
-            ready = sum(p.ready for p in pods)
+            ready = sum(p.ready for p in pods) if rev == seen.current or not kind_of(seen.workload).selects else 0
             found.append(RevisionPods(revision=rev, names=kept, ready=ready, stints=lives.get(rev, ())))
     return tuple(found)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from handlers import revisions
-from handlers.kinds import DAEMON_SET, KINDS, ROLLOUT, STATEFUL_SET, History, Kind
+from handlers.kinds import DAEMON_SET, DEPLOYMENT, KINDS, ROLLOUT, SERVICE, STATEFUL_SET, History, Kind
 from handlers.kinds.rollout import workload_ref
+from handlers.kinds.service import colour, colour_name, has_selected
 from handlers.pod_names import makers, set_of
 from handlers.store import Obj, Store
 
@@ -42,9 +43,33 @@ class Stores:
         for store in self.workloads.values():
             yield from store.in_namespace(namespace)
 
-    def history_of(self, kind: Kind, uid: str) -> list[Obj]:
-        """The history objects of a workload, newest number first."""
+    def history_of(self, kind: Kind, workload: Obj) -> list[Obj]:
+        """The history objects of a workload, newest number first; of a Service its colours."""
+        if kind is SERVICE:
+            return list(self._colours_of(workload))
+        uid = workload["metadata"]["uid"]
         return [dict(each) for each in revisions.owned_by(uid, self.history[kind.history].owned_by(uid))]
+
+    def switched_to(self, workload: Obj) -> Sequence[Obj]:
+        """The blue/green Services that a Deployment is a colour of, selected or not; none of another kind."""
+        if workload["kind"] != DEPLOYMENT.name:
+            return ()
+        services = self.workloads[SERVICE.name].in_namespace(workload["metadata"]["namespace"])
+        return [each for each in services if colour_name(each, workload) is not None]
+
+    def switches_of(self, workload: Obj) -> Sequence[Obj]:
+        """Those of them that have selected it."""
+        return [each for each in self.switched_to(workload) if has_selected(each, workload)]
+
+    def _colours_of(self, service: Obj) -> Iterator[Obj]:
+        """The history of a blue/green Service; a Deployment whose controller has not made its ReplicaSet yet is none of it."""
+        for found in self.workloads[DEPLOYMENT.name].in_namespace(service["metadata"]["namespace"]):
+            if colour_name(service, found) is None:
+                continue
+            held = self.history_of(DEPLOYMENT, found)
+            holder = revisions.find_revision(revisions.template_hash(revisions.template_of(found)), held)
+            if holder is not None and (made := colour(service, found, holder)) is not None:
+                yield made
 
     def controller_of(self, obj: Obj) -> Obj | None:
         """The workload that controls a history object or a pod directly."""

@@ -68,7 +68,9 @@ def place(alert: Alert, cache: ClusterCache, mappings: Sequence[AlertMapping]) -
     for rung, label, found in chain(_explicit(alert, cache, mappings, ladder.namespace), ladder.rungs()):
         tried.append(shorten(label))
         if found:
-            unique = sorted(set(found), key=lambda workload: workload.key)
+            # What began when a Service was switched to a Deployment shows at that Deployment.
+            switches = (service for workload in found for service in cache.switches_of(workload))
+            unique = sorted({*found, *switches}, key=lambda workload: workload.key)
             if len(unique) > WORKLOADS_MAX:
                 tried[-1] += f" (the first {WORKLOADS_MAX} of {len(unique)})"
             return Place(workloads=tuple(unique[:WORKLOADS_MAX]), rung=rung, tried=tuple(tried))

@@ -30,8 +30,13 @@ DRIVERS = frozenset({"Rollout", "Canary"})
 """Kinds of Argo Rollouts and Flagger: what they control (`-primary`) they roll out themselves."""
 
 
-def owner_of(obj: Json) -> Owner | None:
-    """The strongest owner of a workload, None where nobody but people and pipelines writes it."""
+def owner_of(obj: Json, master: str | None = None) -> Owner | None:
+    """The strongest owner of a workload, None where nobody but people and pipelines writes it.
+
+    What a `master` drives (a Rollout that takes its template) is that one's, whoever else writes it.
+    """
+    if master is not None:
+        return Owner(kind=OwnerKind.OPERATOR, name=master, drives=True)
     return next(_claims(obj, kind_of(obj)), None)
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from daemon.core.model import Revision, Stint, Workload
-from handlers.kinds import DAEMON_SET, History, kind_named
+from handlers.kinds import DAEMON_SET, DEPLOYMENT, SERVICE, History, kind_named
 from handlers.pod_names import BASE_CHARS_MAX, SUFFIX_CHARS
 from handlers.prometheus import PODS_MAX, pods_regex
 
@@ -126,12 +126,21 @@ def of_revision(workload: Workload, revision: Revision | None, names: Iterable[s
     return PodGroup(namespace=workload.namespace, names=tuple(others[:PODS_MAX]), patterns=(pattern,))
 
 
-def of_workload(workload: Workload) -> PodGroup:
+def of_workload(workload: Workload, revisions: Iterable[Revision | None] = ()) -> PodGroup:
     """All pods that a workload of this name ever had, whatever their revision; nobody where names of pods are cut.
+
+    Those of a blue/green Service are the pods of the Deployments that `revisions` tell.
 
     Workloads with a longer name (`web-admin`) have one more dash, and the letters leave out nearly all words, so that
     of a Deployment `web` the pod `web-api-x7k2p` of a DaemonSet is not meant either.
     """
+    if workload.kind == SERVICE.name:
+        made = [each.replica_set.rpartition("-")[0] for each in revisions if each is not None and each.replica_set]
+        colours = [
+            Workload(namespace=workload.namespace, kind=DEPLOYMENT.name, name=name) for name in dict.fromkeys(made)
+        ]
+        patterns = tuple(pattern for each in colours for pattern in of_workload(each).patterns)
+        return PodGroup(namespace=workload.namespace, patterns=patterns)
     end = _ending(workload)
     if end is None:
         return PodGroup(namespace=workload.namespace)

@@ -97,6 +97,7 @@ def revision_of(obj: Json, *, digests: Sequence[str] = (), hashed: tuple[Revisio
         digests=tuple(digests),
         created_at=parse_time(metadata.get("creationTimestamp")),
         change_cause=annotations.get(CHANGE_CAUSE),
+        colour=None if is_workload(obj) else obj.get("colour"),
     )
 
 
@@ -238,7 +239,7 @@ def _owns_template(entry: Json) -> bool:
     if entry.get("manager") == FIELD_MANAGER:
         return True  # we write nothing but templates, and give the ownership up at once (workload_objects.hand_back)
     fields = entry.get("fieldsV1")
-    # A reflector keeps the owners of the template only, and drops the field lists.
+    # A reflector keeps the owners of the template only (of a Service, of the selector), and drops the field lists.
     return fields is None or "f:template" in (fields.get("f:spec") or {})
 
 

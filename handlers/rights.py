@@ -21,6 +21,7 @@ class Feature(StrEnum):
     SECRETS = "check a target's Secrets"
     ACT = "roll back"
     FREE = "free a StatefulSet from a broken pod"
+    SWITCH = "switch a Service back"
     ASK = "ask what it may do"
 
 
@@ -31,6 +32,7 @@ class Grant(StrEnum):
     SECRETS = "rbac.secretsMetadata=true"
     ACT = "rbac.mode=act"
     PODS = "rbac.deletePods=true"
+    SERVICES = "rbac.switchServices=true"
     EVERYBODY = "system:basic-user"
 
 
@@ -40,6 +42,7 @@ _GRANTS = {
     Feature.SECRETS: Grant.SECRETS,
     Feature.ACT: Grant.ACT,
     Feature.FREE: Grant.PODS,
+    Feature.SWITCH: Grant.SERVICES,
     Feature.ASK: Grant.EVERYBODY,
 }
 
@@ -83,7 +86,7 @@ class Right:
     @property
     def cluster_wide(self) -> bool:
         """Whether it is needed in all namespaces; else only in those where Lastgood may act."""
-        return self.grant not in (Grant.ACT, Grant.PODS)
+        return self.grant not in (Grant.ACT, Grant.PODS, Grant.SERVICES)
 
     @property
     def tool(self) -> str | None:
@@ -93,7 +96,7 @@ class Right:
     @property
     def optional(self) -> bool:
         """Whether Lastgood does its work without it, and says what it could not look at."""
-        return self.grant is Grant.SECRETS or self.tool is not None
+        return self.grant in (Grant.SECRETS, Grant.SERVICES) or self.tool is not None
 
 
 TOOLS = {"argoproj.io": "Argo Rollouts", "flagger.app": "Flagger"}
@@ -120,13 +123,15 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Feature.WATCH, "apps", "replicasets", "list watch", "the history that a rollback goes back to"),
     *_rights(Feature.WATCH, "apps", "controllerrevisions", "list watch", "the same for StatefulSets and DaemonSets"),
     *_rights(Feature.WATCH, "", "pods", "list watch", "health, restarts, and which image really runs"),
-    *_rights(Feature.WATCH, "", "services", "list watch", "which workload an alert means"),
+    *_rights(Feature.WATCH, "", "services", "list watch", "which workload an alert means, and every blue/green switch"),
     *_rights(Feature.WATCH, "", "configmaps", "list watch", "metadata only: when a ConfigMap changed"),
     *_rights(Feature.WATCH, "", "namespaces", "list watch", "metadata only: whether a namespace is paused"),
     *_rights(Feature.CHECK, "apps", "deployments", "get", "read again before a rollback, and after it"),
     *_rights(Feature.CHECK, "apps", "statefulsets", "get", "read again before a rollback, and after it"),
     *_rights(Feature.CHECK, "apps", "daemonsets", "get", "read again before a rollback, and after it"),
     *_rights(Feature.CHECK, "argoproj.io", "rollouts", "get", "read again before a rollback, and after it"),
+    *_rights(Feature.CHECK, "", "services", "get", "a blue/green one, read again before a switch back, and after it"),
+    *_rights(Feature.CHECK, "apps", "deployments", "list", "the colours of a blue/green Service, read again"),
     *_rights(Feature.CHECK, "apps", "replicasets", "list", "the target's template, read again"),
     *_rights(Feature.CHECK, "apps", "controllerrevisions", "list", "the target's template, read again"),
     *_rights(Feature.CHECK, "", "configmaps", "list", "metadata only: whether those that the target names are there"),
@@ -141,6 +146,13 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(
         Feature.FREE, "", "pods", "delete", "one that is not ready and blocks a rollback; policy.delete_stuck_pods"
     ),
+    *_rights(
+        Feature.SWITCH,
+        "",
+        "services",
+        "patch",
+        "the selector of one with the annotation lastgood.dev/blue-green, and its dry run",
+    ),
     *_rights(Feature.ASK, "authorization.k8s.io", "selfsubjectaccessreviews", "create", "preflight and check-access"),
 )
 """All of them. Whoever adds one adds it to the chart's roles too; a test names what is on one side only."""
@@ -152,6 +164,7 @@ _WORKLOADS = (
     ("apps", "daemonsets"),
     ("argoproj.io", "rollouts"),
     ("flagger.app", "canaries"),
+    ("", "services"),
     ("", "pods"),
 )
 _WRITES = ("create", "update", "patch", "delete", "deletecollection")

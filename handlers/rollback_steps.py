@@ -13,6 +13,9 @@ forgets an earlier one), or traffic would crawl through the canary's steps while
 
 With `workloadRef` an undo would have to change the object behind the Rollout, which others own and which may be scaled to
 nothing or still serve: never ours to touch, so it is refused with the command. An abort needs no template and is not.
+
+A blue/green Service is switched back: one label of its selector, where the other Deployment can serve at once. That one is
+read just before, and is no part of the patch's tests: nothing can test two objects at once.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from typing import Any
 
 from daemon.core.model import Workload
 from handlers import revisions, views, workload_objects
-from handlers.kinds import KINDS, ROLLOUT, rollout
+from handlers.kinds import KINDS, ROLLOUT, SERVICE, rollout, service
+from handlers.kinds.deployment import is_moving
+from handlers.kinds.kind import count, replicas
 from handlers.kube import resource_path
 from handlers.kube_json import Obj
 from handlers.workload_objects import Fresh
@@ -57,6 +62,9 @@ def steps(
     workload: Workload, fresh: Fresh, target: revisions.Json, annotations: Mapping[str, str]
 ) -> Sequence[Step] | NoWay:
     """Every step of the rollback to the history object `target`, in order, as they can be tried now."""
+    if workload.kind == SERVICE.name:
+        found = switch(workload, fresh, target, annotations)
+        return found if isinstance(found, NoWay) else (found,)
     if workload.kind != ROLLOUT.name:
         ops = workload_objects.guarded_patch(fresh, target, annotations)
         return (Step(what="the patch", path=workload_objects.path_of(workload), ops=ops),)
@@ -66,6 +74,36 @@ def steps(
     if road is Road.ABORT:
         return (mark(workload, fresh, annotations), abort(workload, fresh))
     return (undo(workload, fresh, target, annotations), promote(workload, fresh))
+
+
+def switch(workload: Workload, fresh: Fresh, target: revisions.Json, annotations: Mapping[str, str]) -> Step | NoWay:
+    """Put the target's value into the selector, if its Deployment has as many ready pods as the present one is to have."""
+    obj = fresh.workload
+    why = service.why_not(obj)
+    label, present = service.label_of(obj), service.present(obj, fresh.history)
+    if why is not None or label is None or present is None:
+        return NoWay(
+            f"{workload.short} is not switched by Lastgood: {why or 'no Deployment, or several, are selected'}"
+        )
+    good, bad = target["deployment"], present.obj["deployment"]
+    name, needed, ready = good["metadata"]["name"], max(replicas(bad), 1), count(good, "readyReplicas")
+    if sum(each["colour"] == target["colour"] for each in fresh.history) > 1:
+        return NoWay(f"{label}={target['colour']} would select several Deployments")
+    if is_moving(good):
+        return NoWay(f"Deployment/{name} exchanges its pods just now")
+    if ready < needed:
+        return NoWay(
+            f"Deployment/{name} has {ready} ready pod(s), and Deployment/{bad['metadata']['name']} serves with {needed}: "
+            f"`kubectl scale deployment {name} --namespace {workload.namespace} --replicas={needed}`"
+        )
+    selector = service.selector_of(obj)
+    ops = [
+        _test("/metadata/uid", fresh.uid),
+        _test("/spec/selector", selector),
+        {"op": "replace", "path": f"/spec/selector/{_escaped(label)}", "value": target["colour"]},
+        *({"op": "add", "path": workload_objects.annotation_path(k), "value": v} for k, v in annotations.items()),
+    ]
+    return Step(what="the switch", path=workload_objects.path_of(workload), ops=ops)
 
 
 def road_of(fresh: Fresh, target: revisions.Json) -> Road | NoWay:
@@ -144,6 +182,10 @@ def road_taken(obj: Obj) -> Road | None:
 def would_fail(step: Step, obj: Obj) -> bool:
     """Whether a `test` of the step fails on the object as it is now; of a step's operations only these look at it."""
     return any(_found(obj, op["path"]) != op["value"] for op in step.ops if op["op"] == "test")
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _found(obj: Any, pointer: str) -> Any:

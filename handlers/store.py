@@ -22,6 +22,9 @@ Projection = Callable[[Obj], Obj]
 TEMPLATE_FIELDS = ("f:spec", "f:template")
 """Path in fieldsV1 whose owners are those who wrote a pod template: when a rollout started and who did it."""
 
+SELECTOR_FIELDS = ("f:spec", "f:selector")
+"""Path in fieldsV1 whose owners wrote a Service's selector: when it was switched and by whom."""
+
 DATA_FIELDS = ("f:data",)
 """Path in fieldsV1 whose owners wrote a ConfigMap's data: when it last changed."""
 

@@ -2,6 +2,8 @@
 
 Shared by the rollback and by its check beforehand, so that what is tried with `dryRun=All` is what is sent.
 
+A Service that is switched between Deployments is read with these; its patch is in `handlers.rollback_steps`.
+
 The patch is a JSON Patch (RFC 6902): `test` on the uid and on the raw template it replaces, so that an object made anew
 or a newer rollout is never overwritten; `replace` of `/spec/template`, nothing else of the spec; single annotations,
 never the whole map, which `kubectl rollout undo` wipes (protocols §2.1). The template is the history object's, raw, minus
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 from daemon.core.model import RevisionId, Workload
 from handlers import revisions, views
 from handlers.faults import FaultKind, Permanent
-from handlers.kinds import KINDS, kind_of, standing_of
+from handlers.kinds import DEPLOYMENT, KINDS, SERVICE, kind_of, service, standing_of
 from handlers.kube import Page, Query, resource_path
 from handlers.kube_json import Obj
 
@@ -137,7 +139,7 @@ async def read(api: Api, workload: Workload, selectors: Selectors | None = None)
     obj, found = await asyncio.gather(_object(api, workload), _history(api, workload, known))
     if obj is None:
         return None
-    selector = selector_of(obj)
+    selector = "" if workload.kind == SERVICE.name else selector_of(obj)
     if selectors is not None:
         selectors.note(workload, selector)
     fresh = None if found is None or selector != known else _fresh(workload, obj, found)
@@ -157,13 +159,13 @@ async def _object(api: Api, workload: Workload) -> Obj | None:
 
 
 async def _history(api: Api, workload: Workload, selector: str | None) -> list[Obj] | None:
-    """What its kind keeps of its past and the selector finds; None without a selector."""
+    """What its kind keeps of its past and the selector finds, of a Service all Deployments; None without a selector."""
     if selector is None:
         return None
-    kept = KINDS[workload.kind].history
-    path = resource_path("apps/v1", kept.value, namespace=workload.namespace)
+    kept = DEPLOYMENT.plural if workload.kind == SERVICE.name else KINDS[workload.kind].history.value
+    path = resource_path("apps/v1", kept, namespace=workload.namespace)
     found: list[Obj] = []
-    async for page in api.list_pages(path, label_selector=selector):
+    async for page in api.list_pages(path, label_selector=selector or None):
         if page.first:
             found.clear()
         found.extend(page.items)
@@ -171,6 +173,11 @@ async def _history(api: Api, workload: Workload, selector: str | None) -> list[O
 
 
 def _fresh(workload: Workload, obj: Obj, found: Sequence[Obj]) -> Fresh:
+    if workload.kind == SERVICE.name:
+        colours = (service.colour(obj, each, each) for each in found)
+        return Fresh(
+            workload={**obj, "kind": SERVICE.name}, history=tuple(each for each in colours if each is not None)
+        )
     owned = revisions.owned_by(obj["metadata"]["uid"], found)
     return Fresh(workload={**obj, "kind": workload.kind}, history=tuple(dict(each) for each in owned))
 
@@ -211,15 +218,6 @@ def guarded_patch(fresh: Fresh, target: revisions.Json, annotations: Mapping[str
         ops.append({"op": "add", "path": "/metadata/annotations", "value": {}})
     ops += [{"op": "add", "path": annotation_path(key), "value": value} for key, value in annotations.items()]
     return ops
-
-
-def has_raced(tested: Fresh, now: Fresh) -> bool:
-    """Whether a `test` of the patch made from `tested` fails on the object as it is now."""
-    before, after = tested.workload, now.workload
-    if tested.uid != now.uid or before["spec"]["template"] != after["spec"]["template"]:
-        return True
-    by_version = before["metadata"].get("annotations") is None
-    return by_version and before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]
 
 
 def annotation_path(key: str) -> str:

@@ -54,6 +54,8 @@ def rollout_began(draft: Draft, rollout: Rollout) -> None:
     """A rollout was seen to begin: a mark on the timeline, unless it changes nothing or is our own rollback."""
     if not draft.policy.change_events or rollout.replaced is None or rollout.restart_only or rollout.ours is not None:
         return
+    if rollout.in_place:
+        return  # told of the Deployment already
     workload, notices = rollout.workload, draft.state.workloads[rollout.workload.key].notices
     old, new = rollout.replaced.label, rollout.revision.label
     by = f" by {cut(rollout.changed_by)}" if rollout.changed_by else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from daemon.core import progress, verdicts
+from daemon.core import progress, switches, verdicts
 from daemon.core.actions import Locate
 from daemon.core.draft import Draft
 from daemon.core.events import AlertSource, AlertsReported
@@ -188,7 +188,9 @@ def open_for_stuck_rollout(draft: Draft, workload: Workload) -> None:
 def open_for_regression(draft: Draft, workload: Workload, onset: datetime) -> None:
     """A freshly verified revision turned unhealthy: its mark is withdrawn, and a rollback is proposed (DESIGN)."""
     busy = any(workload in (incident.symptom, incident.suspect) for incident in draft.state.open_incidents)
-    if not busy:
+    rollouts = [tracked.rollout for tracked in draft.state.workloads.values() if tracked.rollout is not None]
+    mine = next((rollout for rollout in rollouts if rollout.workload == workload), None)
+    if not busy and not (mine is not None and switches.counts_elsewhere(mine, rollouts)):
         open_without_alert(draft, workload, onset, regression=True)
 
 

@@ -75,10 +75,17 @@ def _peers(draft: Draft, incident: Incident, workload: Workload) -> tuple[Worklo
         tracked.view.workload
         for tracked in draft.state.workloads.values()
         if tracked.view.workload not in (workload, *incident.scope)
+        and not _same_pods(tracked, draft.state.workloads.get(workload.key))
         and (tracked.rollout is None or tracked.rollout.replaced is None or tracked.rollout.started_at < window)
     ]
     others.sort(key=lambda other: (other.namespace != workload.namespace, other.key))
     return tuple(others[:PEERS_MAX])
+
+
+def _same_pods(other: Tracked, subject: Tracked | None) -> bool:
+    """A blue/green Service is no second witness beside the Deployment that it has selected, nor that one beside it."""
+    pods = subject.view.current.uid if subject is not None else None
+    return other.view.current.colour is not None or (pods is not None and other.view.current.uid == pods)
 
 
 def _sides(

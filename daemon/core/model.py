@@ -117,6 +117,7 @@ class Revision:
 
     `id` is the hash of the raw template without `pod-template-hash`; `content` is the same hash also without restart
     annotations, so that a plain restart can be told from a change. The rest are attributes that may move or be unknown.
+    `colour` is the value by which a blue/green Service selects it.
     """
 
     id: RevisionId
@@ -128,12 +129,14 @@ class Revision:
     digests: tuple[str, ...] = ()
     created_at: datetime | None = None
     change_cause: str | None = None
+    colour: str | None = None
 
     @property
     def label(self) -> str:
-        """How people are told of it: the images' last parts, or the start of the hash."""
+        """How people are told of it: its colour, and the images' last parts, or the start of the hash."""
         tags = ", ".join(image.rsplit("/", 1)[-1] for image in self.images)
-        return f"{tags} ({self.id[:8]})" if tags else self.id[:8]
+        told = f"{tags} ({self.id[:8]})" if tags else self.id[:8]
+        return f"{self.colour}: {told}" if self.colour else told
 
 
 class OwnerKind(StrEnum):
@@ -284,6 +287,13 @@ class Rollout:
         if old is None or old.content != self.revision.content:
             return False
         return not old.digests or not self.revision.digests or set(old.digests) == set(self.revision.digests)
+
+    @property
+    def in_place(self) -> bool:
+        """A blue/green Service did not switch: the Deployment that it has selected was deployed anew. That is a rollout of
+        that Deployment, and counts there.
+        """
+        return self.replaced is not None and None is not self.replaced.colour == self.revision.colour
 
     @property
     def returns(self) -> bool:

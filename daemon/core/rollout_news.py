@@ -69,7 +69,7 @@ def _same_image(tracked: Tracked, revision: Revision) -> LedgerEntry | None:
 def _past_the_pipeline(draft: Draft, rollout: Rollout) -> None:
     """Where the policy names the pipelines' field managers, any other that changed a template is told of."""
     managers, by = draft.policy.pipeline_managers, rollout.changed_by
-    if not managers or by is None or rollout.ours is not None or rollout.replaced is None:
+    if not managers or by is None or rollout.ours is not None or rollout.replaced is None or rollout.in_place:
         return
     if any(fnmatchcase(by, glob) for glob in managers):
         return

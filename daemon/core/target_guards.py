@@ -59,14 +59,14 @@ def out_of_reach(case: Case) -> Refusal | None:
 
 def no_permission(case: Case) -> Refusal | None:
     """What our role forbids will fail at the patch; in mode observe nobody wants it (and its role has no patch verb)."""
-    check = case.incident.check
+    check, kind = case.incident.check, case.suspicion.workload.kind
     if check is None or check.may_patch or mode_of(case.policy, case.tracked) is Mode.OBSERVE:
         return None
     return refuse(
         Reason.NO_PERMISSION,
         Consequence.ESCALATE,
         "the API server forbids the dry run",
-        f"the verb patch on {case.suspicion.workload.kind.lower()}s there (the role for act)",
+        f"the verb patch on {kind.lower()}s there ({'rbac.switchServices' if kind == 'Service' else 'the role for act'})",
         overridable=False,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from daemon.core import asked, blame, guards
+from daemon.core import asked, blame, guards, switches
 from daemon.core.case import Case
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
@@ -53,6 +53,7 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
         rollout
         for rollout in rollouts
         if rollout.replaced is not None
+        and not switches.counts_elsewhere(rollout, rollouts)
         and (
             incident.regression
             or (incident.declared is not None and not _older(rollout, incident, policy))

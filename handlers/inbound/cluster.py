@@ -24,8 +24,9 @@ from handlers import store, views
 from handlers.cluster_cache import ReflectedCluster
 from handlers.cluster_stores import NOTHING, Stores, driven_by
 from handlers.faults import Fault
-from handlers.kinds import KINDS, WATCHED, History, Kind
+from handlers.kinds import KINDS, SERVICE, WATCHED, History, Kind
 from handlers.kinds.rollout import workload_ref
+from handlers.kinds.service import is_switched
 from handlers.kube import resource_path
 from handlers.reflector import ListWatch, Reflector
 from handlers.store import Change, Obj
@@ -91,7 +92,7 @@ class ClusterWatch:
             **{kind.plural: reflector for kind, reflector in workloads.items()},
             **{each.value: reflector for each, reflector in history.items()},
             "pods": make("v1", "pods", self._pod_changed, store.pod),
-            "services": make("v1", "services", _ignore, _without_managers),
+            "services": make("v1", "services", self._service_changed, _service),
             "configmaps": make("v1", "configmaps", _ignore, store.metadata_only, metadata_only=True),
             "namespaces": make("v1", "namespaces", self._namespace_changed, store.metadata_only, metadata_only=True),
         }
@@ -101,7 +102,9 @@ class ClusterWatch:
             )
         self.cache = ReflectedCluster(
             Stores(
-                workloads=dict.fromkeys(KINDS, NOTHING) | {kind.name: each.store for kind, each in workloads.items()},
+                workloads=dict.fromkeys(KINDS, NOTHING)
+                | {kind.name: each.store for kind, each in workloads.items()}
+                | {SERVICE.name: store.Store()},
                 history=dict.fromkeys(History, NOTHING) | {kept: each.store for kept, each in history.items()},
                 pods=self.reflectors["pods"].store,
                 services=self.reflectors["services"].store,
@@ -200,14 +203,28 @@ class ClusterWatch:
             workload = views.workload_of(obj)
             self._dirty[workload.key] = workload
             self._ring.set()
+            for service in self.cache.stores.switched_to(obj):
+                self._touch(service)
 
     def _workload_changed(self, change: Change, old: Obj | None, new: Obj | None) -> None:
         if change is Change.DELETED and old is not None:
             self.cache.forget(old["metadata"]["uid"])
-        self._touch(new or old)
+        for each in (old, new):  # what it was a colour of is told by its labels then and now
+            self._touch(each)
         for each in (old, new):
             if each is not None and (ref := workload_ref(each)) is not None:
                 self._touch_named(each, str(ref.get("kind")), str(ref["name"]))
+
+    def _service_changed(self, _change: Change, old: Obj | None, new: Obj | None) -> None:
+        """Those that are switched between colours are workloads, for as long as they say so."""
+        switched = self.cache.stores.workloads[SERVICE.name]
+        if new is not None and is_switched(new):
+            switched.put(new)
+            self._touch(new)
+        elif (gone := new or old) is not None and (known := switched.by_uid(store.uid_of(gone))) is not None:
+            switched.remove(known)
+            self.cache.forget(store.uid_of(known))
+            self._touch(known)
 
     def _canary_changed(self, _change: Change, old: Obj | None, new: Obj | None) -> None:
         for each in (old, new):
@@ -278,9 +295,14 @@ def _reflector(
     )
 
 
+def _service(obj: Obj) -> Obj:
+    """Items of a list do not say their kind."""
+    return store.whole({**obj, "kind": SERVICE.name}, keep=store.SELECTOR_FIELDS)
+
+
 def _without_managers(obj: Obj) -> Obj:
     return store.whole(obj, keep=None)
 
 
 def _ignore(_change: Change, _old: Obj | None, _new: Obj | None) -> None:
-    """Services and ConfigMaps are looked up when asked for; nobody waits for their changes."""
+    """ConfigMaps are looked up when asked for; nobody waits for their changes."""

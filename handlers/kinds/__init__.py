@@ -8,6 +8,7 @@ from handlers.kinds.daemonset import DAEMON_SET
 from handlers.kinds.deployment import DEPLOYMENT
 from handlers.kinds.kind import History, Kind, Present, Standing
 from handlers.kinds.rollout import ROLLOUT
+from handlers.kinds.service import SERVICE
 from handlers.kinds.statefulset import STATEFUL_SET
 from handlers.revisions import Json
 
@@ -16,6 +17,7 @@ __all__ = [
     "DEPLOYMENT",
     "KINDS",
     "ROLLOUT",
+    "SERVICE",
     "STATEFUL_SET",
     "WATCHED",
     "History",
@@ -27,7 +29,7 @@ __all__ = [
     "standing_of",
 ]
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT)}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT, SERVICE)}
 """By the name that the API server gives them, in the order in which a name without a kind is looked for."""
 
 WATCHED: tuple[Kind, ...] = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, ROLLOUT)

@@ -38,12 +38,13 @@ class Present:
     """The object whose template is the workload's present one.
 
     `returned`: its controller went back to it and left the workload's own template alone, so that one does not tell when;
-    `since` does (RFC 3339; None: just now).
+    `since` does (RFC 3339; None: just now). `standing`: how the workload stands, where its own object does not say it.
     """
 
     obj: Json
     returned: bool = False
     since: str | None = None
+    standing: Standing | None = None
 
 
 def own_template(obj: Json, _history: Sequence[Json]) -> Present | None:
@@ -62,6 +63,7 @@ class Kind:
     each pod (a StatefulSet gives the same names again). `present` finds the present template, given the workload and its
     history; None where its controller has to say first. `abort_to` finds the history object that serves again once the update
     in flight is given up without a new template; None where there is none. An `optional` kind may be unknown to the cluster.
+    One that `selects` gives all traffic to its present revision, whatever pods of others are ready.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Kind:
     present: Callable[[Json, Sequence[Json]], Present | None] = own_template
     abort_to: Callable[[Json, Sequence[Json]], Json | None] = no_abort
     optional: bool = False
+    selects: bool = False
 
     @property
     def group(self) -> str:

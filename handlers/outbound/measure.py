@@ -178,7 +178,7 @@ class MeasureRunner:
         if action.purpose is MeasurePurpose.RECOVERY:
             return ()
         interval, end = self._sampler.step_for(timedelta(0)), self._sampler.settled(now) - DAY
-        group = pod_groups.of_workload(action.workload)
+        group = pod_groups.of_workload(action.workload, (action.new, action.old))
         reading = self._sampler.samples(group, end - BEFORE_SAMPLES * interval, end, interval)
         return await missing.read("yesterday", PEER, reading, ())
 

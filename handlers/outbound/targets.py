@@ -137,6 +137,8 @@ class TargetChecker:
 
     async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> _Tried:
         """Send every step of the rollback with `dryRun=All`."""
+        if not fresh.is_told:
+            return _Tried(error=f"not tried: it cannot be told which revision of {action.workload.short} is current")
         if fresh.current != action.blamed.id:
             says = f"not tried: revision {fresh.current[:8]} is current, no longer the blamed {action.blamed.id[:8]}"
             return _Tried(error=says)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from daemon.core.model import Exchange, Mode
 from handlers.access_reviews import Question, allowed, question
-from handlers.kinds import KINDS
+from handlers.kinds import KINDS, SERVICE
 from handlers.preflight.lines import Line, failed, ok, warning
 from handlers.preflight.subject import Sources, Subject
 from handlers.rights import Feature, Right, of
@@ -21,7 +21,8 @@ async def access(sources: Sources, subject: Subject) -> list[Line]:
     own = KINDS[kind].plural
     watched = [question(right) for right in of(Feature.WATCH) if not right.optional or right.resource == own]
     checked = [question(right, namespace) for right in of(Feature.CHECK) if _is_for(kind, right)]
-    acting = [question(right, namespace) for right in of(Feature.ACT) if _is_for(kind, right)]
+    acts = of(Feature.SWITCH) if kind == SERVICE.name else of(Feature.ACT)
+    acting = [question(right, namespace) for right in acts if _is_for(kind, right)]
     freeing = [question(right, namespace) for right in of(Feature.FREE) if _may_block(subject)]
     secrets = [question(right, namespace) for right in of(Feature.SECRETS)]
     held = await allowed(sources.rights, [*watched, *checked, *acting, *freeing, *secrets])
@@ -43,6 +44,8 @@ def _is_for(kind: str, right: Right) -> bool:
     own = KINDS[kind]
     others = {name for each in KINDS.values() for name in (each.plural, each.history.value)}
     resource, _, _ = right.resource.partition("/")
+    if own is SERVICE:  # its history are Deployments
+        return (right.verb, resource) == ("list", "deployments") or resource not in others - {own.plural}
     return resource not in others - {own.plural, own.history.value}
 
 
@@ -64,7 +67,8 @@ def _acting(subject: Subject, needed: Question, held: frozenset[Question]) -> Li
     observed = subject.mode is Mode.OBSERVE
     if needed in held:
         return ok(check, f"allowed in {namespace}" + (" (not needed in mode observe)" if observed else ""))
-    remedy = f"install with rbac.mode=act, and {namespace} in rbac.namespaces where you name them"
+    given = "rbac.mode=act and rbac.switchServices=true" if needed.resource == SERVICE.plural else "rbac.mode=act"
+    remedy = f"install with {given}, and {namespace} in rbac.namespaces where you name them"
     if observed:
         return warning(check, f"may not in {namespace}: fine in mode observe", f"before you arm it: {remedy}")
     return failed(check, f"may not in {namespace}: a rollback would be refused", remedy, needed.command)

@@ -59,7 +59,7 @@ async def _hourly(sources: Sources, subject: Subject, rule: SignalRule) -> Mappi
 
 def _everybody(sources: Sources, subject: Subject) -> PodGroup:
     """All pods that the workload had, whatever their revision; those of now where its name is too long to tell."""
-    group = pod_groups.of_workload(subject.workload)
+    group = pod_groups.of_workload(subject.workload, subject.tracked.view.history)
     if not group.empty:
         return group
     names = [pod.name for pod in sources.cache.pods_of(subject.workload)]

@@ -18,16 +18,16 @@ from handlers.kube_access import from_url
 from handlers.pods import is_ready
 from handlers.rights import RIGHTS, Grant
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.workloads import Json, path, until
-from tests.handlers import rollback_world, sets_world
+from tests.controlplane.workloads import Json, path, until, until_available
+from tests.handlers import blue_green_world, rollback_world, sets_world
 from tests.handlers.rollback_world import image_op
 from tests.packaging.chart import render
 from tests.packaging.every_kind import BROKEN
 from tests.packaging.symptoms import Triple
 
-ALL = ("rbac.mode=act", "rbac.secretsMetadata=true", "rbac.deletePods=true")
+ALL = ("rbac.mode=act", "rbac.secretsMetadata=true", "rbac.deletePods=true", "rbac.switchServices=true")
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-WORKLOADS = {"Deployment": "web", "StatefulSet": "db", "DaemonSet": "agent"}
+WORKLOADS = {"Deployment": "web", "StatefulSet": "db", "DaemonSet": "agent", "Service": "shop"}
 ROLE_KINDS = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
 
 
@@ -68,6 +68,16 @@ class Field:
             ("statefulsets", sets_world.manifest("StatefulSet", "shop:v1", replicas=1), "controllerrevisions", BROKEN),
         ):
             self.roll_out(plural, body, history, image)
+        self.switch()
+
+    def switch(self) -> None:
+        """Two ready Deployments, and the blue/green Service that selects the second."""
+        for name, image in (("blue", "shop:v1"), ("green", "shop:v2")):
+            body = blue_green_world.colour(name, image, replicas=1)
+            self.asks("POST", path(self.namespace, "deployments"), body)
+        for name in ("shop-blue", "shop-green"):
+            until_available(self.plane, self.namespace, name, 1)
+        self.asks("POST", path(self.namespace, "services"), blue_green_world.front("green"))
 
     def roll_out(self, plural: str, body: Json, history: str, image: str) -> None:
         """Create it, then give it the image; the StatefulSet has its pod each time before this returns."""
@@ -147,7 +157,8 @@ class Field:
         workload = Workload(namespace=self.namespace, kind=kind, name=name)
         fresh = await workload_objects.read(admin, workload)
         assert fresh is not None
-        second, first = (revisions.revision_of(each) for each in fresh.history)
+        found = [revisions.revision_of(each) for each in fresh.history]
+        second, first = sorted(found, key=lambda revision: revision.id != fresh.current)
         ends, incident = datetime.now(UTC) + timedelta(minutes=5), IncidentId("inc-1")
         return RollBack(
             id=ActionId("inc-1/roll_back"), deadline=ends, incident=incident, workload=workload, uid=fresh.uid,
@@ -156,7 +167,8 @@ class Field:
 
     def images(self) -> list[str]:
         """The image of each workload's template."""
-        found = [self.asks("GET", path(self.namespace, KINDS[kind].plural, name)) for kind, name in WORKLOADS.items()]
+        named = [(kind, name) for kind, name in WORKLOADS.items() if kind != "Service"]
+        found = [self.asks("GET", path(self.namespace, KINDS[kind].plural, name)) for kind, name in named]
         return [each["spec"]["template"]["spec"]["containers"][0]["image"] for each in found]
 
 

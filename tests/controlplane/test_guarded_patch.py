@@ -14,6 +14,7 @@ from handlers import revisions, views, workload_objects
 from handlers.faults import Fault, FaultKind, Permanent, Transient
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import RBAC_SAYS, TargetChecker
+from handlers.rollback_steps import Step, would_fail
 from tests.controlplane.admission import denies
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.rollouts import (
@@ -200,7 +201,7 @@ async def test_an_object_without_annotations(control_plane: ControlPlane, namesp
             await client.patch_json(where, ops)
         assert (caught.value.status, caught.value.kind) == (422, FaultKind.INVALID)
         now = workload_objects.Fresh(workload=ask("GET", where), history=())
-        assert workload_objects.has_raced(first, now)
+        assert would_fail(Step(what="the patch", path=where, ops=ops), now.workload)
         assert image(now.workload) == "shop:v2"
         ask("PATCH", where, [{"op": "remove", "path": "/metadata/annotations"}])
         again = workload_objects.Fresh(workload=ask("GET", where), history=())

@@ -18,7 +18,7 @@ from handlers.rights import Grant, triples
 from tests.contract import access_rules
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.rights_field import ALL, RBAC, WORKLOADS, Chart, Field, all_but
-from tests.controlplane.workloads import until
+from tests.controlplane.workloads import path, until
 from tests.packaging.every_kind import BROKEN
 from tests.packaging.symptoms import OF_KUBERNETES, Triple, expected, symptoms, without
 
@@ -65,7 +65,7 @@ async def test_without_this_right(there: Field, chart: Chart, triple: Triple) ->
 async def test_observe_watches_all_and_changes_nothing(there: Field, chart: Chart) -> None:
     """Under the observe role every watch opens, and the rollback is refused: the template stays."""
     there.bind(chart())
-    async with there.daemon(all_but(Grant.ACT, Grant.PODS, Grant.SECRETS)) as client:
+    async with there.daemon(all_but(Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.SECRETS)) as client:
         found = await symptoms(client, await there.rollbacks())
         assert (await access_check.check(client, Policy(cluster="test"))).complete
     assert found == {
@@ -74,12 +74,14 @@ async def test_observe_watches_all_and_changes_nothing(there: Field, chart: Char
         *(f"roll back {kind}" for kind in WORKLOADS),
     }
     assert there.images() == ["shop:v2", BROKEN, "shop:v2"]
+    front = there.asks("GET", path(there.namespace, "services", "shop"))
+    assert front["spec"]["selector"]["version"] == "green"
 
 
 async def test_more_than_needed_is_named(there: Field, chart: Chart) -> None:
     """The act role under a policy that only observes is named as too much."""
     there.bind(chart("rbac.mode=act"))
-    async with there.daemon(all_but(Grant.SECRETS, Grant.PODS)) as client:
+    async with there.daemon(all_but(Grant.SECRETS, Grant.PODS, Grant.SERVICES)) as client:
         report = await access_check.check(client, Policy(cluster="test"))
     more = [each for each in report.findings if each.answer is Answer.MORE]
     assert {(verb, each.group, each.resource) for each in more for verb in each.verbs} == triples(Grant.ACT)
@@ -91,7 +93,7 @@ async def test_the_command_with_a_kubeconfig(
 ) -> None:
     """`lastgood check-access` from outside, over TLS with the account's token: 1, the namespace that lacks the right named."""
     there.bind(chart())
-    async with there.daemon(all_but(Grant.ACT, Grant.PODS, Grant.SECRETS)):
+    async with there.daemon(all_but(Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.SECRETS)):
         config = tmp_path / "lastgood.yaml"
         modes = f"{{modes: [{{namespaces: [{there.namespace}], mode: approve}}]}}"
         kubeconfig = there.plane.kubeconfig(there.account)

@@ -106,7 +106,7 @@ async def test_the_old_roles_after_an_upgrade(
     def told(collection: str, _fault: Fault) -> None:
         faults.append(collection)
 
-    inbox, reading = Views(), all_but(Grant.ACT, Grant.PODS, Grant.SECRETS)
+    inbox, reading = Views(), all_but(Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.SECRETS)
     async with there.daemon(reading - APART) as client:
         watch = ClusterWatch(client, inbox, WallClock(), on_fault=told, flagger=True)
         tasks = [asyncio.create_task(run(), name=name) for name, run in watch.tasks().items()]

@@ -80,6 +80,7 @@ class Cluster:
         self.pods: dict[tuple[Workload, RevisionId], list[PodSeen]] = {}
         self.owners: dict[tuple[str, str], Workload] = {}
         self.services: dict[tuple[str, str], list[Workload]] = {}
+        self.switches: dict[Workload, list[Workload]] = {}
         self.labelled: dict[tuple[str, str], list[Workload]] = {}
         self.failure: StartFailure | None = None
         self.available: datetime | None = NOW - 2 * HOUR
@@ -98,6 +99,9 @@ class Cluster:
 
     def workloads_of_service(self, namespace: str, service: str) -> Sequence[Workload]:
         return self.services.get((namespace, service), ())
+
+    def switches_of(self, workload: Workload) -> Sequence[Workload]:
+        return self.switches.get(workload, ())
 
     def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
         found = self.labelled.get((label, value), ())

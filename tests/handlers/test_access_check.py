@@ -22,6 +22,7 @@ ACTING = triples(Grant.ACT)
 ROLLOUTS = {triple for triple in ACTING if triple[1] == "argoproj.io"}
 """Of these, what nobody needs without Argo Rollouts."""
 PODS = ("delete", "", "pods")
+SERVICES = ("patch", "", "services")
 (SECRETS,) = triples(Grant.SECRETS)
 
 
@@ -50,7 +51,7 @@ async def test_observe_is_content_with_reading() -> None:
 @pytest.mark.parametrize("right", [each for each in RIGHTS if each.grant is not Grant.EVERYBODY], ids=str)
 async def test_each_right_that_is_missing_is_named(right: Right) -> None:
     """Without it, exactly it is named, with the chart's value and, unless it is optional, a command that grants it."""
-    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS) - {right.triple}
+    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES) - {right.triple}
     report = await access_check.check(Authorizer(held), arms("*", delete_stuck_pods=True))
     found = those(report, Answer.OPTIONAL if right.optional else Answer.NO)
     assert named(found) == {right.triple}
@@ -67,7 +68,7 @@ async def test_an_old_role_is_enough_without_the_tools() -> None:
     old = Authorizer((READING | ACTING) - set(apart))
     report = await access_check.check(old, arms("shop"))
     assert report.complete
-    found = [each for each in those(report, Answer.OPTIONAL) if each.resource != "secrets"]
+    found = [each for each in those(report, Answer.OPTIONAL) if each.resource not in ("secrets", "services")]
     assert named(found) == set(apart)
     for each in found:
         tool = apart[each.verbs[0], each.group, each.resource]
@@ -101,7 +102,7 @@ async def test_a_pattern_is_looked_up_in_the_cluster() -> None:
     report = await access_check.check(api, arms("shop-*"))
     lacks = those(report, Answer.NO)
     assert named(lacks) == ACTING - ROLLOUTS
-    assert named(those(report, Answer.OPTIONAL)) == ROLLOUTS | {SECRETS}
+    assert named(those(report, Answer.OPTIONAL)) == ROLLOUTS | {SECRETS, SERVICES}
     assert {each.namespaces for each in lacks} == {("shop-eu", "shop-us")}
 
 
@@ -154,6 +155,18 @@ async def test_deleting_pods_is_needed_where_the_policy_frees() -> None:
             assert (more.verbs, "rbac.deletePods=false" in more.remedy) == (("delete",), True)
 
 
+async def test_switching_services_is_optional_where_something_is_armed() -> None:
+    """Nobody but the cluster knows whether a Service is blue/green: armed, the right is fine with and without; else too much."""
+    report = await access_check.check(Authorizer(shop=ACTING), arms("shop"))
+    (lacks,) = [each for each in those(report, Answer.OPTIONAL) if each.resource == "services"]
+    assert (named([lacks]), lacks.namespaces, report.complete) == ({SERVICES}, ("shop",), True)
+    assert "rbac.switchServices=true" in lacks.remedy
+    report = await access_check.check(Authorizer(shop=ACTING | {SERVICES}), arms("shop"))
+    assert SERVICES in named(those(report, Answer.YES))
+    (more,) = those(await access_check.check(Authorizer(shop={SERVICES}), OBSERVE), Answer.MORE)
+    assert (named([more]), "rbac.switchServices=false" in more.remedy) == ({SERVICES}, True)
+
+
 @pytest.mark.parametrize("triple", NEVER_NEEDED, ids="-".join)
 async def test_each_right_that_no_mode_needs_is_named(triple: tuple[str, str, str]) -> None:
     """Each of them is asked for, and where it is held named with a way to find its binding."""
@@ -170,7 +183,7 @@ async def test_an_administrator_is_told_in_one_row() -> None:
     report = await access_check.check(api, arms("shop"))
     assert report.complete
     assert ("*", "*", "*") in named(those(report, Answer.MORE))
-    assert named(those(report, Answer.MORE)) == ACTING | {PODS, ("*", "*", "*")}
+    assert named(those(report, Answer.MORE)) == ACTING | {PODS, SERVICES, ("*", "*", "*")}
     assert any("exec deploy/lastgood" in note for note in report.notes)
 
 
@@ -208,7 +221,7 @@ async def test_no_more_questions_than_rights() -> None:
     await access_check.check(api, OBSERVE)
     assert len(api.asked) == len(set(api.asked))
     distinct = len({right.triple for right in RIGHTS if right.feature is not Feature.ASK})
-    assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(ACTING | {PODS}) * len(api.namespaces)
+    assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(ACTING | {PODS, SERVICES}) * len(api.namespaces)
 
 
 async def test_an_old_server_does_not_tell_who_we_are() -> None:

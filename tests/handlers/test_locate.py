@@ -120,7 +120,9 @@ async def test_lower_rungs_are_not_looked_up() -> None:
     """A hit ends the search."""
     scene = shop()
     await located(scene, **IN_SHOP, lastgood_workload="shop/web", pod="cart-1")
-    assert scene.cluster.asked == [f"{kind}/web" for kind in ("Deployment", "StatefulSet", "DaemonSet", "Rollout")]
+    assert scene.cluster.asked == [
+        f"{kind}/web" for kind in ("Deployment", "StatefulSet", "DaemonSet", "Rollout", "Service")
+    ]
 
 
 NAMED = (("StatefulSet", "db"), ("DaemonSet", "agent"), ("Deployment", "twice"), ("StatefulSet", "twice"))

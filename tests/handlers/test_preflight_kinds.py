@@ -44,6 +44,23 @@ async def test_only_its_own_kind_counts(kind: str) -> None:
     }
 
 
+async def test_a_service_needs_its_own_right_to_be_switched() -> None:
+    """It is patched itself, and its history are Deployments: those of no other kind are asked for."""
+    world = World()
+    world.rights.lacks = {"get deployments", "patch deployments", "get statefulsets"}
+    found = await looks(world, "Service")
+    assert {line.level.value for line in found.values()} == {"ok"}
+    assert ("patch services" in found, "patch deployments" in found) == (True, False)
+    for lacking in ("get services", "patch services", "list deployments"):
+        world.rights.lacks = {lacking}
+        failed = {name: line for name, line in (await looks(world, "Service")).items() if line.level.value == "failed"}
+        assert ("patch services" if lacking == "patch services" else "check a target") in failed
+    world.rights.lacks = {"patch services"}
+    line = (await looks(world, "Service"))["patch services"]
+    assert "rbac.switchServices=true" in str(line.remedy)
+    assert "patch services" not in await looks(world, "Deployment")
+
+
 @pytest.mark.parametrize("right", [f"watch {kind.plural}" for kind in WATCHED if not kind.optional])
 async def test_every_kind_is_watched(right: str) -> None:
     """The right to watch is needed for each kind, whichever the workload is of: without it the daemon sees nothing at all."""

@@ -24,6 +24,7 @@ EVERYTHING = (
     "rbac.mode=act",
     "rbac.secretsMetadata=true",
     "rbac.deletePods=true",
+    "rbac.switchServices=true",
     "podDisruptionBudget.enabled=true",
     "serviceMonitor.enabled=true",
     "prometheusRule.enabled=true",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from daemon.core.actions import RollBack
 from deploy.sandbox.kube import SandboxCluster
 from handlers.kube import KubeClient
+from tests.handlers.blue_green_world import BlueGreen, switched
 from tests.handlers.rollback_world import World, until, world
 from tests.handlers.sets_world import SetWorld, add_set
 from tests.packaging.canary import CanaryWorld, add_rollout
@@ -19,12 +20,15 @@ BROKEN = "shop:v2-unready"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EveryKind:
-    """They share one cluster, and one client. `db` is a StatefulSet, `agent` a DaemonSet, `cart` a Rollout."""
+    """They share one cluster, and one client. `db` is a StatefulSet, `agent` a DaemonSet, `cart` a Rollout, `front` a blue/green
+    Service.
+    """
 
     web: World
     db: SetWorld
     agent: SetWorld
     cart: CanaryWorld
+    front: BlueGreen
 
     @property
     def cluster(self) -> SandboxCluster:
@@ -38,7 +42,8 @@ class EveryKind:
 
     def actions(self) -> list[RollBack]:
         """Each of them back to v1, and `db` freed from its broken pod."""
-        return [self.web.action(), self.db.action(delete_stuck=True), self.agent.action(), self.cart.action()]
+        freed = self.db.action(delete_stuck=True)
+        return [self.web.action(), freed, self.agent.action(), self.cart.action(), self.front.action()]
 
 
 @asynccontextmanager
@@ -50,4 +55,5 @@ async def every_kind() -> AsyncIterator[EveryKind]:
         await until(db.pods, lambda pods: pods.get("db-2") == BROKEN)
         await until(lambda: db.is_running("db-2"), bool)
         cart = await add_rollout(web.cluster, web.client)
-        yield EveryKind(web=web, db=db, agent=agent, cart=cart)
+        front = await switched(web.client, "default")
+        yield EveryKind(web=web, db=db, agent=agent, cart=cart, front=front)

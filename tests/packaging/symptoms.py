@@ -19,7 +19,7 @@ from daemon.ports import Runner
 from daemon.runtime.telemetry import Metrics
 from handlers.faults import Fault, Transient
 from handlers.inbound.cluster import ClusterWatch
-from handlers.kinds import KINDS, WATCHED
+from handlers.kinds import KINDS, SERVICE, WATCHED
 from handlers.kube import KubeClient
 from handlers.rights import RIGHTS, TOOLS, Feature, Grant
 from tests.handlers.rollback_world import WallClock, check_of, until
@@ -73,6 +73,8 @@ def expected(triple: Triple, found: Iterable[str], of: Collection[str] = frozens
     """Whether what was noticed is what each feature that needs the right must notice, with workloads `of` these kinds."""
     noticed, resource = set(found), triple[2].partition("/")[0]
     kinds = [kind.name for kind in WATCHED if kind.name in of and resource in (kind.plural, kind.history.value)]
+    if triple == ("list", "apps", "deployments") or resource == SERVICE.plural:
+        kinds = [SERVICE.name] if SERVICE.name in of else []
 
     def each_kind(words: str) -> bool:
         return all(any(each.startswith(f"{words} {kind}") for each in noticed) for kind in kinds)
@@ -83,6 +85,7 @@ def expected(triple: Triple, found: Iterable[str], of: Collection[str] = frozens
         Feature.SECRETS: lambda: any(": unchecked Secret" in each for each in noticed),
         Feature.ACT: lambda: bool(kinds) and each_kind("roll back"),
         Feature.FREE: lambda: "free" in noticed,
+        Feature.SWITCH: lambda: bool(kinds) and each_kind("roll back"),
     }
     return all(rules[feature]() for feature in FEATURES[triple])
 

@@ -191,6 +191,7 @@ REFUSED = [
     ((), ("config.policy.default_mode=auto",), "rbac.mode"),
     ((), ("config.policy.modes[0].mode=approve",), "rbac.mode"),
     ((), ("rbac.deletePods=true",), "rbac.deletePods"),
+    ((), ("rbac.switchServices=true",), "rbac.switchServices"),
     (
         (),
         ("rbac.mode=act", "config.policy.default_mode=auto", "config.policy.delete_stuck_pods=true"),

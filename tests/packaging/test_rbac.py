@@ -18,6 +18,7 @@ WRITES = {
     *(Call("patch", "argoproj.io", kind) for kind in ("rollouts", "rollouts/status")),
 }
 DELETES = {Call("delete", "", "pods")}
+SWITCHES = {Call("patch", "", "services")}
 
 # Who names an address of the API. A module that is new here must be played in `calls.play`, or its rights are not in
 # the roles; the client, and the reflector that is told its addresses, name none of their own.
@@ -45,15 +46,16 @@ async def asked() -> set[Call]:
 
 
 async def test_the_roles_are_what_the_code_asks_for() -> None:
-    """`act` with both opt-ins is exactly what was recorded; without them, Secrets and the pods' deletion are missing; `observe`
-    lacks the writes as well, and nothing else.
+    """`act` with all opt-ins is exactly what was recorded; without them, Secrets, the pods' deletion and the switch of Services
+    are missing; `observe` lacks the writes as well, and nothing else.
     """
-    recorded, pods = await asked(), "rbac.deletePods=true"
-    assert granted(roles(render("rbac.mode=act", "rbac.secretsMetadata=true", pods))) == recorded
-    assert granted(roles(render("rbac.mode=act", pods))) == recorded - SECRETS
-    assert granted(roles(render("rbac.mode=act"))) == recorded - SECRETS - DELETES
-    assert granted(roles(render())) == recorded - SECRETS - DELETES - WRITES
-    assert granted(roles(render("rbac.secretsMetadata=true"))) == recorded - DELETES - WRITES
+    recorded, act = await asked(), ("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true")
+    assert granted(roles(render(*act, "rbac.secretsMetadata=true"))) == recorded
+    assert granted(roles(render(*act))) == recorded - SECRETS
+    assert granted(roles(render(*act[:2]))) == recorded - SECRETS - SWITCHES
+    assert granted(roles(render(*act[:1]))) == recorded - SECRETS - SWITCHES - DELETES
+    assert granted(roles(render())) == recorded - SECRETS - SWITCHES - DELETES - WRITES
+    assert granted(roles(render("rbac.secretsMetadata=true"))) == recorded - SWITCHES - DELETES - WRITES
 
 
 @pytest.mark.parametrize("mode", ["observe", "act"])
@@ -70,12 +72,14 @@ def test_observe_holds_reading_verbs_only() -> None:
 
 async def test_under_the_act_role_a_rollback_succeeds() -> None:
     """With exactly these rights enforced, the daemon watches, checks and rolls back; Secrets are named as unchecked, and the
-    pod that a StatefulSet waits for as one that it may not delete.
+    pod that a StatefulSet waits for as one that it may not delete. Services are not switched.
     """
     async with every_kind() as there:
         there.cluster.faults.on_request = authorizer(granted(roles(render("rbac.mode=act"))))
         outcomes = await play(there)
-        assert {done.kind for _, done in outcomes} == {OutcomeKind.DONE}
+        *others, (_, switched) = outcomes
+        assert {done.kind for _, done in others} == {OutcomeKind.DONE}
+        assert switched.kind is OutcomeKind.FAILED
         (checked, _), (_, freed), *_ = outcomes
         assert isinstance(checked.result, Checked)
         assert checked.result.check.unchecked == ("Secret token",)
@@ -105,16 +109,20 @@ def templates(there: EveryKind) -> list[str]:
 
 def test_acting_can_be_narrowed_to_namespaces() -> None:
     """With rbac.namespaces the rights to patch and to delete are bound in these only; reading stays cluster-wide."""
-    objects = render("rbac.mode=act", "rbac.deletePods=true", "rbac.namespaces={shop,pay}")
+    objects = render("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true", "rbac.namespaces={shop,pay}")
     found = [each for each in objects if each["kind"] == "RoleBinding"]
     bound = {(each["roleRef"]["name"], each["metadata"]["namespace"]) for each in found}
-    assert bound == {(f"lastgood-{role}", name) for role in ("act", "free") for name in ("shop", "pay")}
+    assert bound == {(f"lastgood-{role}", name) for role in ("act", "free", "switch") for name in ("shop", "pay")}
     assert one(objects, "ClusterRoleBinding")["roleRef"]["name"] == "lastgood-read"
 
 
 def test_each_binding_names_a_role_and_an_account_that_are_there() -> None:
     """No binding points into the void, in the chart and in the rendered folders."""
-    for objects in (render("rbac.mode=act", "rbac.deletePods=true"), build("act"), build("observe")):
+    for objects in (
+        render("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true"),
+        build("act"),
+        build("observe"),
+    ):
         names = {each["metadata"]["name"] for each in roles(objects)}
         account = one(objects, "ServiceAccount")["metadata"]
         bindings = [each for each in objects if each["kind"].endswith("Binding")]

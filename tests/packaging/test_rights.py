@@ -22,7 +22,7 @@ from tests.packaging.symptoms import EACH_RIGHT, Triple, expected, symptoms, wit
 
 pytestmark = pytest.mark.real
 
-ALL = ("rbac.mode=act", "rbac.secretsMetadata=true", "rbac.deletePods=true")
+ALL = ("rbac.mode=act", "rbac.secretsMetadata=true", "rbac.deletePods=true", "rbac.switchServices=true")
 EVERYWHERE = Policy(cluster="test", default_mode=Mode.APPROVE, delete_stuck_pods=True)
 ARMED = Policy(cluster="test", modes=(ModeRule(mode=Mode.APPROVE, namespaces=("shop", "pay")),))
 ACCOUNT = ServiceAccount(namespace="ops", name="lastgood")
@@ -45,7 +45,10 @@ VALUES = [
     pytest.param(("rbac.secretsMetadata=true",), (Grant.READ, Grant.SECRETS), id="observe-secrets"),
     pytest.param(("rbac.mode=act",), (Grant.READ, Grant.ACT), id="act"),
     pytest.param(("rbac.mode=act", "rbac.deletePods=true"), (Grant.READ, Grant.ACT, Grant.PODS), id="act-pods"),
-    pytest.param(ALL, (Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS), id="act-secrets-pods"),
+    pytest.param(
+        ("rbac.mode=act", "rbac.switchServices=true"), (Grant.READ, Grant.ACT, Grant.SERVICES), id="act-services"
+    ),
+    pytest.param(ALL, (Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES), id="act-all"),
 ]
 
 

@@ -22,20 +22,22 @@ from __future__ import annotations
 
 from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.ports import Clock
-from handlers import views, workload_objects
+from handlers import rollback_steps, views, workload_objects
 from handlers.faults import FaultKind, Permanent, Transient
+from handlers.kinds import SERVICE
 from handlers.kube_json import Obj
 from handlers.outbound.rollback import outcomes
 from handlers.outbound.rollback.handing_back import handed_back
+from handlers.outbound.rollback.switched import LAST_APPLIED, switch_warnings
 from handlers.ownership import helm_release
+from handlers.rollback_steps import NoWay, Step
 from handlers.workload_objects import Api, Fresh, Selectors
-
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class TemplateRollback:
-    """Carries out RollBack where a patch of the template is all it takes. `clock` dates what managedFields do not.
+    """Carries out RollBack where one guarded patch is all it takes: of a template, or of a blue/green Service's selector.
 
+    `clock` dates what managedFields do not.
     `selectors` as the check of the target has noted them: then the workload and its history are read at the same time.
     """
 
@@ -67,15 +69,18 @@ class TemplateRollback:
         target = fresh.find(action.target.id)
         if target is None:
             return outcomes.refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
-        ops = workload_objects.guarded_patch(fresh, target, outcomes.provenance(action))
+        left = rollback_steps.steps(action.workload, fresh, target, outcomes.provenance(action))
+        if isinstance(left, NoWay):
+            return outcomes.refused(left.why)
+        (step,) = left
         try:
-            await self._patch(action, ops, dry_run=True)
+            await self._patch(step, dry_run=True)
         except Permanent as fault:
-            return await self._rejected(action, fresh, fault, "the dry run")
+            return await self._rejected(action, step, fault, "the dry run")
         try:
-            patched = await self._patch(action, ops, dry_run=False)
+            patched = await self._patch(step, dry_run=False)
         except Permanent as fault:
-            return await self._rejected(action, fresh, fault, "the patch")
+            return await self._rejected(action, step, fault, step.what)
         except Transient as fault:
             return await self._lost(action, fault)
         return self._done(patched)
@@ -93,6 +98,8 @@ class TemplateRollback:
             return evidence
         if fresh.is_leaving:
             return outcomes.refused(f"{action.workload.short} is being deleted")
+        if not fresh.is_told:
+            return outcomes.refused(f"{action.workload.short} selects no Deployment, or several")
         if fresh.current != action.blamed.id:
             return outcomes.superseded(fresh)
         if fresh.is_paused:
@@ -110,11 +117,11 @@ class TemplateRollback:
         more = () if stands else (outcomes.REPLACED,)
         return self._done(fresh.workload, more=more)
 
-    async def _patch(self, action: RollBack, ops: list[Obj], *, dry_run: bool) -> Obj:
-        path = workload_objects.path_of(action.workload)
-        return await self._api.patch_json(path, ops, dry_run=dry_run, field_manager=workload_objects.FIELD_MANAGER)
+    async def _patch(self, step: Step, *, dry_run: bool) -> Obj:
+        manager = workload_objects.FIELD_MANAGER
+        return await self._api.patch_json(step.path, step.ops, dry_run=dry_run, field_manager=manager)
 
-    async def _rejected(self, action: RollBack, tested: Fresh, fault: Permanent, what: str) -> Outcome:
+    async def _rejected(self, action: RollBack, step: Step, fault: Permanent, what: str) -> Outcome:
         """A `test` that failed and an object that is not valid are both 422: what is there now tells them apart."""
         if fault.kind is FaultKind.NOT_FOUND:
             return outcomes.refused(f"{action.workload.short} is gone")
@@ -124,7 +131,7 @@ class TemplateRollback:
         settled = self._settled(action, now)
         if settled is not None:
             return settled
-        if fault.kind is FaultKind.CONFLICT or (now is not None and workload_objects.has_raced(tested, now)):
+        if fault.kind is FaultKind.CONFLICT or (now is not None and rollback_steps.would_fail(step, now.workload)):
             # Somebody wrote at the same time, but no rollout. Nothing was written, and a new run reads everything anew.
             raise Transient(None, fault.reason, FaultKind.CONFLICT, status=fault.status, code=fault.code)
         return Outcome(kind=OutcomeKind.FAILED, message=f"the API server rejects {what}: {outcomes.told(fault)}")
@@ -140,7 +147,8 @@ class TemplateRollback:
         return found
 
     def _done(self, workload: Obj, *, more: tuple[str, ...] = ()) -> Outcome:
-        return outcomes.done(workload, self._clock, (*more, *drift_warnings(workload)), "; ".join(more))
+        left = switch_warnings(workload) if workload.get("kind") == SERVICE.name else drift_warnings(workload)
+        return outcomes.done(workload, self._clock, (*more, *left), "; ".join(more))
 
 
 def drift_warnings(workload: Obj) -> tuple[str, ...]:

@@ -78,6 +78,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and .Values.rbac.deletePods .Values.rbac.create (ne .Values.rbac.mode "act") -}}
 {{- fail "rbac.deletePods: is set, but rbac.mode is observe, which may change nothing; set rbac.mode=act or take it back" -}}
 {{- end -}}
+{{- if and .Values.rbac.switchServices .Values.rbac.create (ne .Values.rbac.mode "act") -}}
+{{- fail "rbac.switchServices: is set, but rbac.mode is observe, which may change nothing; set rbac.mode=act or take it back" -}}
+{{- end -}}
 {{- if and (include "lastgood.armed" .) .Values.rbac.create (dig "policy" "delete_stuck_pods" false .Values.config) (not .Values.rbac.deletePods) -}}
 {{- fail "config.policy.delete_stuck_pods: is true, but no role may delete pods; set rbac.deletePods=true" -}}
 {{- end -}}
