@@ -16,7 +16,7 @@ from daemon.core.notices import Notice, NoticeStatus
 from daemon.core.policy import GitOps, GitOpsRule
 from daemon.core.protection import veto
 from daemon.core.reasons import Reason
-from tests.core.builders import MINUTE, NOON, SECOND, SHOP, STEP, a_check, a_policy
+from tests.core.builders import MINUTE, NOON, SECOND, SHOP, STEP, V2, V3, a_check, a_policy
 from tests.core.story import Story
 from tests.core.test_notices import GITHUB, a_notice
 
@@ -213,8 +213,18 @@ def test_the_commit_may_be_told_after_the_escalation() -> None:
     assert story.pages[-1].brief.links == (("Revert", BRANCH),)
 
 
+def test_what_is_no_longer_there_is_not_reverted() -> None:
+    """The policy wants it now, but the workload has gone on: a notice of the next rollout does not bring the old commit up."""
+    story = a_story(GitOps.REFUSE)
+    goes_bad(story, synced())
+    story.policy = a_story().policy
+    story.rolls_out(V3, V2, owner=ARGO)
+    story.plays(Noticed(at=story.now, notice=synced("2", commit=OTHER, at=story.now)))
+    assert owed(story) == []
+
+
 def test_a_late_notice_begins_nothing_while_paused() -> None:
-    """Nor where the workload has gone on: the commit is of a rollout that is no longer there."""
+    """Before the escalation or after it, a pause is a pause."""
     story = a_story()
     goes_bad(story)
     story.pauses()

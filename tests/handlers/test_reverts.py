@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -104,6 +105,16 @@ async def test_the_configured_branch_is_the_target(host: Host) -> None:
     host.code.commit("only in main", {"main.yaml": "x"})
     assert (await host.runner(branch="release/1").run(owed(host.bad))).kind is OutcomeKind.DONE
     assert host.proposals[0][1] == "release/1"
+    assert "main.yaml" not in host.code.commits[host.code.branches[host.branch]].tree
+
+
+async def test_two_at_once_end_in_one(host: Host) -> None:
+    """Two incidents, or two clusters, that the same commit broke in the same second."""
+    host.code.commit("later", {"cart.yaml": "image: cart:v2"})
+    outcomes = await asyncio.gather(*(host.runner().run(owed(host.bad)) for _ in range(3)))
+    assert {outcome.result for outcome in outcomes} == {outcomes[0].result}
+    assert len(host.proposals) == 1
+    assert host.after_merge() == {"web.yaml": "image: web:v1", "cart.yaml": "image: cart:v2"}
 
 
 async def test_there_is_one_per_commit(host: Host) -> None:
