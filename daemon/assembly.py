@@ -30,6 +30,7 @@ from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
 from handlers.outbound.rollback.argo_rollout import ArgoRollback
 from handlers.outbound.rollback.by_kind import RollbackByKind
+from handlers.outbound.rollback.patience import Patient
 from handlers.outbound.rollback.statefulset import StatefulSetRollback
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.slack.announcer import SlackAnnouncer
@@ -138,15 +139,15 @@ def runners(
 
 def rollbacks(kube: KubeClient, clock: Clock, selectors: Selectors | None = None) -> RollbackByKind:
     """Who rolls a workload back, by its kind; each kind that is watched has one."""
-    template = TemplateRollback(kube, clock, selectors)
+    api = Patient(kube)
+    template = TemplateRollback(api, clock, selectors)
     return RollbackByKind(
         NotConfigured("rolling back workloads of this kind"),
         {
             "Deployment": template,
-            "StatefulSet": StatefulSetRollback(kube, clock),
+            "StatefulSet": StatefulSetRollback(api, clock),
             "DaemonSet": template,
-            "Rollout": ArgoRollback(kube, clock),
-            "Service": template,
+            "Rollout": ArgoRollback(api, clock),
         },
     )
 
