@@ -70,6 +70,7 @@ class Daemon:
         self._dispatcher: Dispatcher | None = None
         self._incidents = IncidentLog()
         self._synced = False
+        self._forbidden = set[str]()
 
     @property
     def policy(self) -> Policy:
@@ -175,6 +176,9 @@ class Daemon:
     def _watch_failed(self, engine: Engine, collection: str, fault: Fault) -> None:
         """Counted; and while the caches are not synced yet, it is the reason why we are not ready."""
         self.metrics.contact("kubernetes", ok=False)
+        if fault.status == 403 and collection not in self._forbidden:
+            self._forbidden.add(collection)
+            log.warning("collection_forbidden", collection=collection, error=fault.reason, ask="lastgood check-access")
         if not self._synced:
             engine.waits_for(f"caches are not synced: {collection}: {fault.reason}")
 

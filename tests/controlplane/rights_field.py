@@ -16,7 +16,7 @@ from handlers.kinds import KINDS
 from handlers.kube import KubeClient
 from handlers.kube_access import from_url
 from handlers.pods import is_ready
-from handlers.rights import RIGHTS, Grant
+from handlers.rights import RIGHTS, TOOLS, Grant
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.workloads import Json, path, until, until_available
 from tests.handlers import blue_green_world, rollback_world, sets_world
@@ -187,3 +187,12 @@ class Chart:
 
 def all_but(*grants: Grant) -> set[Triple]:
     return {right.triple for right in RIGHTS if right.grant not in (Grant.EVERYBODY, *grants)}
+
+
+def without_tools(objects: Iterable[Json]) -> list[Json]:
+    """The same, as a Lastgood had them that knew neither Argo Rollouts nor Flagger."""
+    found = copy.deepcopy(list(objects))
+    for each in found:
+        if each["kind"] == "ClusterRole":
+            each["rules"] = [rule for rule in each["rules"] if TOOLS.keys().isdisjoint(rule["apiGroups"])]
+    return found

@@ -12,12 +12,12 @@ import pytest
 from daemon.core.actions import Outcome, OutcomeKind
 from daemon.core.model import Owner, OwnerKind, RevisionId, WorkloadView
 from handlers.outbound.rollback.argo_rollout import ArgoRollback
-from tests.controlplane import builds, definitions
+from tests.controlplane import definitions
+from tests.controlplane.argo_controller import argo_defined, argo_running
 from tests.controlplane.argo_player import STEPS, Recorder, Shop, manifest
 from tests.controlplane.argo_watch import SECONDS, seen, watching
 from tests.controlplane.argo_watch import until as until_told
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.processes import Family, Server, free_ports
 from tests.controlplane.workloads import Json, make, path, until, workload
 from tests.handlers.rollback_world import WallClock
 
@@ -30,33 +30,15 @@ V1, V2, BAD = "shop:v1", "shop:v2", "shop:v2-crash"
 @pytest.fixture(scope="module")
 def defined(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """A control plane with the real definitions, for as long as the tests of this file take."""
-    package = builds.argo_rollouts()
-    if not package.built:
-        pytest.skip(f"{package.name} is not built: {package.why_not or 'run `make test-controlplane`'}")
-    definitions.remove(control_plane, "rollouts.argoproj.io")
-    for file in sorted((package.folder / "crds").iterdir()):
-        definitions.define(control_plane, file)
-    yield control_plane
-    for name in ("rollouts", "experiments", "analysisruns", "analysistemplates", "clusteranalysistemplates"):
-        definitions.remove(control_plane, f"{name}.argoproj.io")
+    with argo_defined(control_plane) as plane:
+        yield plane
 
 
 @pytest.fixture
 def shop(defined: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Shop]:
     """A namespace with a controller of its own."""
-    metrics, health = free_ports(2)
-    command: list[str | Path] = [
-        builds.argo_rollouts().folder / "rollouts-controller", "--kubeconfig", defined.kubeconfig(),
-        "--namespaced", "--namespace", namespace, "--leader-elect=false",
-        "--metricsPort", str(metrics), "--healthzPort", str(health),
-    ]  # fmt: skip
-    family = Family()
-    log = tmp_path / "rollouts-controller.log"
-    try:
-        family.start(Server(name="rollouts-controller", command=command, log=log, folder=tmp_path))
-        yield Shop(plane=defined, namespace=namespace)
-    finally:
-        family.close()
+    with argo_running(defined, namespace, tmp_path) as running:
+        yield running
 
 
 def runs(image: str) -> Callable[[WorkloadView], bool]:

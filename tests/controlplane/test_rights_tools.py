@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Iterator
 
 import pytest
@@ -15,13 +14,12 @@ from handlers import access_check, reflector
 from handlers.access_check import Answer
 from handlers.faults import Fault
 from handlers.inbound.cluster import ClusterWatch
-from handlers.rights import RIGHTS, TOOLS, Grant
+from handlers.rights import RIGHTS, Grant
 from tests.controlplane import definitions
 from tests.controlplane.argo_player import Shop, manifest
 from tests.controlplane.argo_watch import SECONDS, last, until
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.rights_field import ALL, Chart, Field, all_but
-from tests.controlplane.workloads import Json
+from tests.controlplane.rights_field import ALL, Chart, Field, all_but, without_tools
 from tests.handlers.rollback_world import WallClock
 from tests.handlers.test_cluster_watch import Views
 from tests.packaging.symptoms import OF_TOOLS, Triple, expected, symptoms, without
@@ -65,15 +63,6 @@ def back(shop: Shop) -> RollBack:
     return shop.action(shop.revision("shop:v1"), shop.revision("shop:v2"))
 
 
-def old(roles: list[Json]) -> list[Json]:
-    """The roles of a Lastgood that knew neither tool."""
-    found = copy.deepcopy(roles)
-    for each in found:
-        if each["kind"] == "ClusterRole":
-            each["rules"] = [rule for rule in each["rules"] if TOOLS.keys().isdisjoint(rule["apiGroups"])]
-    return found
-
-
 async def test_with_all_rights_nothing_is_wanting(there: Field, shop: Shop, chart: Chart) -> None:
     """Under the full roles the daemon watches Rollouts and Canaries, and checks and aborts the Rollout."""
     there.bind(chart(*ALL))
@@ -100,7 +89,7 @@ async def test_the_old_roles_after_an_upgrade(
 ) -> None:
     """Where both tools are there and the roles know neither: ready, each refusal told once, and seen once they are granted."""
     monkeypatch.setattr(reflector, "ABSENT_SECONDS", (0.1, 0.2))
-    there.bind(old(chart()))
+    there.bind(without_tools(chart()))
     faults: list[str] = []
 
     def told(collection: str, _fault: Fault) -> None:
