@@ -15,8 +15,8 @@ import aiohttp
 
 from config.settings import Settings
 from daemon import senders
-from daemon.core.actions import Action, Outcome, OutcomeKind
-from daemon.core.policy import Policy
+from daemon.core.actions import Action, Outcome, OutcomeKind, RollBack
+from daemon.core.policy import GitOps, Policy
 from daemon.ports import Clock, Runner, Telemetry
 from handlers import kube_access
 from handlers.alert_history import AlertHistory
@@ -30,12 +30,14 @@ from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
 from handlers.outbound.rollback.argo_rollout import ArgoRollback
 from handlers.outbound.rollback.by_kind import RollbackByKind
+from handlers.outbound.rollback.flux import FluxSuspend
 from handlers.outbound.rollback.patience import Patient
 from handlers.outbound.rollback.statefulset import StatefulSetRollback
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.slack.announcer import SlackAnnouncer
 from handlers.outbound.slack.webhook import SlackWebhook
 from handlers.outbound.soak import SoakRunner
+from handlers.outbound.suspension import SuspensionEnd
 from handlers.outbound.targets import TargetChecker
 from handlers.prometheus import PrometheusClient
 from handlers.sampling import Sampler
@@ -129,6 +131,7 @@ def runners(
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube, selectors),
         "roll_back": rollbacks(kube, clock, selectors),
+        "end_suspension": SuspensionEnd(kube),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
         "answer_pipeline": senders.answers(settings, session),
@@ -138,18 +141,21 @@ def runners(
 
 
 def rollbacks(kube: KubeClient, clock: Clock, selectors: Selectors | None = None) -> RollbackByKind:
-    """Who rolls a workload back, by its kind; each kind that is watched has one."""
+    """Who rolls a workload back: by the way around its owner, else by its kind; each kind that is watched has one."""
     api = Patient(kube)
-    template = TemplateRollback(api, clock, selectors)
-    return RollbackByKind(
-        NotConfigured("rolling back workloads of this kind"),
-        {
-            "Deployment": template,
-            "StatefulSet": StatefulSetRollback(api, clock),
-            "DaemonSet": template,
-            "Rollout": ArgoRollback(api, clock),
-        },
-    )
+    template, none = TemplateRollback(api, clock, selectors), NotConfigured("rolling back workloads of this kind")
+    kinds: Mapping[str, Runner[RollBack]] = {
+        "Deployment": template,
+        "StatefulSet": StatefulSetRollback(api, clock),
+        "DaemonSet": template,
+        "Rollout": ArgoRollback(api, clock),
+        "Service": template,
+    }
+    ways: Mapping[GitOps, Runner[RollBack]] = {
+        GitOps.FLUX_SUSPEND: FluxSuspend(api, RollbackByKind(none, kinds)),
+        GitOps.ARGOCD_ROLLBACK: NotConfigured("nothing was changed: this release has no `argocd-rollback`, and it"),
+    }
+    return RollbackByKind(none, kinds, ways)
 
 
 def _pager(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from daemon.core import facts as f
+from daemon.core import suspensions
 from daemon.core.actions import (
     Announce,
     Announced,
+    EndSuspension,
     Outcome,
     OutcomeKind,
     Page,
@@ -32,7 +34,9 @@ def owed(state: State, fact: f.ActionOwed) -> State:
         thread = state.incidents[action.incident].thread
         return state.with_incident(action.incident, thread=replace(thread, count=thread.count + 1))
     if isinstance(action, RollBack):
-        return state.with_incident(action.incident, roll_back=action.id)
+        return _held(state.with_incident(action.incident, roll_back=action.id), action)
+    if isinstance(action, EndSuspension):
+        return _ending(state, action)
     if isinstance(action, RevertCommit):
         return state.with_incident(action.incident, revert=action.id)
     if isinstance(action, ProveSoak):
@@ -72,11 +76,46 @@ def settled(state: State, fact: f.ActionSettled) -> State:
     state = replace(state, owed=without_key(state.owed, fact.action_id))
     if isinstance(action, Announce) and isinstance(fact.outcome.result, Announced):
         return _announced(state, action, fact.outcome.result)
-    if isinstance(action, RollBack) and fact.outcome.kind is OutcomeKind.DONE:
-        return _rolled_back(state, action, fact.outcome)
+    if isinstance(action, RollBack):
+        state = _let_go(state, action, fact)
+        return _rolled_back(state, action, fact.outcome) if fact.outcome.kind is OutcomeKind.DONE else state
+    if isinstance(action, EndSuspension):
+        return _ended(state, action, fact)
     if isinstance(action, RevertCommit) and isinstance(fact.outcome.result, RevertOpened):
         return state.with_incident(action.incident, revert_url=fact.outcome.result.url)
     return state
+
+
+def _held(state: State, action: RollBack) -> State:
+    """A rollback that goes around a controller holds its suspension from now on."""
+    if action.owner is None:
+        return state
+    key = suspensions.key_of(action.owner)
+    found = suspensions.held(state.suspensions.get(key), action)
+    return state if found is None else replace(state, suspensions=with_key(state.suspensions, key, found))
+
+
+def _let_go(state: State, action: RollBack, fact: f.ActionSettled) -> State:
+    key = suspensions.key_of(action.owner) if action.owner is not None else ""
+    known = state.suspensions.get(key)
+    if known is None:
+        return state
+    kept = suspensions.kept(known, action, fact.outcome, fact.at)
+    return replace(state, suspensions=with_key(state.suspensions, key, kept))
+
+
+def _ending(state: State, action: EndSuspension) -> State:
+    key = suspensions.key_of(action.owner)
+    known = suspensions.ending(state.suspensions[key])
+    return replace(state, suspensions=with_key(state.suspensions, key, known))
+
+
+def _ended(state: State, action: EndSuspension, fact: f.ActionSettled) -> State:
+    key = suspensions.key_of(action.owner)
+    left = suspensions.ended(state.suspensions[key], fact.outcome, fact.at)
+    if left is None:
+        return replace(state, suspensions=without_key(state.suspensions, key))
+    return replace(state, suspensions=with_key(state.suspensions, key, left))
 
 
 def _announced(state: State, action: Announce, result: Announced) -> State:

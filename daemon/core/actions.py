@@ -115,6 +115,8 @@ class RollBack:
     `delete_stuck` lets it delete pods of `blamed` that are not ready where they would block the exchange (Exchange.ORDERED).
     `only_abort` lets it give up the update in flight and change nothing else, because its owner would revert the rest.
     `way` is how it gets around `owner`, which is suspended until `suspend_until`; all None where nobody is in the way.
+    `target_commit` and `target_since` are what the journal knows of the rollout that brought the target, by which a
+    controller's own history tells it; None where it is not known or not needed.
     """
 
     id: ActionId
@@ -130,7 +132,25 @@ class RollBack:
     way: GitOps | None = None
     owner: Owner | None = None
     suspend_until: datetime | None = None
+    target_commit: str | None = None
+    target_since: datetime | None = None
     kind: Literal["roll_back"] = "roll_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndSuspension:
+    """Let the controller go on that a rollback suspended, if it is still as that rollback left it.
+
+    A message with its outcome is for people; none where there was nothing to end.
+    """
+
+    id: ActionId
+    deadline: datetime
+    incident: IncidentId
+    workload: Workload
+    owner: Owner
+    way: GitOps
+    kind: Literal["end_suspension"] = "end_suspension"
 
 
 class PageKind(StrEnum):
@@ -232,7 +252,17 @@ class NoteChange:
 
 
 Action = (
-    Locate | Measure | CheckTarget | ProveSoak | RollBack | Page | Announce | AnswerPipeline | RevertCommit | NoteChange
+    Locate
+    | Measure
+    | CheckTarget
+    | ProveSoak
+    | RollBack
+    | EndSuspension
+    | Page
+    | Announce
+    | AnswerPipeline
+    | RevertCommit
+    | NoteChange
 )
 
 
@@ -261,6 +291,13 @@ class Superseded:
 
     revision: RevisionId
     kind: Literal["superseded"] = "superseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaysSuspended:
+    """The rollback failed after it had changed something: its controller stays suspended, or it would change even more."""
+
+    kind: Literal["stays_suspended"] = "stays_suspended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +357,9 @@ class RevertOpened:
     kind: Literal["revert_opened"] = "revert_opened"
 
 
-Result = RolledBack | Superseded | Located | Measured | Checked | Soaked | Announced | Paged | RevertOpened
+Result = (
+    RolledBack | Superseded | StaysSuspended | Located | Measured | Checked | Soaked | Announced | Paged | RevertOpened
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daemon.core import attaching, intake, people, progress, reverting, rollouts, soaking, written_back
+from daemon.core import attaching, intake, people, progress, reverting, rollouts, soaking, suspending, written_back
 from daemon.core.actions import (
     Action,
     Checked,
     CheckTarget,
+    EndSuspension,
     Locate,
     Located,
     Measure,
@@ -118,7 +119,10 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
                 intake.open_for_regression(draft, action.workload, soak.unhealthy_at)
         case RollBack():
             progress.rolled_back(draft, action, outcome)
+            suspending.due(draft)
             _look_again(draft, action)
+        case EndSuspension():
+            suspending.finished(draft, action, outcome)
         case RevertCommit():
             reverting.settled(draft, action, outcome)
         case Page() if outcome.kind is not OutcomeKind.DONE:
@@ -152,6 +156,7 @@ def _due(draft: Draft) -> None:
     for scope, pause in tuple(draft.state.pauses.items()):
         if pause.until is not None and pause.until <= draft.now:
             draft.add(PauseLifted(at=draft.now, scope=scope, actor="its own end"))
+    suspending.due(draft)
     for tracked in draft.state.workloads_due(draft.now):
         soaking.due(draft, tracked)
         if tracked.successor_due is not None and tracked.successor_due <= draft.now:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import Any
 
-from daemon.core.model import OwnerKind, WorkloadView
+from daemon.core.model import OwnerKind, Revision, WorkloadView
+from daemon.core.notices import first
 from daemon.core.policy import GitOps, Policy
+from daemon.core.state import Tracked
 
 _WAYS = {OwnerKind.ARGO_CD: GitOps.ARGOCD_ROLLBACK, OwnerKind.FLUX: GitOps.FLUX_SUSPEND}
 """The way around each controller. There is none around an operator: nobody knows what it reads."""
@@ -38,3 +41,11 @@ def way(policy: Policy, view: WorkloadView) -> GitOps | None:
 def is_in_the_way(policy: Policy, view: WorkloadView) -> bool:
     """Whether its owner would revert a rollback, and the policy knows no way around it."""
     return not leaves_it(view) and way(policy, view) is None
+
+
+def brought(tracked: Tracked, target: Revision) -> dict[str, Any]:
+    """What the journal knows of the last rollout that brought the target: `target_commit` and `target_since` of RollBack."""
+    rollout = next((each for each in reversed(tracked.past) if each.revision.id == target.id), None)
+    if rollout is None:
+        return {}
+    return {"target_commit": first(rollout.notices, "commit"), "target_since": rollout.started_at}

@@ -248,6 +248,7 @@ def _go(draft: Draft, incident_id: IncidentId) -> None:
             way=way,
             owner=view.owner if way is not None else None,
             suspend_until=draft.now + draft.policy.suspend_for if way is not None else None,
+            **(owners.brought(draft.state.workloads[workload.key], target) if way is not None else {}),
         )
     )
     tell(draft, incident_id, f"{reason.sentence} Rolling back to {target.label}.")

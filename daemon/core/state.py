@@ -26,6 +26,7 @@ from daemon.core.model import (
     WorkloadView,
 )
 from daemon.core.notices import Notice
+from daemon.core.suspensions import Suspension
 from daemon.core.table import Table, table
 
 Value = TypeVar("Value")
@@ -126,6 +127,7 @@ class State:
     started_at: datetime | None = None
     notices: Mapping[str, datetime] = field(default_factory=Table)
     waiting: Mapping[str, Notice] = field(default_factory=Table)
+    suspensions: Mapping[str, Suspension] = field(default_factory=dict)
 
     def with_incident(self, incident_id: str, **changes: Any) -> State:
         """The state with an incident changed; the same state where it is not known (any more)."""
@@ -192,7 +194,8 @@ class State:
     def next_deadline(self) -> datetime | None:
         """When `decide` must be asked again with DeadlinePassed, None where nothing is pending."""
         incidents, workloads = table(self.incidents).least(_incident_due), table(self.workloads).least(_workload_due)
-        return _earliest(incidents, workloads, *(pause.until for pause in self.pauses.values()))
+        pauses, suspensions = self.pauses.values(), self.suspensions.values()
+        return _earliest(incidents, workloads, *(each.until for each in pauses), *(each.due for each in suspensions))
 
     def incidents_due(self, now: datetime) -> tuple[Incident, ...]:
         """The open incidents of which a moment has come, oldest first."""

@@ -27,7 +27,7 @@ def tell(draft: Draft, incident_id: IncidentId, update: str) -> None:
     incident = draft.incident(incident_id)
     routes = draft.policy.routes.of(incident.severity)
     if Route.ANNOUNCE in routes and _worth_announcing(incident):
-        _announce(draft, incident, update)
+        announce(draft, incident, update)
     if Route.PAGE in routes:
         _page(draft, incident, update)
 
@@ -37,7 +37,8 @@ def _worth_announcing(incident: Incident) -> bool:
     return incident.thread.count > 0 or incident.phase not in (Phase.OPEN, Phase.DISMISSED)
 
 
-def _announce(draft: Draft, incident: Incident, update: str) -> None:
+def announce(draft: Draft, incident: Incident, update: str) -> None:
+    """Owe an announcement in the incident's thread, whatever its route and phase."""
     draft.owe(
         Announce(
             id=ActionId(f"{incident.id}/announce/{incident.thread.count + 1}"),
@@ -87,7 +88,7 @@ def page_lost(draft: Draft, action: Page, why: str) -> None:
     """A page could not be delivered: say so where people may still read it, whatever the route says."""
     incident = draft.state.incidents.get(action.incident)
     if incident is not None:
-        _announce(draft, incident, f"The page could not be delivered: {why}")
+        announce(draft, incident, f"The page could not be delivered: {why}")
 
 
 def _page_step(draft: Draft, incident: Incident) -> tuple[PageKind, bool] | None:

@@ -20,6 +20,7 @@ from daemon.core.actions import (
     Action,
     Announce,
     AnswerPipeline,
+    EndSuspension,
     NoteChange,
     Outcome,
     OutcomeKind,
@@ -39,6 +40,7 @@ ATTEMPT_SECONDS: Mapping[str, float] = {
     "prove_soak": 60.0,  # range queries over up to a day
     "check_target": 60.0,  # reads what the target refers to, then a dry run: each may take the API's 30 s
     "roll_back": 60.0,  # dry run and patch; a patch is not to be cut off while the API server is slow
+    "end_suspension": 30.0,  # one reading and one patch, likewise
     "page": 20.0,  # one POST of at most 15 s
     "announce": 60.0,  # its turn in the channel, the look whether it was posted before, the post
     "answer_pipeline": 30.0,  # up to four requests of at most 7 s each: look, write, look again, write
@@ -188,7 +190,7 @@ class Dispatcher:
 
 def _acts(action: Action) -> bool:
     """It changes something outside, so a lost answer leaves open whether it happened."""
-    return isinstance(action, RollBack | Announce | Page | AnswerPipeline | RevertCommit | NoteChange)
+    return isinstance(action, RollBack | EndSuspension | Announce | Page | AnswerPipeline | RevertCommit | NoteChange)
 
 
 def _lane(action: Action) -> str:

@@ -18,6 +18,7 @@ from daemon.core.actions import (
     AnswerPipeline,
     Checked,
     CheckTarget,
+    EndSuspension,
     Locate,
     Located,
     Measure,
@@ -92,7 +93,7 @@ def failed(message: str = "connection refused") -> Outcome:
 
 
 class Story:
-    """One state, one clock, and a world whose answers are `where`, `measures`, `checks`, `soaks` and `patches`."""
+    """One state, one clock, and a world whose answers are `where`, `measures`, `checks`, `soaks`, `patches`, …."""
 
     def __init__(self, policy: Policy | None = None, now: datetime = NOON - HOUR) -> None:
         self.policy = policy or a_policy()
@@ -107,6 +108,7 @@ class Story:
         self.soaks: Callable[[ProveSoak], SoakMeasurement | None] = self._soak
         self.patches: Callable[[RollBack], Outcome | None] = self._patch
         self.reverts: Callable[[RevertCommit], Outcome | None] = self._revert
+        self.going_on: Outcome = done()
         self.withheld: set[type[Action]] = set()
         self._answers: dict[type[Action], Answer] = {
             Locate: lambda action: done(Located(location=self.where.get(action.alert.fingerprint) or a_location())),
@@ -114,6 +116,7 @@ class Story:
             CheckTarget: lambda action: self._result(Checked, "check", self.checks(action)),
             ProveSoak: lambda action: self._result(Soaked, "soak", self.soaks(action)),
             RollBack: lambda action: self.patches(action),  # noqa: PLW0108  looked up when asked: tests replace it
+            EndSuspension: lambda action: self.going_on,
             Page: lambda action: done(Paged(key=action.key)),
             Announce: lambda action: done(Announced(channel="C1", thread="1.1")),
             AnswerPipeline: lambda action: done(),
