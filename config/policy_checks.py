@@ -115,6 +115,12 @@ def _durations(policy: Policy) -> Iterator[Problem]:
         lower, upper = getattr(policy, short), getattr(policy, long)
         if lower > upper:
             yield Problem(where=(short,), text=f"{render(lower)} is longer than {long} ({render(upper)}); {why}")
+    acts: timedelta = policy.converge_deadline + policy.verify_deadline
+    if policy.gitops and policy.suspend_for <= acts:
+        yield Problem(
+            where=("suspend_for",),
+            text=f"is not longer than converge_deadline and verify_deadline together ({render(acts)}); lengthen it",
+        )
     needed: timedelta = policy.sample_interval * policy.persistence_bad
     if policy.persistence_bad > 1 and needed > policy.decide_deadline >= policy.sample_interval:
         yield Problem(

@@ -151,11 +151,7 @@ def rollbacks(kube: KubeClient, clock: Clock, selectors: Selectors | None = None
         "Rollout": ArgoRollback(api, clock),
         "Service": template,
     }
-    ways: Mapping[GitOps, Runner[RollBack]] = {
-        GitOps.FLUX_SUSPEND: FluxSuspend(api, RollbackByKind(none, kinds)),
-        GitOps.ARGOCD_ROLLBACK: NotConfigured("nothing was changed: this release has no `argocd-rollback`, and it"),
-    }
-    return RollbackByKind(none, kinds, ways)
+    return RollbackByKind(none, kinds, {GitOps.FLUX_SUSPEND: FluxSuspend(api, RollbackByKind(none, kinds))})
 
 
 def _pager(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:

@@ -71,6 +71,11 @@ def refusal(tmp_path: Path, text: str | bytes | None = None, environ: dict[str, 
         pytest.param(
             f"{{cluster: c, server: {{operators: {{'a b': {TOKEN}}}}}}}", "holds something that is no name", id="person"
         ),
+        pytest.param(
+            "{cluster: c, policy: {suspend_for: 20m, gitops: [{do: flux-suspend}]}}",
+            "policy.suspend_for: is not longer than converge_deadline and verify_deadline together (25m)",
+            id="suspend-for",
+        ),
         pytest.param("{cluster: c, prometheus: {url: 'ftp://x'}}", "prometheus.url: is no URL; write", id="scheme"),
         pytest.param(
             "{cluster: c, prometheus: {url: 'http://[x'}}", "prometheus.url: is no URL; write", id="bad-ipv6-url"

@@ -7,6 +7,22 @@ from collections.abc import Mapping
 from daemon.core.actions import Outcome, RollBack
 from daemon.core.policy import GitOps
 from daemon.ports import Runner
+from handlers.outbound.rollback import outcomes
+
+
+class WithoutWay:
+    """Refuses a way that this release does not go, with what a person can do."""
+
+    def __init__(self, way: GitOps) -> None:
+        self._outcome = outcomes.refused(f"nothing was changed: this release has no {way}; revert in the source")
+
+    async def run(self, action: RollBack) -> Outcome:
+        """Refused, always."""
+        return self._outcome
+
+    async def probe(self, action: RollBack) -> Outcome | None:
+        """Nothing can have happened."""
+        return None
 
 
 class RollbackByKind:
@@ -35,5 +51,5 @@ class RollbackByKind:
 
     def _for(self, action: RollBack) -> Runner[RollBack]:
         if action.way is not None:
-            return self._ways.get(action.way, self._others)
+            return self._ways.get(action.way) or WithoutWay(action.way)
         return self._kinds.get(action.workload.kind, self._others)
