@@ -14,6 +14,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from typing import Any, Self
@@ -30,6 +31,9 @@ PEER = "Kubernetes"
 
 FIELD_MANAGER = "lastgood"
 """Who we are in managedFields: what we wrote must be tellable from what people and controllers write."""
+
+PATHS_KEPT = 1000
+"""Addresses that are not spelled anew; about 200 bytes each. An incident asks for the same ten again and again."""
 
 PAGE_LIMIT = 500
 """Objects per page of a list; client-go's own chunk size."""
@@ -73,6 +77,7 @@ class Page:
     last: bool
 
 
+@lru_cache(maxsize=PATHS_KEPT)
 def resource_path(
     api_version: str,
     plural: str,
