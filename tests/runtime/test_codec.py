@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,7 @@ from daemon.core.model import Alert, AlertStatus, IncidentId, Stint
 from daemon.runtime import codec
 from tests.core.builders import NOON, a_measurement
 from tests.core.story import Story
+from tests.core.test_suspending import suspended
 
 PAIRS = st.lists(st.tuples(st.text(max_size=20), st.text(max_size=40)), max_size=4).map(tuple)
 MOMENTS = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2199, 1, 1)).map(  # noqa: DTZ001  given a zone below
@@ -93,6 +95,18 @@ def test_nothing_is_written_of_stints_that_are_none(fact: Fact) -> None:
     raw = codec.dump_fact(fact)
     assert b"stints" not in raw
     assert codec.load_fact(raw) == fact
+
+
+def test_a_suspension_comes_back() -> None:
+    """It is in the snapshot with its end, and in the facts until it is over; a snapshot of an older release has none."""
+    story = suspended()
+    written = codec.dump_state(story.state)
+    assert codec.load_state(written) == story.state
+    older = json.loads(written)
+    del older["suspensions"]
+    assert codec.load_state(json.dumps(older).encode()) == replace(story.state, suspensions={})
+    story.waits(story.policy.suspend_for)
+    assert [codec.load_fact(codec.dump_fact(fact)) for fact in story.facts] == story.facts
 
 
 def test_numbers_that_are_none_are_written_by_name() -> None:
