@@ -131,7 +131,7 @@ def runners(
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube, selectors),
         "roll_back": rollbacks(kube, clock, selectors),
-        "end_suspension": SuspensionEnd(kube),
+        "end_suspension": SuspensionEnd(Patient(kube)),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
         "answer_pipeline": senders.answers(settings, session),

@@ -211,7 +211,7 @@ def commands(incident: Incident, state: State) -> tuple[str, ...]:
         ways = (*_by_hand(incident), *_in_the_source(incident, state), *_accept(incident))
         return (explain, *ways, f"lastgood close {incident.id}")
     if incident.phase is Phase.RECOVERED and incident.suspect is not None:
-        return (explain, f"lastgood release {incident.suspect.short}")
+        return (explain, *_while_suspended(incident, state), f"lastgood release {incident.suspect.short}")
     return (explain,)
 
 
@@ -240,6 +240,15 @@ def _accept(incident: Incident) -> tuple[str, ...]:
     if incident.reason is not Reason.REVERTED or incident.suspect is None or incident.blamed is None:
         return ()
     return (f"lastgood release {incident.suspect.short} --revision {incident.blamed.id[:8]}",)
+
+
+def _while_suspended(incident: Incident, state: State) -> tuple[str, ...]:
+    """The revert of a rollback that stands only as long as its controller is suspended."""
+    for suspension in state.suspensions.values():
+        if any(hold.action == incident.roll_back for hold in suspension.holds):
+            found = reverts(suspension.owner, first(notices_of(incident, state), "commit"))
+            return tuple(command for command in found if command.startswith("git revert"))
+    return ()
 
 
 def _undo(workload: Workload, number: int) -> str:

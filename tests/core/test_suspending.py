@@ -19,6 +19,7 @@ from daemon.core.actions import (
     StaysSuspended,
     Superseded,
 )
+from daemon.core.briefs import commands
 from daemon.core.incidents import Phase
 from daemon.core.model import ActionId, Owner, OwnerKind
 from daemon.core.policy import GitOps, GitOpsRule
@@ -143,7 +144,13 @@ def test_the_commit_to_revert_is_told() -> None:
     story.fires()
     story.waits(2 * MINUTE)
     assert story.rollbacks, story.incident
+    story.resolves()
+    story.is_back(owner=FLUX)
+    story.waits(story.policy.hold + 5 * MINUTE)
+    story.expect(Phase.RECOVERED)
+    assert "git revert --no-edit 1234567890abcdef" in story.announcements[-1].brief.commands
     story.waits(story.policy.suspend_for)
+    assert "git revert --no-edit 1234567890abcdef" not in story.announcements[-1].brief.commands
     assert updates(story)[-1].endswith("`git revert --no-edit 1234567890abcdef` takes it back.")
 
 
@@ -178,6 +185,13 @@ def test_two_rollbacks_hold_one_controller() -> None:
     assert alone is not None
     assert (alone.due, [hold.action for hold in alone.holds]) == (second.suspend_until, ["b"])
     assert suspensions.ended(alone, done(), NOON + timedelta(hours=2)) is None
+
+
+def test_the_revert_is_shown_by_the_incident_that_suspended() -> None:
+    """Another incident that recovered while the controller is suspended names no revert: its rollback needs none."""
+    story = suspended()
+    other = replace(story.incident, phase=Phase.RECOVERED, roll_back=ActionId("inc-9/roll_back"))
+    assert not any(command.startswith("git revert") for command in commands(other, story.state))
 
 
 def test_a_plain_rollback_holds_nobody() -> None:
