@@ -62,7 +62,7 @@ MUTANTS = (
         name="no-dry-run",
         why="sends a patch that the server has not tried",
         file="handlers/outbound/rollback/template.py",
-        old="await self._patch(action, ops, dry_run=True)",
+        old="await self._patch(step, dry_run=True)",
         new="pass",
         tests=("tests/handlers/test_rollback_template.py",),
     ),
