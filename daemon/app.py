@@ -97,6 +97,7 @@ class Daemon:
                 known=[tracked.view for tracked in engine.state.workloads.values()],
                 on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
                 flagger=True,
+                gitops=True,
             )
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             runners = assembly.runners(

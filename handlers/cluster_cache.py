@@ -22,8 +22,8 @@ from daemon.core.model import (
     Workload,
     WorkloadView,
 )
+from handlers import gitops_owners, revisions, views
 from handlers import pods as pod_rules
-from handlers import revisions, views
 from handlers.cache import PodSeen
 from handlers.cluster_stores import Stores
 from handlers.kinds import History, Kind, Present, Standing, kind_named, kind_of
@@ -208,6 +208,8 @@ class ReflectedCluster:
         mode, mode_invalid = views.mode_of(workload)
         history = self._history(memory, seen.history)
         back = kind_of(workload).abort_to(workload, seen.history)
+        owner = owner_of(workload, self.stores.master_of(workload))
+        gitops = gitops_owners.answer(self.stores.gitops, workload, owner)
         return WorkloadView(
             workload=views.workload_of(workload),
             uid=metadata["uid"],
@@ -226,7 +228,9 @@ class ReflectedCluster:
             mode=mode,
             mode_invalid=mode_invalid,
             namespace_paused=views.is_namespace_paused(self.stores.namespaces.get("", metadata["namespace"])),
-            owner=owner_of(workload, self.stores.master_of(workload)),
+            owner=owner,
+            owner_yields=gitops.yields,
+            owner_note=gitops.note,
             changed_by=revisions.changed_by(workload),
             action_id=views.action_on(workload, seen.current),
             irreversible=views.is_irreversible(workload),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from handlers import revisions
+from handlers.gitops_owners import Sources
 from handlers.kinds import DAEMON_SET, DEPLOYMENT, KINDS, ROLLOUT, SERVICE, STATEFUL_SET, History, Kind
 from handlers.kinds.rollout import workload_ref
 from handlers.kinds.service import colour, colour_name, has_selected
@@ -22,7 +23,7 @@ REVISION_LABEL = "controller-revision-hash"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """The stores of the reflectors. `configs` holds metadata only, `namespaces` those of the whole cluster, `canaries`
-    Flagger's.
+    Flagger's, `gitops` what says whether Argo CD and Flux correct drift.
     """
 
     workloads: Mapping[str, Store] = field(default_factory=lambda: {name: Store() for name in KINDS})
@@ -32,6 +33,7 @@ class Stores:
     configs: Store = field(default_factory=Store)
     namespaces: Store = field(default_factory=Store)
     canaries: Store = NOTHING
+    gitops: Sources = field(default_factory=Sources)
 
     def all_workloads(self) -> Iterator[Obj]:
         """Every workload of every kind."""

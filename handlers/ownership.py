@@ -25,6 +25,7 @@ HELM_NAMESPACE = "meta.helm.sh/release-namespace"
 ARGO_MANAGERS = frozenset({"argocd-controller", "argocd-application-controller"})
 FLUX_MANAGERS = frozenset({"kustomize-controller", "helm-controller"})
 HELM_MANAGERS = frozenset({"helm"})
+GITOPS_MANAGERS = ARGO_MANAGERS | FLUX_MANAGERS
 
 DRIVERS = frozenset({"Rollout", "Canary"})
 """Kinds of Argo Rollouts and Flagger: what they control (`-primary`) they roll out themselves."""

@@ -91,7 +91,7 @@ class Right:
     @property
     def tool(self) -> str | None:
         """The tool that the right is about; most clusters have not installed it."""
-        return TOOLS.get(self.group)
+        return ARGO_CD if self.resource == "applications" else TOOLS.get(self.group)
 
     @property
     def optional(self) -> bool:
@@ -99,7 +99,15 @@ class Right:
         return self.grant in (Grant.SECRETS, Grant.SERVICES) or self.tool is not None
 
 
-TOOLS = {"argoproj.io": "Argo Rollouts", "flagger.app": "Flagger"}
+ARGO_CD = "Argo CD"
+"""It shares its API group with Argo Rollouts."""
+
+TOOLS = {
+    "argoproj.io": "Argo Rollouts",
+    "flagger.app": "Flagger",
+    "kustomize.toolkit.fluxcd.io": "Flux",
+    "helm.toolkit.fluxcd.io": "Flux",
+}
 """By API group: what brings its own kinds. Where it is not installed, a right to them is neither needed nor worth anything."""
 
 
@@ -120,6 +128,13 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Feature.WATCH, "apps", "daemonsets", "list watch", "what runs, and every rollout"),
     *_rights(Feature.WATCH, "argoproj.io", "rollouts", "list watch", "what runs, and every rollout"),
     *_rights(Feature.WATCH, "flagger.app", "canaries", "list watch", "which Deployments Flagger drives"),
+    *_rights(
+        Feature.WATCH, "argoproj.io", "applications", "list watch", "whether Argo CD's self-heal reverts a rollback"
+    ),
+    *_rights(
+        Feature.WATCH, "kustomize.toolkit.fluxcd.io", "kustomizations", "list watch", "whether Flux reverts a rollback"
+    ),
+    *_rights(Feature.WATCH, "helm.toolkit.fluxcd.io", "helmreleases", "list watch", "whether Flux reverts a rollback"),
     *_rights(Feature.WATCH, "apps", "replicasets", "list watch", "the history that a rollback goes back to"),
     *_rights(Feature.WATCH, "apps", "controllerrevisions", "list watch", "the same for StatefulSets and DaemonSets"),
     *_rights(Feature.WATCH, "", "pods", "list watch", "health, restarts, and which image really runs"),

@@ -13,7 +13,7 @@ from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
 from daemon.core.mode import mode_of
-from daemon.core.model import Exchange, Mode, OnsetSource, OwnerKind, Rung
+from daemon.core.model import Exchange, Mode, OnsetSource, Owner, OwnerKind, Rung, WorkloadView
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 
@@ -156,10 +156,14 @@ def owned(case: Case) -> Refusal | None:
     return refuse(
         reason,
         Consequence.ESCALATE,
-        f"{owner.kind} {owner.name}",
+        _owned_by(case.tracked.view, owner),
         "no other controller",
         overridable=not owner.drives,
     )
+
+
+def _owned_by(view: WorkloadView, owner: Owner) -> str:
+    return f"{owner.kind} {owner.name}" + (f" ({view.owner_note})" if view.owner_note else "")
 
 
 def irreversible(case: Case) -> Refusal | None:

@@ -224,6 +224,7 @@ class WorkloadView:
     desired - maxUnavailable of the current revision's pods have been ready without a break (None: not now).
     `converged` is `kubectl rollout status`' "successfully rolled out" (protocols §2.3). `owner_yields`: the owner is known not to
     put its own version back before its source changes (an Argo CD Application without self-heal); what is not known is not.
+    `owner_note` tells people why it is thought so.
     `abort_to`: the revision that serves again once the update in flight is given up, which changes nothing that anybody but
     the controller of updates writes; None where no update is in flight, or this kind cannot be aborted.
     """
@@ -247,6 +248,7 @@ class WorkloadView:
     namespace_paused: bool = False
     owner: Owner | None = None
     owner_yields: bool = False
+    owner_note: str = ""
     changed_by: str | None = None
     action_id: ActionId | None = None
     irreversible: bool = False

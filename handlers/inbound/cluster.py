@@ -17,17 +17,19 @@ from math import inf
 from typing import Any, NoReturn
 
 from daemon.core.events import WorkloadSeen
-from daemon.core.model import Workload, WorkloadKey, WorkloadView
+from daemon.core.model import Owner, OwnerKind, Workload, WorkloadKey, WorkloadView
 from daemon.ports import Clock, Inbox
+from handlers import gitops_owners, store, views
 from handlers import pods as pod_rules
-from handlers import store, views
 from handlers.cluster_cache import ReflectedCluster
 from handlers.cluster_stores import NOTHING, Stores, driven_by
-from handlers.faults import Fault
+from handlers.faults import Fault, Permanent
+from handlers.gitops_owners import Source, Sources
 from handlers.kinds import KINDS, SERVICE, WATCHED, History, Kind
 from handlers.kinds.rollout import workload_ref
 from handlers.kinds.service import is_switched
 from handlers.kube import resource_path
+from handlers.ownership import owner_of
 from handlers.reflector import ListWatch, Reflector
 from handlers.store import Change, Obj
 
@@ -54,7 +56,7 @@ class ClusterWatch:
     `known` are the views that the journal holds: a workload of theirs that is not there after the first sync is
     reported gone. `random` gives [0, 1) and spreads the watches. `on_fault(collection, fault)` hears every failure.
     Optional `kinds` may be unknown to the cluster. With `flagger` its Canaries are read, too, where there are any: they
-    tell which workloads are driven by them.
+    tell which workloads are driven by them; with `gitops` the objects of Argo CD and Flux (`handlers.gitops_owners`).
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class ClusterWatch:
         debounce_seconds: float = DEBOUNCE_SECONDS,
         kinds: Sequence[Kind] = WATCHED,
         flagger: bool = False,
+        gitops: bool = False,
     ) -> None:
         self._inbox = inbox
         self._clock = clock
@@ -100,21 +103,36 @@ class ClusterWatch:
             self.reflectors["canaries"] = make(
                 "flagger.app/v1beta1", "canaries", self._canary_changed, _without_managers, optional=True
             )
+        for plural, version in (gitops_owners.API_VERSIONS if gitops else {}).items():
+            changed = partial(self._declared_changed, plural)
+            self.reflectors[plural] = make(version, plural, changed, _declared(plural), optional=True)
         self.cache = ReflectedCluster(
-            Stores(
-                workloads=dict.fromkeys(KINDS, NOTHING)
-                | {kind.name: each.store for kind, each in workloads.items()}
-                | {SERVICE.name: store.Store()},
-                history=dict.fromkeys(History, NOTHING) | {kept: each.store for kept, each in history.items()},
-                pods=self.reflectors["pods"].store,
-                services=self.reflectors["services"].store,
-                configs=self.reflectors["configmaps"].store,
-                namespaces=self.reflectors["namespaces"].store,
-                canaries=self.reflectors["canaries"].store if flagger else NOTHING,
-            ),
+            self._stores(kinds),
             clock_now=clock.now,
             age=self.age,
             never_ready=never_ready,
+        )
+
+    def _stores(self, kinds: Sequence[Kind]) -> Stores:
+        """What the reflectors hold; nothing of what is not watched."""
+        held = {plural: reflector.store for plural, reflector in self.reflectors.items()}
+        return Stores(
+            workloads=dict.fromkeys(KINDS, NOTHING)
+            | {kind.name: held[kind.plural] for kind in kinds}
+            | {SERVICE.name: store.Store()},
+            history={each: held.get(each.value, NOTHING) for each in History},
+            pods=held["pods"],
+            services=held["services"],
+            configs=held["configmaps"],
+            namespaces=held["namespaces"],
+            canaries=held.get("canaries", NOTHING),
+            gitops=Sources(
+                by_plural={
+                    plural: _source(self.reflectors[plural])
+                    for plural in gitops_owners.API_VERSIONS
+                    if plural in self.reflectors
+                }
+            ),
         )
 
     def tasks(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -232,6 +250,22 @@ class ClusterWatch:
                 for kind, name in driven_by(each):
                     self._touch_named(each, kind, name)
 
+    def _declared_changed(self, plural: str, _change: Change, old: Obj | None, new: Obj | None) -> None:
+        """What Argo CD or Flux does about drift may have changed, for the workloads that the object writes."""
+        if gitops_owners.is_same(old, new):
+            return
+        for each in (old, new):
+            if each is None:
+                continue
+            if plural == gitops_owners.APPLICATIONS:
+                for kind, namespace, name in gitops_owners.workloads_of(each):
+                    self._touch(self.cache.stores.workloads[kind].get(namespace, name))
+            else:
+                owner = Owner(kind=OwnerKind.FLUX, name=gitops_owners.flux_name(plural, each))
+                for workload in self.cache.stores.all_workloads():
+                    if owner_of(workload) == owner:
+                        self._touch(workload)
+
     def _touch_named(self, beside: Obj, kind: str, name: str) -> None:
         """A workload that another object drives, in the namespace of that one."""
         held = self.cache.stores.workloads.get(kind)
@@ -298,6 +332,18 @@ def _reflector(
 def _service(obj: Obj) -> Obj:
     """Items of a list do not say their kind."""
     return store.whole({**obj, "kind": SERVICE.name}, keep=store.SELECTOR_FIELDS)
+
+
+def _declared(plural: str) -> _Project:
+    return gitops_owners.application if plural == gitops_owners.APPLICATIONS else gitops_owners.flux_object
+
+
+def _source(reflector: Reflector) -> Source:
+    """Whether it may be read is asked anew each time: rights come and go."""
+    return Source(
+        store=reflector.store,
+        readable=lambda: not reflector.forbidden and not isinstance(reflector.last_fault, Permanent),
+    )
 
 
 def _without_managers(obj: Obj) -> Obj:

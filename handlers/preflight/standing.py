@@ -88,7 +88,11 @@ def _owner(subject: Subject) -> Line:
     if owner.kind is OwnerKind.HELM:
         follows = "it is rolled back; the drift is announced, with the command that follows it up"
         return ok("owner", f"Helm release {owner.name}: {follows}")
-    says = f"{_named(owner)} owns it and would put its own version back; Lastgood pages instead of rolling back"
+    note = f" ({subject.tracked.view.owner_note})" if subject.tracked.view.owner_note else ""
+    if subject.tracked.view.owner_yields:
+        follows = "it is rolled back; the drift is announced, with what makes it permanent"
+        return ok("owner", f"{_named(owner)}{note}: {follows}")
+    says = f"{_named(owner)} owns it{note} and would put its own version back; Lastgood pages instead of rolling back"
     remedy = _undo(owner)
     if subject.mode is Mode.OBSERVE:
         return warning("owner", says, remedy)

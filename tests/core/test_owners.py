@@ -132,3 +132,13 @@ def test_what_is_refused_says_so() -> None:
     story = Story()
     story.spikes(owner=FLUX)
     assert Reason.OWNED_BY_GITOPS in story.refusals
+
+
+def test_the_refusal_says_what_was_found() -> None:
+    """Why the owner is thought to revert stands beside its name."""
+    story = Story()
+    story.spikes(owner=ARGO, owner_note="self-heal is on in Application argocd/shop")
+    verdict = story.incident.verdict
+    assert verdict is not None
+    seen = next(each.seen for each in verdict.refusals if each.reason is Reason.OWNED_BY_GITOPS)
+    assert seen == f"{ARGO.kind} shop (self-heal is on in Application argocd/shop)"

@@ -185,6 +185,16 @@ async def test_owners(kind: OwnerKind, level: str) -> None:
     assert (await World(observed).looks()).line("owner")["level"] == ("ok" if level == "ok" else "warning")
 
 
+async def test_an_owner_that_yields() -> None:
+    """Without self-heal it is rolled back; the line says what was read, and so does that of an owner in the way."""
+    owner = Owner(kind=OwnerKind.ARGO_CD, name="shop")
+    line = (await World(seen(owner=owner, owner_yields=True, owner_note="self-heal is off")).looks()).line("owner")
+    assert line["level"] == "ok"
+    assert "Argo CD application shop (self-heal is off): it is rolled back" in str(line)
+    line = (await World(seen(owner=owner, owner_note="self-heal is on")).looks()).line("owner")
+    assert "(self-heal is on)" in str(line)
+
+
 @pytest.mark.parametrize(
     ("scope", "command"),
     [("", "lastgood resume"), ("shop", "lastgood resume shop"), ("shop/checkout", "lastgood resume shop/checkout")],

@@ -329,6 +329,27 @@ async def test_drift_is_announced_with_the_command() -> None:
         assert "`kubectl apply --namespace default -f FILE`" in apply
 
 
+async def test_the_drift_of_gitops_is_announced() -> None:
+    """Argo CD and Flux have their own way to be told; the advice for kubectl and Helm would lead nowhere."""
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    marks = [
+        ({"annotations": applied, "labels": {"argocd.argoproj.io/instance": "store"}}, "argocd app history store"),
+        (
+            {
+                "annotations": {"meta.helm.sh/release-name": "store", **applied},
+                "labels": {"helm.toolkit.fluxcd.io/name": "store", "helm.toolkit.fluxcd.io/namespace": "default"},
+            },
+            "flux reconcile helmrelease store --namespace default --with-source",
+        ),
+    ]
+    for metadata, told in marks:
+        async with world(metadata=metadata) as there:
+            outcome = await runner(there).run(there.action())
+            assert isinstance(outcome.result, RolledBack)
+            (warning,) = outcome.result.warnings
+            assert told in warning
+
+
 async def test_an_absent_map_of_annotations_is_made_once(there: World) -> None:
     """The map is added where the object has none; one that appears in the race is not replaced, and not taken for a
     newer rollout either.

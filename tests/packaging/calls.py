@@ -89,7 +89,7 @@ async def play(there: EveryKind) -> list[tuple[Outcome, Outcome]]:
     The outcomes of the check and of the rollback, for each of the actions.
     """
     await access_check.check(there.client, Policy(cluster="test"))
-    watch = ClusterWatch(there.client, _Inbox(), WallClock(), flagger=True)
+    watch = ClusterWatch(there.client, _Inbox(), WallClock(), flagger=True, gitops=True)
     tasks = [asyncio.create_task(run()) for run in watch.tasks().values()]
     try:
         async with asyncio.timeout(15):

@@ -15,8 +15,14 @@ from handlers.kinds import ROLLOUT
 from handlers.kube import KubeClient
 from tests.handlers.rollback_world import Json
 
-KINDS_APART = (("argoproj.io/v1alpha1", "rollouts"), ("flagger.app/v1beta1", "canaries"))
-"""What Argo Rollouts and Flagger bring; the sandbox serves them once they are defined."""
+KINDS_APART = (
+    ("argoproj.io/v1alpha1", "rollouts"),
+    ("flagger.app/v1beta1", "canaries"),
+    ("argoproj.io/v1alpha1", "applications"),
+    ("kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
+    ("helm.toolkit.fluxcd.io/v2", "helmreleases"),
+)
+"""What Argo Rollouts, Flagger, Argo CD and Flux bring; the sandbox serves them once they are defined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -141,6 +141,7 @@ async def _watched(client: KubeClient) -> tuple[ClusterWatch, set[str]]:
         WallClock(),
         on_fault=lambda collection, _: faulted.add(collection),
         flagger=True,
+        gitops=True,
     )
     tasks = [asyncio.create_task(reflector.run()) for reflector in watch.reflectors.values()]
     try:

@@ -117,6 +117,32 @@ RESOURCES: tuple[Resource, ...] = (
         generation=True,
         custom=True,
     ),
+    Resource(
+        group="argoproj.io",
+        version="v1alpha1",
+        kind="Application",
+        plural="applications",
+        generation=True,
+        custom=True,
+    ),
+    Resource(
+        group="kustomize.toolkit.fluxcd.io",
+        version="v1",
+        kind="Kustomization",
+        plural="kustomizations",
+        status=True,
+        generation=True,
+        custom=True,
+    ),
+    Resource(
+        group="helm.toolkit.fluxcd.io",
+        version="v2",
+        kind="HelmRelease",
+        plural="helmreleases",
+        status=True,
+        generation=True,
+        custom=True,
+    ),
 )
 
 _BY_PLACE = {(r.group, r.version, r.plural): r for r in RESOURCES}

@@ -26,10 +26,10 @@ from handlers import rollback_steps, views, workload_objects
 from handlers.faults import FaultKind, Permanent, Transient
 from handlers.kinds import SERVICE
 from handlers.kube_json import Obj
-from handlers.outbound.rollback import outcomes
+from handlers.outbound.rollback import gitops_drift, outcomes
 from handlers.outbound.rollback.handing_back import handed_back
 from handlers.outbound.rollback.switched import LAST_APPLIED, switch_warnings
-from handlers.ownership import helm_release
+from handlers.ownership import GITOPS_MANAGERS, helm_release, owner_of
 from handlers.rollback_steps import NoWay, Step
 from handlers.workload_objects import Api, Fresh, Selectors
 
@@ -158,8 +158,9 @@ def drift_warnings(workload: Obj) -> tuple[str, ...]:
     """
     metadata = workload["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
-    warnings: list[str] = []
-    release = helm_release(workload)
+    owner = owner_of(workload)
+    gitops = gitops_drift.warnings(owner)
+    warnings, release = list(gitops), None if gitops else helm_release(workload)
     if release is not None:
         in_namespace, _, called = release.partition("/")
         warnings.append(
@@ -167,13 +168,14 @@ def drift_warnings(workload: Obj) -> tuple[str, ...]:
             f"`helm rollback {called} --namespace {in_namespace}` makes the rollback permanent and starts no rollout; it goes "
             f"to the release before the last: add another's number from `helm history {called} --namespace {in_namespace}`."
         )
-    if LAST_APPLIED in (metadata.get("annotations") or {}):
+    if LAST_APPLIED in (metadata.get("annotations") or {}) and not gitops:
         warnings.append(
             f"The last-applied-configuration of {namespace}/{name} still describes the bad revision: the next `kubectl apply` "
             f"leaves behind what only the good one has. `kubectl apply --namespace {namespace} -f FILE` with the good manifest "
             f"makes the rollback permanent and starts no rollout."
         )
-    appliers = sorted({str(entry.get("manager")) for entry in _appliers(workload)} - ({"helm"} if release else set()))
+    told = {"helm"} if release else set(GITOPS_MANAGERS) if gitops else set()
+    appliers = sorted({str(entry.get("manager")) for entry in _appliers(workload)} - told)
     if appliers:
         warnings.append(
             f"{', '.join(appliers)} applied the template on the server side, and the next apply leaves behind what only the good "
