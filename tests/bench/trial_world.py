@@ -47,7 +47,7 @@ ENDS = ("recovered", "escalated", "superseded", "dismissed", "closed")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How often is looked, what the daemon waits for, and how long pods take; seconds."""
+    """How often is looked, what the daemon waits for, how long pods take, and their `minReadySeconds`; seconds."""
 
     scrape: float
     rules: tuple[Rule, ...]
@@ -55,6 +55,7 @@ class Limits:
     policy: Mapping[str, Any]
     pod_start: float
     pod_end: float = 0.5
+    pace: int = 0
 
 
 def quick(pod_start: float) -> Limits:
@@ -70,10 +71,14 @@ def quick(pod_start: float) -> Limits:
 
 
 def shipped(pod_start: float) -> Limits:
-    """The defaults, and the routing that deploy/alerting names. Only the proof beforehand is had in a minute, not 15."""
+    """The defaults, and the routing that deploy/alerting names. Only the proof beforehand is had in half a minute, not 15.
+
+    A rollout that is over within seconds leaves nothing to compare at a scrape each 15 s, and is proposed to a person: so
+    each new pod has half a minute before the next ones are replaced (`minReadySeconds`).
+    """
     routing = Routing(group_wait_seconds=5.0, group_interval_seconds=15.0)
     rules = default_rules(window_seconds=60.0, for_seconds=120.0)
-    return Limits(scrape=15.0, rules=rules, routing=routing, policy={"soak": "60s"}, pod_start=pod_start)
+    return Limits(scrape=15.0, rules=rules, routing=routing, policy={"soak": "30s"}, pod_start=pod_start, pace=30)
 
 
 @dataclass(kw_only=True)
@@ -86,6 +91,7 @@ class TrialWorld:
     services: SampleServices
     tap: Tap
     daemon: DaemonProcess
+    pace: int
     verified: set[str] = field(default_factory=set)
     ended: dict[str, Json] = field(default_factory=dict)
     ready: bool = False
@@ -121,7 +127,7 @@ class TrialWorld:
         await self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
         settings = {"metadata": {"name": "settings"}, "data": {"greeting": "hello"}}
         await self.ask("POST", f"/api/v1/namespaces/{namespace}/configmaps", settings)
-        body = workload("Deployment", "web", "shop:v1", replicas=REPLICAS)
+        body = workload("Deployment", "web", "shop:v1", replicas=REPLICAS, minReadySeconds=self.pace)
         (container,) = body["spec"]["template"]["spec"]["containers"]
         container["envFrom"] = [{"configMapRef": {"name": "settings"}}]
         await self.ask("POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", body)
@@ -249,7 +255,9 @@ async def trial_world(folder: Path, binaries: Binaries, limits: Limits) -> Async
         }  # fmt: skip
         config = await asyncio.to_thread(write_config, folder, plane, limits, port, urls)
         daemon = DaemonProcess(config=config, log_path=folder / "daemon.log")
-        world = TrialWorld(plane=plane, api=api, follower=follower, services=services, tap=tap, daemon=daemon)
+        world = TrialWorld(
+            plane=plane, api=api, follower=follower, services=services, tap=tap, daemon=daemon, pace=limits.pace
+        )  # fmt: skip
         await enter(follows(world.follow_log))
         await daemon.start()
         stack.push_async_callback(daemon.stop)
