@@ -170,7 +170,8 @@ class Reflector:
 
     async def run(self) -> None:
         """Mirror until cancelled; faults of the server are waited out, however long they last."""
-        backoff = Backoff(self._random)
+        # A 410 is an answer: after an outage it must not wait as long again as the outage made us, nor may it storm.
+        backoff, expired = Backoff(self._random), Backoff(self._random)
         while True:
             try:
                 if not self._version:
@@ -183,7 +184,8 @@ class Reflector:
                 if self._was_steady():
                     backoff.reset()  # or a load balancer that resets idle streams would leave us blind half of the time
                 self._note(fault)
-                wait = backoff.next(self._now(), (fault.retry_after or 0.0) if isinstance(fault, Transient) else 0.0)
+                asked = (fault.retry_after or 0.0) if isinstance(fault, Transient) else 0.0
+                wait = (expired if fault.kind is FaultKind.GONE else backoff).next(self._now(), asked)
             else:
                 wait = 0.0 if steady else backoff.next(self._now())
             await asyncio.sleep(wait)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from handlers.faults import Fault, FaultKind
-from handlers.reflector import BACKOFF_SECONDS_MAX, FAILED_WATCHES_MAX, Backoff, Reflector, stale
+from handlers.reflector import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, FAILED_WATCHES_MAX, Backoff, Reflector, stale
 from handlers.store import Change, Obj
 from tests.handlers.scripted_api import (
     PODS,
@@ -161,6 +161,16 @@ async def test_no_storm_when_every_version_is_gone() -> None:
     async with reflecting([listing(version="50")], [says(410, GONE)]) as world:
         await asyncio.sleep(600)
         assert len(world.api.asked_lists()) <= 40
+
+
+async def test_gone_after_an_outage_is_listed_at_once() -> None:
+    """An API server that was away for a minute has forgotten our version: the outage's waits do not count any more."""
+    watches = [*[says(503, "")] * 7, says(410, GONE), HANG]
+    async with reflecting([listing(version="50"), listing(version="60")], watches) as world:
+        await asyncio.sleep(90)
+        gone = [asked for asked in world.api.asked_watches() if asked.query["resourceVersion"] == "50"][-1]
+        assert world.api.asked_lists()[-1].at - gone.at <= BACKOFF_SECONDS_MIN
+        assert world.versions_watched()[-1] == "60"
 
 
 async def test_retry_after_is_honoured_upward() -> None:
