@@ -88,8 +88,13 @@ class Fresh:
     @property
     def current(self) -> RevisionId:
         """The revision that its present template is; one that nobody knows where that `is_told` by nobody yet."""
+        return revisions.template_hash(revisions.template_of(self.present))
+
+    @property
+    def present(self) -> revisions.Json:
+        """The object whose template is the present one; the workload itself where that `is_told` by nobody yet."""
         present = kind_of(self.workload).present(self.workload, self.history)
-        return revisions.template_hash(revisions.template_of(self.workload if present is None else present.obj))
+        return self.workload if present is None else present.obj
 
     @property
     def is_leaving(self) -> bool:

@@ -22,7 +22,7 @@ from daemon.cli.terminal import Screen, safe
 from daemon.core.actions import Checked, CheckTarget, OutcomeKind, RollBack, RolledBack
 from daemon.core.events import PauseAsked
 from daemon.core.incidents import Ask
-from daemon.core.model import ActionId, IncidentId, Revision, Rollout
+from daemon.core.model import ActionId, IncidentId, Revision, Rollout, Workload
 from daemon.core.preview import preview
 from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
@@ -33,6 +33,7 @@ from handlers.alerts import MalformedError
 from handlers.answers import Refused, the_workload
 from handlers.faults import Fault
 from handlers.inbound.rollbacks import document, one_target, reason
+from handlers.kinds import SERVICE
 from handlers.kube import KubeClient
 from handlers.outbound.targets import TargetChecker
 from handlers.ownership import owner_of
@@ -116,7 +117,7 @@ async def _guarded(
     state = state.with_tracked(known.view.workload.key, view=tracked.view, rollout=tracked.rollout)
     found = preview(tracked, ask, check, state=state, policy=settings.policy, now=now)
     wanted = fresh.find(target.id)
-    diff = template_diff(revisions.template_of(fresh.workload), revisions.template_of(wanted)) if wanted else []
+    diff = template_diff(revisions.template_of(fresh.present), revisions.template_of(wanted)) if wanted else []
     told = document(tracked, target, found, diff, check)
     shown.show(told, screen)
     shown.refuse_what_stands(told, options.workload)
@@ -127,7 +128,7 @@ async def _guarded(
 def as_it_is(known: Tracked, fresh: Fresh, now: datetime) -> Tracked:
     """The workload as the cluster has it now: the daemon may have missed rollouts since it died."""
     view = known.view
-    current = revisions.revision_of(fresh.workload)
+    current = revisions.revision_of(fresh.present)
     history = tuple(revisions.revision_of(dict(each)) for each in fresh.history)
     mode, invalid = views.mode_of(fresh.workload)
     irreversible = views.is_irreversible(fresh.workload)
@@ -188,14 +189,19 @@ def _check(action: RollBack) -> CheckTarget:
     )
 
 
+def _watching(workload: Workload) -> str:
+    """What shows how far it is; kubectl knows no rollout of a Service, but which pods get its traffic."""
+    if workload.kind == SERVICE.name:
+        return f"get endpointslices -l kubernetes.io/service-name={workload.name}"
+    return f"rollout status {workload.kind.lower()}/{workload.name}"
+
+
 async def _patch(kube: KubeClient, action: RollBack, screen: Screen) -> int:
     outcome = await assembly.rollbacks(kube, SystemClock()).run(action)
     if outcome.kind is not OutcomeKind.DONE or not isinstance(outcome.result, RolledBack):
         raise CliError(Exit.REFUSED, f"nothing was changed: {safe(outcome.message)}", "look again, then decide anew")
     screen.prose(f"{action.workload.short} is being rolled back to {safe(action.target.label)}; nobody watches it:")
-    screen.line(
-        f"  kubectl -n {action.workload.namespace} rollout status {action.workload.kind.lower()}/{action.workload.name}"
-    )
+    screen.line(f"  kubectl -n {action.workload.namespace} {_watching(action.workload)}")
     for warning in outcome.result.warnings:
         screen.prose(f"note: {safe(warning)}")
     return Exit.OK

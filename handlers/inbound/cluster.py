@@ -16,6 +16,8 @@ from functools import partial
 from math import inf
 from typing import Any, NoReturn
 
+import structlog
+
 from daemon.core.events import WorkloadSeen
 from daemon.core.model import Owner, OwnerKind, Workload, WorkloadKey, WorkloadView
 from daemon.ports import Clock, Inbox
@@ -27,7 +29,7 @@ from handlers.faults import Fault, Permanent
 from handlers.gitops_owners import Source, Sources
 from handlers.kinds import KINDS, SERVICE, WATCHED, History, Kind
 from handlers.kinds.rollout import workload_ref
-from handlers.kinds.service import is_switched
+from handlers.kinds.service import is_switched, label_of, why_not
 from handlers.kube import resource_path
 from handlers.ownership import owner_of
 from handlers.reflector import ListWatch, Reflector
@@ -38,6 +40,8 @@ DEBOUNCE_SECONDS = 0.02
 
 BATCH = 10
 """Views built before others get a turn: about 10 ms with ten revisions each, much less than any time limit of ours."""
+
+_log = structlog.get_logger(__name__)
 
 _Project = Callable[[Obj], Obj]
 
@@ -239,7 +243,11 @@ class ClusterWatch:
         if new is not None and is_switched(new):
             switched.put(new)
             self._touch(new)
-        elif (gone := new or old) is not None and (known := switched.by_uid(store.uid_of(gone))) is not None:
+            return
+        if new is not None and label_of(new) is not None and (old is None or why_not(old) != why_not(new)):
+            name = f"{new['metadata']['namespace']}/{new['metadata']['name']}"
+            _log.warning("blue_green_ignored", service=name, because=why_not(new))
+        if (gone := new or old) is not None and (known := switched.by_uid(store.uid_of(gone))) is not None:
             switched.remove(known)
             self.cache.forget(store.uid_of(known))
             self._touch(known)

@@ -109,7 +109,7 @@ class Rollbacks:
         found = fresh.find(target.id) if fresh is not None else None
         diff: list[str] = []
         if fresh and found:  # in a thread: a large template takes seconds, and the daemon has other things to do
-            diff = await asyncio.to_thread(template_diff, template_of(fresh.workload), template_of(found))
+            diff = await asyncio.to_thread(template_diff, template_of(fresh.present), template_of(found))
         return diff, outcome.result.check if isinstance(outcome.result, Checked) else None
 
     def _command(self, body: Mapping[str, Any], who: str) -> Command:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from daemon.core.actions import Checked, Outcome, OutcomeKind, RolledBack, Superseded
 from daemon.core.events import Event, WorkloadSeen
@@ -314,6 +315,23 @@ async def test_what_the_watch_tells(there: BlueGreen) -> None:
         await inbox.see(lambda view: view.gone)
         await there.client.patch_merge(path, {"metadata": {"annotations": {BLUE_GREEN: LABEL}}})
         await inbox.see(lambda view: not view.gone)
+
+
+async def test_an_annotation_that_cannot_be_followed_is_logged(there: BlueGreen) -> None:
+    """Opted in with a label that the selector has not: gone from the workloads, and the log says why, once."""
+    path = f"/api/v1/namespaces/{there.namespace}/services/shop"
+    with capture_logs() as logs:
+        async with watching(there) as inbox:
+            await inbox.see(lambda view: view.converged)
+            await there.client.patch_merge(path, {"metadata": {"annotations": {BLUE_GREEN: "track"}}})
+            await inbox.see(lambda view: view.gone)
+            await there.client.patch_merge(path, {"metadata": {"annotations": {"note": "x"}}})
+            await there.client.patch_merge(path, {"metadata": {"annotations": {BLUE_GREEN: LABEL}}})
+            await inbox.see(lambda view: not view.gone)
+    said = [entry for entry in logs if entry["event"] == "blue_green_ignored"]
+    assert [(entry["service"], entry["because"]) for entry in said] == [
+        (there.workload.short, f"its selector has no label track (annotation {BLUE_GREEN})")
+    ]
 
 
 async def test_a_forbidden_switch_is_named(there: BlueGreen) -> None:

@@ -172,9 +172,13 @@ def test_a_regression_of_both_is_one_incident() -> None:
 
 
 def test_the_same_pods_are_no_second_witness() -> None:
-    """Peers of the Service are neither its Deployment nor other Services; those of another Deployment no Service."""
+    """Peers of the Service are neither its Deployment nor other Services, whose Deployments are peers already."""
     story = switched()
     story.sees(a_view(workload=CART, uid="uid-cart", current=replace(a_revision(7), uid="rs-7")))
+    other = replace(a_revision(8), uid="rs-8", colour="blue")
+    story.sees(
+        served(other, workload=replace(FRONT, name="cart"), uid="uid-other", pods=(pods_of(other),), history=(other,))
+    )
     asked: list[Measure] = []
 
     def measured(action: Measure) -> Measurement:
@@ -182,7 +186,7 @@ def test_the_same_pods_are_no_second_witness() -> None:
         return a_measurement(story.now, old=None)
 
     story.measures = measured
-    story.where = {"f1": a_location(FRONT), "f2": a_location(CART)}
+    story.where = {"f1": a_location(FRONT)}
     story.fires()
     assert asked[-1].workload == FRONT
     assert asked[-1].peers == (CART,)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from daemon.cli.direct import as_it_is
 from daemon.core.model import OwnerKind, RevisionId, Workload, WorkloadView
+from daemon.core.state import Tracked
 from handlers import revisions, rollback_steps
 from handlers.kinds import SERVICE, service
 from handlers.kinds.service import ARGO_MANAGED, BLUE_GREEN
@@ -291,6 +293,20 @@ def test_a_target_that_could_not_serve_at_once(status: dict[str, int], says: str
     found = steps(**status)
     assert isinstance(found, NoWay)
     assert says in found.why
+
+
+def test_without_the_daemon_it_is_seen_alike() -> None:
+    """`rollback --direct` reads the Service itself: no rollout where the view has none, and the other colour after a switch."""
+    known = Tracked(view=view(both("green")))
+    colours = {each: service.colour(front(), found, found) for each in COLOURS for found in deployed(each)[:1]}
+    history = tuple(each for each in colours.values() if each is not None)
+    same = as_it_is(known, Fresh(workload=front("green"), history=history), at(60))
+    assert (same.view.current, same.rollout) == (known.view.current, None)
+    assert {each.colour for each in same.view.history} == {"blue", "green"}
+    other = as_it_is(known, Fresh(workload=front("blue"), history=history), at(60))
+    assert (other.view.current.id, other.view.current.colour) == (revision("blue"), "blue")
+    assert other.rollout is not None
+    assert not other.rollout.in_place
 
 
 def test_a_label_is_written_as_a_pointer() -> None:

@@ -14,7 +14,7 @@ from daemon.core.model import Exchange, Mode, Owner, OwnerKind
 from daemon.core.policy import ApproverRule, ModeRule, Routes
 from handlers.alertmanager_api import Reading
 from handlers.faults import FaultKind, Permanent, Transient
-from handlers.kinds import WATCHED
+from handlers.kinds import SERVICE, WATCHED
 from tests import documents
 from tests.core.builders import DAY, MINUTE, SECOND, SHOP, V1, V2, a_check, a_policy, a_soak, a_view
 from tests.core.story import Story
@@ -313,6 +313,6 @@ async def test_the_page_tells_every_check() -> None:
     soaking.completes(V2, paused=True, irreversible=True)
     soaking.waits(0 * SECOND)
     shown = {line["check"] for line in (await World(soaking).looks()).document["lines"]}
-    for kind in WATCHED:
+    for kind in (*WATCHED, SERVICE):
         shown |= set(await looks(World(soaking), kind.name, Exchange.ORDERED))
     assert {"signal …" if name.startswith("signal ") else name for name in shown} == told
