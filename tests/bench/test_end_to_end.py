@@ -122,7 +122,7 @@ async def test_shipped_defaults(tmp_path: Path, results: Results) -> None:
         "8. End to end, shipped defaults",
         [
             "The same world and the same spike, once, with the shipped policy (mode `auto`), `for: 2m`, a scrape each 15 s and",
-            "the routing of deploy/alerting. Only the proof beforehand is had in half a minute instead of 15. Pods are replaced",
+            "the routing of deploy/alerting. Only the proof beforehand is had in one minute instead of 15. Pods are replaced",
             "with `minReadySeconds: 30`: what is rolled out within seconds leaves nothing to compare at this scrape, and is",
             "proposed to a person. No floor: it would wait for the same webhook.",
             "",

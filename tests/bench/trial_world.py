@@ -71,14 +71,14 @@ def quick(pod_start: float) -> Limits:
 
 
 def shipped(pod_start: float) -> Limits:
-    """The defaults, and the routing that deploy/alerting names. Only the proof beforehand is had in half a minute, not 15.
+    """The defaults, and the routing that deploy/alerting names. Only the proof beforehand is had in a minute, not 15.
 
     A rollout that is over within seconds leaves nothing to compare at a scrape each 15 s, and is proposed to a person: so
     each new pod has half a minute before the next ones are replaced (`minReadySeconds`).
     """
     routing = Routing(group_wait_seconds=5.0, group_interval_seconds=15.0)
     rules = default_rules(window_seconds=60.0, for_seconds=120.0)
-    return Limits(scrape=15.0, rules=rules, routing=routing, policy={"soak": "30s"}, pod_start=pod_start, pace=30)
+    return Limits(scrape=15.0, rules=rules, routing=routing, policy={"soak": "60s"}, pod_start=pod_start, pace=30)
 
 
 @dataclass(kw_only=True)
