@@ -79,6 +79,7 @@ async def test_the_observe_role_is_enough_to_observe(room: Room) -> None:
     assert {row[0]: row[-1] for row in rows if "secrets" not in row[0]}.keys() == {
         "deployments.apps", "statefulsets.apps", "daemonsets.apps", "replicasets.apps", "controllerrevisions.apps",
         "pods", "services", "configmaps", "namespaces", "rollouts.argoproj.io", "canaries.flagger.app",
+        "applications.argoproj.io", "kustomizations.kustomize.toolkit.fluxcd.io", "helmreleases.helm.toolkit.fluxcd.io",
         "persistentvolumeclaims", "serviceaccounts", "selfsubjectaccessreviews.authorization.k8s.io",
     }  # fmt: skip
     assert "no (optional): list secrets (cluster)" in typed.out
