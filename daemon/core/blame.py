@@ -90,9 +90,9 @@ def symptom_older(rollout: Rollout, onset: datetime, policy: Policy, chain_start
 def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> Contrast:
     """Compare the pods of both revisions minute by minute."""
     pairs = _pairs(measurement, policy)
-    window = pairs[-policy.persistence_of :]
     before = typical(measurement.before)
     warm = (measurement.new[0].at if measurement.new else rollout.started_at) + policy.latency_warm_up
+    window = [*pairs, *_early(measurement, policy, before, warm)][-policy.persistence_of :]
     convicting = alike = fine = 0
     per_rule: dict[str, int] = {}
     for new, old in window:
@@ -129,6 +129,24 @@ def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sampl
     old_at = {sample.at: sample for sample in measurement.old}
     both = [(new, old_at[new.at]) for new in measurement.new if new.at in old_at]
     return [(new, old) for new, old in both if traffic(policy, new) and traffic(policy, old)]
+
+
+def _early(
+    measurement: Measurement, policy: Policy, before: Sample | None, warm: datetime
+) -> tuple[tuple[Sample, Sample], ...]:
+    """The pair that is not settled yet, where it convicts: it may complete a conviction that settled ones began, nothing else.
+
+    Of its moment the scrapes of some pods may still be missing, so an outage of all can look like one of the new pods. It is one
+    pair at most, so where persistence asks for two, at least one settled pair convicts besides; and that one has seen everybody.
+    """
+    if measurement.unsettled is None or policy.persistence_bad < 2:
+        return ()
+    new, old = measurement.unsettled
+    if not (traffic(policy, new) and traffic(policy, old)):
+        return ()
+    bad = _bad_rules(policy, new, old, warm)
+    guilty = bad and not any(_old_is_bad(rule, old, before) for rule in bad)
+    return (measurement.unsettled,) if guilty else ()
 
 
 def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:

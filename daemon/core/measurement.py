@@ -59,15 +59,17 @@ class AlertState:
 class Measurement:
     """The result of one Measure action.
 
-    `new` and `old` are aligned samples of the pods of the blamed and the replaced revision, since the rollout began;
-    `before` samples the replaced revision before it, `yesterday` the workload a day earlier. `missing` names every source
-    that could not be read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of
-    unrelated workloads are not ready either.
+    `new` and `old` are aligned samples of the pods of the blamed and the replaced revision, since the rollout began, up to when
+    every scrape can be expected to be known; `unsettled` is the one pair (new, old) of a moment after that. `before` samples the
+    replaced revision before it, `yesterday` the workload a day earlier. `missing` names every source that could not be read: data
+    that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of unrelated workloads are not
+    ready either.
     """
 
     at: datetime
     new: tuple[Sample, ...] = ()
     old: tuple[Sample, ...] = ()
+    unsettled: tuple[Sample, Sample] | None = None
     before: tuple[Sample, ...] = ()
     yesterday: tuple[Sample, ...] = ()
     peers: tuple[Peer, ...] = ()

@@ -76,6 +76,25 @@ class _Missing:
         return tuple(f"{reason} ({', '.join(sorted(parts))})" for reason, parts in self.parts.items())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sides:
+    """Samples of new and old pods that are settled, and the pair of one moment after that where there is one."""
+
+    new: Samples = ()
+    old: Samples = ()
+    unsettled: tuple[Sample, Sample] | None = None
+
+
+def _split(new: Samples, old: Samples, settled: datetime) -> _Sides:
+    """Both sides up to `settled`, and the first pair of the same moment after it."""
+    later = {sample.at: sample for sample in old if sample.at > settled}
+    return _Sides(
+        new=tuple(sample for sample in new if sample.at <= settled),
+        old=tuple(sample for sample in old if sample.at <= settled),
+        unsettled=next(((sample, later[sample.at]) for sample in new if sample.at in later), None),
+    )
+
+
 class MeasureRunner:
     """ports.Runner of Measure. `alerts` is None where no Alertmanager is configured."""
 
@@ -94,7 +113,7 @@ class MeasureRunner:
         now = self._clock.now()
         missing = _Missing()
         # In the order of their worth: queries wait for their turn in this order.
-        (new, old), before, yesterday, peers, states = await asyncio.gather(
+        sides, before, yesterday, peers, states = await asyncio.gather(
             self._sides(action, now, missing),
             self._before(action, missing),
             self._yesterday(action, now, missing),
@@ -105,8 +124,9 @@ class MeasureRunner:
         others = self._pods(action, action.old)
         measurement = Measurement(
             at=now,
-            new=new,
-            old=old,
+            new=sides.new,
+            old=sides.old,
+            unsettled=sides.unsettled,
             before=before,
             yesterday=yesterday,
             peers=peers,
@@ -146,23 +166,23 @@ class MeasureRunner:
             lives.setdefault(pod.revision, []).append(stint_of(pod))
         return settled(lives)[revision.id]
 
-    async def _sides(self, action: Measure, now: datetime, missing: _Missing) -> tuple[Samples, Samples]:
+    async def _sides(self, action: Measure, now: datetime, missing: _Missing) -> _Sides:
         """The samples of the new pods, and to blame those of the old ones at the same moments."""
         sampler, end = self._sampler, self._sampler.settled(now)
         new = self._group(action, action.new, action.new_pods)
         if action.purpose is MeasurePurpose.RECOVERY:
             interval = sampler.step_for(timedelta(0))
             since = max(action.since, end - RECENT_SAMPLES * interval)
-            return await missing.read("signals", PEER, sampler.samples(new, since, end, interval), ()), ()
+            return _Sides(new=await missing.read("signals", PEER, sampler.samples(new, since, end, interval), ()))
         old = self._group(action, action.old, action.old_pods)
         since = max(action.since, end - LOOK_BACK_MAX)
-        reading = sampler.aligned((new, old), since, end, sampler.step_for(end - since))
+        reading = sampler.aligned((new, old), since, now, sampler.step_for(end - since))
         aligned = await missing.read("new and old pods", PEER, reading, None)
         if aligned is None:
-            return (), ()
+            return _Sides()
         for fault in aligned.faults:
             missing.add(reason_of(fault), "new and old pods")
-        return aligned.groups[0], aligned.groups[1]
+        return _split(aligned.groups[0], aligned.groups[1], end)
 
     async def _before(self, action: Measure, missing: _Missing) -> Samples:
         """The replaced revision before the rollout. Its pods of that time may be long gone, and after a rollback it has

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from daemon.core.blame import contrast_of, suspect
 from daemon.core.incidents import Phase, Tier
-from daemon.core.measurement import Measurement
+from daemon.core.measurement import Measurement, Sample
 from daemon.core.model import OnsetSource, Rollout
 from tests.core.builders import (
     NOON,
@@ -59,3 +61,48 @@ def test_recovery_needs_every_signal_to_be_read() -> None:
     story.measures = lambda _: a_recovery(story.now)
     story.waits(story.policy.hold * 2)
     story.expect(Phase.RECOVERED)
+
+
+def a_pair(new: float, old: float, traffic: float = 20.0) -> tuple[Sample, Sample]:
+    """The pair of a moment of which not every scrape is known."""
+    at = NOON + STEP
+    return samples(new, until=at, traffic=traffic)[-1], samples(old, until=at, traffic=traffic)[-1]
+
+
+def lately(*, settled: float = 0.3, settled_old: float = 0.001, unsettled: tuple[Sample, Sample] | None) -> Measurement:
+    """One settled pair, and the one after it."""
+    new, old = samples(settled, until=NOON)[-1:], samples(settled_old, until=NOON)[-1:]
+    return replace(a_measurement(NOON + STEP), new=new, old=old, unsettled=unsettled)
+
+
+def test_a_conviction_is_completed_by_a_pair_that_is_not_settled() -> None:
+    """The second bad pair of two need not be settled: the first has seen the scrapes of everybody."""
+    assert not contrast_of(lately(unsettled=None), ROLLOUT, a_policy()).convicts(a_policy())
+    found = contrast_of(lately(unsettled=a_pair(0.3, 0.001)), ROLLOUT, a_policy())
+    assert found.convicts(a_policy())
+    assert (found.convicting, found.recent) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "measurement",
+    [
+        lately(settled=0.001, unsettled=a_pair(0.3, 0.001)),
+        lately(settled_old=0.3, unsettled=a_pair(0.3, 0.001)),
+        lately(unsettled=a_pair(0.3, 0.3)),
+        lately(unsettled=a_pair(0.3, 0.001, traffic=0.0)),
+        lately(unsettled=a_pair(0.001, 0.001)),
+    ],
+    ids=["the settled one is fine", "the settled one is shared", "shared", "no traffic", "fine"],
+)
+def test_what_is_not_settled_convicts_nobody_alone(measurement: Measurement) -> None:
+    """Scrapes that are still missing can make an outage of all look like one of the new pods; they can acquit nobody either."""
+    found = contrast_of(measurement, ROLLOUT, a_policy())
+    assert not found.convicts(a_policy())
+    assert not found.acquits(replace(a_policy(), persistence_of=2))
+
+
+def test_where_one_bad_pair_is_enough_it_must_be_settled() -> None:
+    """With a persistence of one nothing else would stand beside it."""
+    hasty = replace(a_policy(), persistence_bad=1)
+    measurement = lately(settled=0.001, unsettled=a_pair(0.3, 0.001))
+    assert not contrast_of(measurement, ROLLOUT, hasty).convicts(hasty)

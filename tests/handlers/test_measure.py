@@ -100,6 +100,26 @@ async def test_the_overlap_is_read_back() -> None:
         assert contrast.convicts(scene.policy)
 
 
+async def test_the_moment_that_is_not_settled_stands_apart() -> None:
+    """The newest moment is read with the others, and kept apart from what is settled; not to see a recovery."""
+    got = await Scene(Prometheus(healthy)).measured()
+    assert got.unsettled is not None
+    new, old = got.unsettled
+    assert new.at == old.at == floor(NOW, STEP)
+    assert got.new[-1].at == got.old[-1].at == floor(NOW, STEP) - STEP
+    assert (await Scene(Prometheus(healthy)).measured(purpose=RECOVERY)).unsettled is None
+
+
+async def test_a_side_that_is_silent_is_no_pair() -> None:
+    """Where only one side has said something of the newest moment there is nothing to compare."""
+
+    def value(query: str, at: datetime) -> float | None:
+        silent = at > NOW - STEP and "6d4b75cb6d" in query
+        return None if silent else healthy(query, at)  # type: ignore[return-value]
+
+    assert (await Scene(Prometheus(value)).measured()).unsettled is None
+
+
 async def test_names_come_from_the_journal_and_from_the_watch() -> None:
     """Pods known by name alone, journalled or seen now, are in the query; the ReplicaSet's need no names."""
     nameless = type(V2)(id=V2.id, content="c")
