@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
 SECONDS = 60.0
 """For our view to come right after a weather; the longest of our own waits is 30."""
+
+AMID_SECONDS = 0.2
+"""Until something happens amid changes, which take longer."""
 
 OUTAGE_SECONDS = 8.0
 ASKED_IN_AN_OUTAGE_MAX = 8
@@ -242,7 +245,7 @@ async def test_watches_are_cut(land: Land, abrupt: bool) -> None:
     async with scene(land) as here:
         since = here.weather.mark()
         for _ in range(4):
-            await asyncio.gather(land.crowd.stir(), _later(lambda: here.weather.cut(abrupt=abrupt)))
+            await _amid(land.crowd.stir(), lambda: here.weather.cut(abrupt=abrupt))
             await here.watching()
         await here.agrees()
         assert here.listed(since) == set()
@@ -359,9 +362,16 @@ def _is_bounded(here: Scene, since: int) -> None:
     assert spread([found[-1] for found in gaps.values()]) > 1.1
 
 
-async def _later(act: Callable[[], object]) -> None:
-    await asyncio.sleep(0.2)
-    act()
+async def _amid(changes: Coroutine[Any, Any, object], act: Callable[[], object]) -> None:
+    """Acts while the changes are being made, a moment after their begin."""
+    acted = asyncio.Event()
+
+    def now() -> None:
+        act()
+        acted.set()
+
+    asyncio.get_running_loop().call_later(AMID_SECONDS, now)
+    await asyncio.gather(changes, acted.wait())
 
 
 def _memory() -> int:
