@@ -102,6 +102,9 @@ that of `kubernetes` in the configuration, usually a kubeconfig. No secret is ne
   policy puts some workload into `approve` or `auto`, and nowhere else: with `observe` everywhere it is more than needed. `delete`
   on pods is needed only where `policy.delete_stuck_pods` is true besides. `patch` on Services is needed only where a Service is
   annotated as blue/green, which no configuration tells: it is optional.
+- `get` and `patch` on Applications, Kustomizations and HelmReleases are needed where `policy.gitops` names `argocd-rollback` or
+  `flux-suspend` and something is armed. These objects are where their controller has them: held in any namespace, the right is
+  there.
 - Where such a right is not held in all namespaces, it is asked for one by one, in at most {NAMESPACES_MAX} of them, those
   that the policy names first. What else would be too much (the last table) is asked for all namespaces at once: a RoleBinding
   of it in a single one is not found.
@@ -341,7 +344,8 @@ def access() -> str:
 
 
 def _told(right: Right) -> tuple[str, ...]:
-    where = "all namespaces" if right.cluster_wide else "where it may act"
+    acts = "where they are" if right.way is not None else "where it may act"
+    where = "all namespaces" if right.cluster_wide else acts
     given = f"`{right.grant.value}`"
     return right.group or '""', right.resource, where, right.feature.value, right.since.value, given, right.why
 

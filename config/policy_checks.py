@@ -13,7 +13,7 @@ from datetime import timedelta
 from config.durations import render
 from config.problems import Problem
 from daemon.core.model import Mode
-from daemon.core.policy import ApproverRule, GitOps, GitOpsRule, ModeRule, Policy, SignalKind, SignalRule
+from daemon.core.policy import ApproverRule, GitOpsRule, ModeRule, Policy, SignalKind, SignalRule
 
 PROTECTED_NAMESPACE = "kube-system"
 """Never acted in unless a rule names it (DESIGN)."""
@@ -38,9 +38,6 @@ def problems_of(policy: Policy) -> Iterator[Problem]:
         yield from _globs(rule, ("modes", index))
     for index, each in enumerate(policy.gitops):
         yield from _globs(each, ("gitops", index))
-        if each.do is GitOps.ARGOCD_ROLLBACK:
-            text = "is not part of this release; write git-revert for a pull request, or refuse"
-            yield Problem(where=("gitops", index, "do"), text=text)
     for index, approver in enumerate(policy.approvers):
         yield from _globs(approver, ("approvers", index))
         if not approver.actors:

@@ -29,6 +29,7 @@ from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
 from handlers.outbound.rollback.argo_rollout import ArgoRollback
+from handlers.outbound.rollback.argocd import ArgoCdRollback
 from handlers.outbound.rollback.by_kind import RollbackByKind
 from handlers.outbound.rollback.flux import FluxSuspend
 from handlers.outbound.rollback.patience import Patient
@@ -151,7 +152,12 @@ def rollbacks(kube: KubeClient, clock: Clock, selectors: Selectors | None = None
         "Rollout": ArgoRollback(api, clock),
         "Service": template,
     }
-    return RollbackByKind(none, kinds, {GitOps.FLUX_SUSPEND: FluxSuspend(api, RollbackByKind(none, kinds))})
+    plain = RollbackByKind(none, kinds)
+    ways: Mapping[GitOps, Runner[RollBack]] = {
+        GitOps.FLUX_SUSPEND: FluxSuspend(api, plain),
+        GitOps.ARGOCD_ROLLBACK: ArgoCdRollback(api, clock, plain),
+    }
+    return RollbackByKind(none, kinds, ways)
 
 
 def _pager(settings: Settings, session: aiohttp.ClientSession) -> Runner[Any]:

@@ -148,7 +148,10 @@ async def _acting(
     there = await allowed(api, [question(right, name) for right in narrow for name in names])
     findings: list[Finding] = []
     for right in rights:
-        if right in narrow:
+        if right.way is not None:
+            may = None if right not in narrow else {name for name in names if question(right, name) in there}
+            findings += _around(policy, right, may, asked_as)
+        elif right in narrow:
             may = {name for name in names if question(right, name) in there}
             findings += _acting_in(_needing(policy, right), right, names, may, asked_as)
         else:
@@ -160,6 +163,23 @@ def _needing(policy: Policy, right: Right) -> Policy:
     """The policy, as far as it needs this right: one that arms nothing where it does not."""
     unneeded = right.feature is Feature.FREE and not policy.delete_stuck_pods
     return Policy(cluster=policy.cluster) if unneeded else policy
+
+
+def _around(policy: Policy, right: Right, may: set[str] | None, asked_as: str | None) -> list[Finding]:
+    """How a right to a controller's objects stands; `may` are the namespaces in which it is held, None for all.
+
+    These objects are where the controller's people have them, in one namespace or in many: held in any of them it is there.
+    """
+    needed = armed.anywhere(policy) and any(rule.do is right.way for rule in policy.gitops)
+    if may is None or may:
+        where = sorted(may or ())
+        if needed:
+            return [_acts(right, Answer.YES, where)]
+        return [_acts(right, Answer.MORE, where, remedies.acting_unneeded(right, ()))]
+    if not needed:
+        return []
+    commands = remedies.grant(right, (right.verb,), (), asked_as)
+    return [_acts(right, Answer.NO, (), remedies.missing(right, ()), commands)]
 
 
 def _acting_in(

@@ -19,7 +19,11 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 def missing(right: Right, namespaces: Sequence[str]) -> str:
     """How the chart gives it."""
     given = _given(right, namespaces)
-    return given if right.tool is None else f"fine where {right.tool} is not installed; where it is, {given}"
+    return (
+        given
+        if right.tool is None or not right.optional
+        else f"fine where {right.tool} is not installed; where it is, {given}"
+    )
 
 
 def _given(right: Right, namespaces: Sequence[str]) -> str:
@@ -32,6 +36,11 @@ def _given(right: Right, namespaces: Sequence[str]) -> str:
         case Grant.PODS:
             where = _beside(namespaces)
             return f"policy.delete_stuck_pods asks for it: set rbac.deletePods=true{where} (helm upgrade), or grant it by hand"
+        case Grant.GITOPS:
+            return (
+                f"policy.gitops asks for it ({right.way}): set rbac.gitops=true (helm upgrade), or grant it by hand where these "
+                f"objects are"
+            )
         case Grant.SERVICES:
             return "fine where no Service is annotated as blue/green; where one is, set rbac.switchServices=true"
         case _:
@@ -71,6 +80,8 @@ def acting_unneeded(right: Right, needed: Sequence[str]) -> str:
         return "only policy.delete_stuck_pods needs it, where something is armed: rbac.deletePods=false takes it away"
     if right.grant is Grant.SERVICES:
         return "only an armed blue/green Service needs it: rbac.switchServices=false takes it away"
+    if right.grant is Grant.GITOPS:
+        return f"only {right.way} in policy.gitops needs it, where something is armed: rbac.gitops=false takes it away"
     return "the policy arms nothing: rbac.mode=observe takes it away, until you arm a workload"
 
 

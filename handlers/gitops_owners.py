@@ -108,6 +108,12 @@ def workloads_of(obj: Obj) -> Iterator[tuple[str, str, str]]:
         yield each["kind"], each["namespace"], each["name"]
 
 
+def deploys(obj: Obj, workload: Obj, name: str) -> bool:
+    """Whether an Application, raw, is called so, lists the workload, and is known to deploy to this cluster."""
+    app = application(obj)
+    return name in _names(app) and _lists(app, workload) and _is_here(app)
+
+
 def flux_name(plural: str, obj: Obj) -> str:
     """The name of the Owner that the object is (`handlers.ownership`)."""
     what = next(kind for kind, found in _FLUX.items() if found == plural)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from daemon.core.model import Mode
+from daemon.core.policy import GitOps
 
 
 class Feature(StrEnum):
@@ -22,6 +23,7 @@ class Feature(StrEnum):
     ACT = "roll back"
     FREE = "free a StatefulSet from a broken pod"
     SWITCH = "switch a Service back"
+    AROUND = "get around a GitOps controller"
     ASK = "ask what it may do"
 
 
@@ -33,6 +35,7 @@ class Grant(StrEnum):
     ACT = "rbac.mode=act"
     PODS = "rbac.deletePods=true"
     SERVICES = "rbac.switchServices=true"
+    GITOPS = "rbac.gitops=true"
     EVERYBODY = "system:basic-user"
 
 
@@ -43,6 +46,7 @@ _GRANTS = {
     Feature.ACT: Grant.ACT,
     Feature.FREE: Grant.PODS,
     Feature.SWITCH: Grant.SERVICES,
+    Feature.AROUND: Grant.GITOPS,
     Feature.ASK: Grant.EVERYBODY,
 }
 
@@ -85,8 +89,8 @@ class Right:
 
     @property
     def cluster_wide(self) -> bool:
-        """Whether it is needed in all namespaces; else only in those where Lastgood may act."""
-        return self.grant not in (Grant.ACT, Grant.PODS, Grant.SERVICES)
+        """Whether it is needed in all namespaces; else where Lastgood may act, or where controllers have their objects."""
+        return self.grant not in (Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.GITOPS)
 
     @property
     def tool(self) -> str | None:
@@ -96,7 +100,16 @@ class Right:
     @property
     def optional(self) -> bool:
         """Whether Lastgood does its work without it, and says what it could not look at."""
+        if self.grant is Grant.GITOPS:
+            return False  # asked for only where policy.gitops names the way
         return self.grant in (Grant.SECRETS, Grant.SERVICES) or self.tool is not None
+
+    @property
+    def way(self) -> GitOps | None:
+        """The way around a controller that needs it, where it is needed for that alone."""
+        if self.feature is not Feature.AROUND:
+            return None
+        return GitOps.ARGOCD_ROLLBACK if self.resource == "applications" else GitOps.FLUX_SUSPEND
 
 
 ARGO_CD = "Argo CD"
@@ -167,6 +180,23 @@ RIGHTS: tuple[Right, ...] = (
         "services",
         "patch",
         "the selector of one with the annotation lastgood.dev/blue-green, and its dry run",
+    ),
+    *_rights(
+        Feature.AROUND,
+        "argoproj.io",
+        "applications",
+        "get patch",
+        "auto-sync off with an end, and the rollback; policy.gitops",
+    ),
+    *_rights(
+        Feature.AROUND,
+        "kustomize.toolkit.fluxcd.io",
+        "kustomizations",
+        "get patch",
+        "suspended with an end; policy.gitops",
+    ),
+    *_rights(
+        Feature.AROUND, "helm.toolkit.fluxcd.io", "helmreleases", "get patch", "suspended with an end; policy.gitops"
     ),
     *_rights(Feature.ASK, "authorization.k8s.io", "selfsubjectaccessreviews", "create", "preflight and check-access"),
 )

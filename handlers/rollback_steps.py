@@ -127,12 +127,15 @@ def road_of(fresh: Fresh, target: revisions.Json) -> Road | NoWay:
     return Road.UNDO
 
 
-def mark(workload: Workload, fresh: Fresh, annotations: Mapping[str, str]) -> Step:
-    """Who aborts and why, onto the Rollout. The change cause stays: it is that of the template, which stays too."""
+def mark(workload: Workload, fresh: Fresh, annotations: Mapping[str, str], road: Road | None = Road.ABORT) -> Step:
+    """Who is about to change it and why. The change cause stays: it is that of the template, which stays too.
+
+    `road` is the one that a Rollout is about to go; None for every other kind.
+    """
     obj = fresh.workload
-    kept = {key: value for key, value in annotations.items() if key != revisions.CHANGE_CAUSE} | {
-        views.ROAD: Road.ABORT
-    }
+    kept = {key: value for key, value in annotations.items() if key != revisions.CHANGE_CAUSE}
+    if road is not None:
+        kept[views.ROAD] = road
     ops = [_test("/metadata/uid", fresh.uid), *_unchanged_template(obj)]
     if obj["metadata"].get("annotations") is None:
         ops += [

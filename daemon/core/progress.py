@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.core import aborts, changes, measuring, owners, reverting, verdicts
+from daemon.core import changes, measuring, reverting, verdicts, ways
 from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
 from daemon.core.briefs import cut
 from daemon.core.draft import Draft
@@ -21,6 +21,7 @@ from daemon.core.incidents import Ask, Incident, Phase, Tier, Trigger, Verdict, 
 from daemon.core.measurement import Health, Measurement, TargetCheck
 from daemon.core.measuring import begin_measure
 from daemon.core.model import ActionId, Exchange, IncidentId, WorkloadView
+from daemon.core.policy import GitOps
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.recovery import symptom
 from daemon.core.soaking import clear, quarantine, trust_again
@@ -192,7 +193,8 @@ def _propose(draft: Draft, incident_id: IncidentId, verdict: Verdict, trigger: T
         draft.move(incident_id, trigger, verdict.reason, lasts=draft.policy.approve_deadline, measure_in=step)
     if incident.asked is not None:
         return  # it runs in the same breath, and that is told
-    tell(draft, incident_id, verdict.reason.sentence)
+    besides = ways.told(draft.policy, draft.state.workloads[leader.workload.key].view, target)
+    tell(draft, incident_id, f"{verdict.reason.sentence} {besides}".rstrip())
     if alone and countdown == timedelta(0):
         _go(draft, incident_id)  # no time has passed since everything was measured and checked: this was the last look
 
@@ -229,9 +231,8 @@ def _go(draft: Draft, incident_id: IncidentId) -> None:
     if workload is None or blamed is None or target is None:  # pragma: no cover  an invariant, not a case
         raise AssertionError("a proposal names workload, blamed revision and target")
     reason = Reason.APPROVED if incident.approved_by else Reason.COUNTDOWN_OVER
-    view = draft.state.workloads[workload.key].view
-    only_abort = aborts.is_all_it_takes(view, target)
-    way = None if only_abort else owners.way(draft.policy, view)
+    tracked = draft.state.workloads[workload.key]
+    view = tracked.view
     draft.move(incident_id, Trigger.GO, reason, lasts=draft.policy.converge_deadline, actor=incident.approved_by)
     draft.owe(
         RollBack(
@@ -244,11 +245,7 @@ def _go(draft: Draft, incident_id: IncidentId) -> None:
             target=target,
             why=f"{incident_id}: {incident.suspicions[0].terms[0].sentence if incident.suspicions else ''}",
             delete_stuck=draft.policy.delete_stuck_pods and view.exchange is Exchange.ORDERED,
-            only_abort=only_abort,
-            way=way,
-            owner=view.owner if way is not None else None,
-            suspend_until=draft.now + draft.policy.suspend_for if way is not None else None,
-            **(owners.brought(draft.state.workloads[workload.key], target) if way is not None else {}),
+            **ways.carried(draft.policy, tracked, target, draft.now),
         )
     )
     tell(draft, incident_id, f"{reason.sentence} Rolling back to {target.label}.")
@@ -268,6 +265,8 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
         tracked = draft.state.workloads.get(action.workload.key)
         if tracked is not None:
             converged(draft, tracked.view)
+            if tracked.view.current.id not in (action.blamed.id, action.target.id):
+                superseded(draft, tracked.view)  # it was seen before the outcome, and had to wait for it
     elif isinstance(outcome.result, Superseded):
         _end(draft, incident.id, Trigger.NEWER_ROLLOUT, Reason.SUPERSEDED)
     else:
@@ -305,15 +304,21 @@ def superseded(draft: Draft, view: WorkloadView) -> None:
         acted = incident.phase in (Phase.ROLLING_BACK, Phase.VERIFYING)
         if acted and incident.target is not None and view.current.id == incident.target.id:
             continue  # somebody went back by hand at the same moment: what we wanted
-        if _is_undecided(incident, view):
+        if _is_undecided(draft, incident, view):
             continue
         _end(draft, incident.id, Trigger.NEWER_ROLLOUT, Reason.SUPERSEDED)
 
 
-def _is_undecided(incident: Incident, view: WorkloadView) -> bool:
-    """The blamed revision is there again before we know what became of the patch: its outcome tells which came first."""
-    again = incident.blamed is not None and view.current.id == incident.blamed.id
-    return again and incident.phase is Phase.ROLLING_BACK and incident.patched_generation is None
+def _is_undecided(draft: Draft, incident: Incident, view: WorkloadView) -> bool:
+    """It is not known yet what became of the rollback, and its outcome tells which came first.
+
+    So where the blamed revision is there again, and where Argo CD writes the template: it may have come out as another.
+    """
+    if incident.phase is not Phase.ROLLING_BACK or incident.patched_generation is not None:
+        return False
+    owed = draft.state.owed.get(incident.roll_back) if incident.roll_back is not None else None
+    by_owner = isinstance(owed, RollBack) and owed.way is GitOps.ARGOCD_ROLLBACK
+    return by_owner or (incident.blamed is not None and view.current.id == incident.blamed.id)
 
 
 def _recovery(draft: Draft, incident: Incident, measurement: Measurement) -> None:

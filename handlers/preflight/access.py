@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from daemon.core.model import Exchange, Mode
+from daemon.core import owners
+from daemon.core.model import Exchange, Mode, OwnerKind
 from handlers.access_reviews import Question, allowed, question
 from handlers.kinds import KINDS, SERVICE
 from handlers.preflight.lines import Line, failed, ok, warning
@@ -24,13 +25,15 @@ async def access(sources: Sources, subject: Subject) -> list[Line]:
     acts = of(Feature.SWITCH) if kind == SERVICE.name else of(Feature.ACT)
     acting = [question(right, namespace) for right in acts if _is_for(kind, right)]
     freeing = [question(right, namespace) for right in of(Feature.FREE) if _may_block(subject)]
+    around = [question(right, _place(subject)) for right in of(Feature.AROUND) if _is_around(subject, right)]
     secrets = [question(right, namespace) for right in of(Feature.SECRETS)]
-    held = await allowed(sources.rights, [*watched, *checked, *acting, *freeing, *secrets])
+    held = await allowed(sources.rights, [*watched, *checked, *acting, *freeing, *around, *secrets])
     return [
         _reading(Feature.WATCH, watched, held, "nothing is seen without it"),
         _reading(Feature.CHECK, checked, held, "a target that cannot be checked is not rolled back to"),
         *(_acting(subject, each, held) for each in acting),
         *(_freeing(subject, each, held) for each in freeing),
+        *(_around(subject, each, held) for each in around),
         ok("list secrets", "allowed")
         if held.issuperset(secrets)
         else ok(
@@ -51,6 +54,36 @@ def _is_for(kind: str, right: Right) -> bool:
 
 def _may_block(subject: Subject) -> bool:
     return subject.tracked.view.exchange is Exchange.ORDERED
+
+
+def _is_around(subject: Subject, right: Right) -> bool:
+    """Whether the way around its owner needs it: on Applications, or on the kind of Flux that owns it."""
+    view = subject.tracked.view
+    if view.owner is None or right.way is not owners.way(subject.policy, view):
+        return False
+    what = view.owner.name.partition(" ")[0]
+    return view.owner.kind is not OwnerKind.FLUX or right.resource == f"{what.lower()}s"
+
+
+def _place(subject: Subject) -> str:
+    """The namespace of the owner's object; empty where its name does not tell, as that of an Application in Argo CD's own."""
+    owner = subject.tracked.view.owner
+    name = "" if owner is None else owner.name
+    if owner is not None and owner.kind is OwnerKind.FLUX:
+        return name.partition(" ")[2].partition("/")[0]
+    return name.rpartition("_")[0]
+
+
+def _around(subject: Subject, needed: Question, held: frozenset[Question]) -> Line:
+    check, where = f"{needed.verb} {needed.resource}", needed.namespace or "all namespaces"
+    if needed in held:
+        return ok(check, f"allowed in {where}")
+    says, remedy = f"may not in {where}: a rollback would be refused", "install with rbac.gitops=true"
+    if subject.mode is Mode.OBSERVE:
+        return warning(check, f"may not in {where}: fine in mode observe", f"before you arm it: {remedy}")
+    if not needed.namespace:
+        return warning(check, f"{says}, unless the role is bound in the namespace of its Application", remedy)
+    return failed(check, says, remedy, needed.command)
 
 
 def _reading(feature: Feature, needed: Sequence[Question], held: frozenset[Question], otherwise: str) -> Line:

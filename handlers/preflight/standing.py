@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isinf
 
+from daemon.core import owners
 from daemon.core.mode import mode_of
 from daemon.core.model import Mode, Owner, OwnerKind
-from daemon.core.policy import ModeRule
+from daemon.core.policy import GitOps, ModeRule
 from daemon.core.protection import unprotected
 from handlers.preflight.lines import Line, failed, ok, warning
 from handlers.preflight.subject import Sources, Subject
@@ -92,11 +93,20 @@ def _owner(subject: Subject) -> Line:
     if subject.tracked.view.owner_yields:
         follows = "it is rolled back; the drift is announced, with what makes it permanent"
         return ok("owner", f"{_named(owner)}{note}: {follows}")
+    around = owners.way(subject.policy, subject.tracked.view)
+    if around is not None:
+        return ok("owner", f"{_named(owner)}{note}: {_AROUND[around]}, and it is rolled back (policy.gitops: {around})")
     says = f"{_named(owner)} owns it{note} and would put its own version back; Lastgood pages instead of rolling back"
     remedy = _undo(owner)
     if subject.mode is Mode.OBSERVE:
         return warning("owner", says, remedy)
     return failed("owner", says, f"{remedy}; set its mode to observe")
+
+
+_AROUND = {
+    GitOps.ARGOCD_ROLLBACK: "auto-sync is switched off with an end, its history is gone back",
+    GitOps.FLUX_SUSPEND: "it is suspended with an end",
+}
 
 
 def _named(owner: Owner) -> str:

@@ -76,11 +76,6 @@ def refusal(tmp_path: Path, text: str | bytes | None = None, environ: dict[str, 
             "policy.suspend_for: is not longer than converge_deadline and verify_deadline together (25m)",
             id="suspend-for",
         ),
-        pytest.param(
-            "{cluster: c, policy: {gitops: [{do: argocd-rollback}]}}",
-            "policy.gitops.0.do: is not part of this release; write git-revert",
-            id="argocd-rollback",
-        ),
         pytest.param("{cluster: c, prometheus: {url: 'ftp://x'}}", "prometheus.url: is no URL; write", id="scheme"),
         pytest.param(
             "{cluster: c, prometheus: {url: 'http://[x'}}", "prometheus.url: is no URL; write", id="bad-ipv6-url"

@@ -25,7 +25,16 @@ from tests.packaging.chart import render
 from tests.packaging.every_kind import BROKEN
 from tests.packaging.symptoms import Triple
 
-ALL = ("rbac.mode=act", "rbac.secretsMetadata=true", "rbac.deletePods=true", "rbac.switchServices=true")
+ALL = (
+    "rbac.mode=act",
+    "rbac.secretsMetadata=true",
+    "rbac.deletePods=true",
+    "rbac.switchServices=true",
+    "rbac.gitops=true",
+)
+OPTED_IN = (Grant.SECRETS, Grant.PODS, Grant.SERVICES, Grant.GITOPS)
+"""What the chart gives only where it is asked to, beside the right to act."""
+
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 WORKLOADS = {"Deployment": "web", "StatefulSet": "db", "DaemonSet": "agent", "Service": "shop"}
 ROLE_KINDS = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}

@@ -1,4 +1,4 @@
-"""Past Flux on a real API server. Its controller is played: it applies its source again and again, unless suspended."""
+"""Past Flux and Argo CD on a real API server. Their controllers are played: each applies its source, unless suspended."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ import pytest
 from daemon.core.actions import EndSuspension, Outcome, OutcomeKind, RollBack, RolledBack
 from daemon.core.model import ActionId, Owner, OwnerKind
 from daemon.core.policy import GitOps
-from handlers import suspended
+from handlers import applications, suspended, views
 from handlers.faults import Transient
 from handlers.outbound.rollback.flux import FluxSuspend
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.suspension import SuspensionEnd
 from handlers.ownership import owner_of
-from tests.controlplane import definitions
+from tests.controlplane import argo_cd, definitions
+from tests.controlplane.argo_cd import ArgoCd, syncing
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.rollouts import Rollout, deployment, image, rolled_out
 from tests.controlplane.workloads import Json, path
+from tests.handlers.argocd_world import AUTOMATED, GOOD
 from tests.handlers.rollback_world import WallClock
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -239,3 +241,76 @@ async def test_what_was_suspended_before_is_not_ours(flux: Flux) -> None:
     assert "by somebody else" in outcome.result.warnings[0]
     assert await flux.ends() == Outcome(kind=OutcomeKind.DONE)
     assert flux.obj()["spec"]["suspend"] is True
+
+
+@pytest.fixture
+async def argo(control_plane: ControlPlane, namespace: str) -> AsyncIterator[ArgoCd]:
+    async with syncing(control_plane, namespace) as found:
+        yield found
+
+
+async def goes_back(argo: ArgoCd) -> Outcome:
+    """As the dispatcher does it."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            with contextlib.suppress(Transient):
+                return await argo.runner().run(argo.action())
+
+
+async def test_argo_without_the_way_it_is_written_over(argo: ArgoCd) -> None:
+    """What the way is for: a plain rollback lasts until self-heal's next turn."""
+    plain = TemplateRollback(argo.there.client, WallClock())
+    assert (await plain.run(argo.there.action())).kind is OutcomeKind.DONE
+    await argo.until_image("shop:v2")
+
+
+async def test_argo_the_rollback_holds_until_the_end(argo: ArgoCd) -> None:
+    """One operation, known as ours; it stands turn after turn; ended, auto-sync is as it was and the source counts again."""
+    assert owner_of({**argo.there.web(), "kind": "Deployment"}) == argo_cd.OWNER
+    outcome = await goes_back(argo)
+    assert isinstance(outcome.result, RolledBack), outcome
+    assert "is off until" in outcome.result.warnings[0]
+    await argo.turned(HELD_TURNS)
+    assert image(argo.there.web()) == "shop:v1"
+    assert views.action_on(argo.there.web()) == argo.action().id
+    assert (argo.begun, applications.is_ours(argo.app())) == (1, True)
+    ended = await argo.ends()
+    assert ended.kind is OutcomeKind.DONE, ended
+    assert (argo.automated(), argo.marks()) == (AUTOMATED, set())
+    await argo.until_image("shop:v2")
+    assert await argo.ends() == Outcome(kind=OutcomeKind.DONE)
+
+
+async def test_argo_a_corrected_source_goes_out_at_the_end(argo: ArgoCd) -> None:
+    """The way that it is meant: the source is reverted meanwhile, and the end starts no rollout back."""
+    await goes_back(argo)
+    argo.source = GOOD
+    assert (await argo.ends()).kind is OutcomeKind.DONE
+    await argo.turned(HELD_TURNS)
+    assert image(argo.there.web()) == "shop:v1"
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 4])
+async def test_argo_cut_after_each_write_it_goes_on(argo: ArgoCd, writes: int) -> None:
+    """Dead after a dry run, the mark or the operation: the next life asks for nothing twice."""
+    with pytest.raises(CutError):
+        await argo.runner(Mortal(argo.there.client, writes)).run(argo.action())
+    outcome = await goes_back(argo)
+    assert isinstance(outcome.result, RolledBack), outcome
+    await argo.turned(HELD_TURNS)
+    assert image(argo.there.web()) == "shop:v1"
+    assert (argo.begun, applications.is_ours(argo.app())) == (1, True)
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_argo_whose_it_is_the_server_tells(argo: ArgoCd, again: bool) -> None:
+    """ManagedFields tell a person's switch from ours although our marks are still there: theirs is left."""
+    await goes_back(argo)
+    argo.person(enabled=True)
+    await argo.until_image("shop:v2")
+    if again:
+        argo.person(enabled=False)
+    assert not applications.is_ours(argo.app())
+    assert (await argo.ends()).kind is OutcomeKind.REFUSED
+    assert argo.automated() == {**AUTOMATED, "enabled": not again}
+    assert argo.marks() == set()

@@ -11,20 +11,25 @@ import pytest
 from daemon.cli import commands
 from daemon.cli.exits import Exit
 from daemon.core.model import Mode
-from daemon.core.policy import Policy
+from daemon.core.policy import GitOps, GitOpsRule, Policy
 from handlers import access_check
 from handlers.access_check import Answer
 from handlers.rights import Grant, triples
 from tests.contract import access_rules
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.rights_field import ALL, RBAC, WORKLOADS, Chart, Field, all_but
+from tests.controlplane.rights_field import ALL, OPTED_IN, RBAC, WORKLOADS, Chart, Field, all_but
 from tests.controlplane.workloads import path, until
 from tests.packaging.every_kind import BROKEN
 from tests.packaging.symptoms import OF_KUBERNETES, Triple, expected, symptoms, without
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
-ARMED = Policy(cluster="test", default_mode=Mode.APPROVE, delete_stuck_pods=True)
+ARMED = Policy(
+    cluster="test",
+    default_mode=Mode.APPROVE,
+    delete_stuck_pods=True,
+    gitops=(GitOpsRule(do=GitOps.ARGOCD_ROLLBACK), GitOpsRule(do=GitOps.FLUX_SUSPEND)),
+)
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ async def test_without_this_right(there: Field, chart: Chart, triple: Triple) ->
 async def test_observe_watches_all_and_changes_nothing(there: Field, chart: Chart) -> None:
     """Under the observe role every watch opens, and the rollback is refused: the template stays."""
     there.bind(chart())
-    async with there.daemon(all_but(Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.SECRETS)) as client:
+    async with there.daemon(all_but(Grant.ACT, *OPTED_IN)) as client:
         found = await symptoms(client, await there.rollbacks())
         assert (await access_check.check(client, Policy(cluster="test"))).complete
     assert found == {
@@ -81,7 +86,7 @@ async def test_observe_watches_all_and_changes_nothing(there: Field, chart: Char
 async def test_more_than_needed_is_named(there: Field, chart: Chart) -> None:
     """The act role under a policy that only observes is named as too much."""
     there.bind(chart("rbac.mode=act"))
-    async with there.daemon(all_but(Grant.SECRETS, Grant.PODS, Grant.SERVICES)) as client:
+    async with there.daemon(all_but(*OPTED_IN)) as client:
         report = await access_check.check(client, Policy(cluster="test"))
     more = [each for each in report.findings if each.answer is Answer.MORE]
     assert {(verb, each.group, each.resource) for each in more for verb in each.verbs} == triples(Grant.ACT)
@@ -93,7 +98,7 @@ async def test_the_command_with_a_kubeconfig(
 ) -> None:
     """`lastgood check-access` from outside, over TLS with the account's token: 1, the namespace that lacks the right named."""
     there.bind(chart())
-    async with there.daemon(all_but(Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.SECRETS)):
+    async with there.daemon(all_but(Grant.ACT, *OPTED_IN)):
         config = tmp_path / "lastgood.yaml"
         modes = f"{{modes: [{{namespaces: [{there.namespace}], mode: approve}}]}}"
         kubeconfig = there.plane.kubeconfig(there.account)

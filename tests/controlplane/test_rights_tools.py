@@ -9,7 +9,7 @@ import pytest
 
 from daemon.core.actions import RollBack
 from daemon.core.model import Mode
-from daemon.core.policy import Policy
+from daemon.core.policy import GitOps, GitOpsRule, Policy
 from handlers import access_check, reflector
 from handlers.access_check import Answer
 from handlers.faults import Fault
@@ -19,7 +19,7 @@ from tests.controlplane import definitions
 from tests.controlplane.argo_player import Shop, manifest
 from tests.controlplane.argo_watch import SECONDS, last, until
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.rights_field import ALL, Chart, Field, all_but, without_tools
+from tests.controlplane.rights_field import ALL, OPTED_IN, Chart, Field, all_but, without_tools
 from tests.handlers.rollback_world import WallClock
 from tests.handlers.test_cluster_watch import Views
 from tests.packaging.symptoms import OF_TOOLS, Triple, expected, symptoms, without
@@ -27,7 +27,12 @@ from tests.packaging.symptoms import OF_TOOLS, Triple, expected, symptoms, witho
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 SINCE = definitions.SINCE
-ARMED = Policy(cluster="test", default_mode=Mode.APPROVE, delete_stuck_pods=True)
+ARMED = Policy(
+    cluster="test",
+    default_mode=Mode.APPROVE,
+    delete_stuck_pods=True,
+    gitops=(GitOpsRule(do=GitOps.ARGOCD_ROLLBACK), GitOpsRule(do=GitOps.FLUX_SUSPEND)),
+)
 APART = {right.triple for right in RIGHTS if right.tool is not None}
 
 
@@ -95,7 +100,7 @@ async def test_the_old_roles_after_an_upgrade(
     def told(collection: str, _fault: Fault) -> None:
         faults.append(collection)
 
-    inbox, reading = Views(), all_but(Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.SECRETS)
+    inbox, reading = Views(), all_but(Grant.ACT, *OPTED_IN)
     async with there.daemon(reading - APART) as client:
         watch = ClusterWatch(client, inbox, WallClock(), on_fault=told, flagger=True)
         tasks = [asyncio.create_task(run(), name=name) for name, run in watch.tasks().items()]

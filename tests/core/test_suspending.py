@@ -21,9 +21,10 @@ from daemon.core.actions import (
 )
 from daemon.core.briefs import commands
 from daemon.core.incidents import Phase
-from daemon.core.model import ActionId, Owner, OwnerKind
+from daemon.core.model import ActionId, Mode, Owner, OwnerKind
 from daemon.core.policy import GitOps, GitOpsRule
-from tests.core.builders import MINUTE, NOON, SHOP, V1, V2, a_policy, a_recovery, a_rollout_view
+from daemon.core.reasons import Reason
+from tests.core.builders import MINUTE, NOON, SHOP, V1, V2, a_policy, a_recovery, a_revision, a_rollout_view
 from tests.core.story import Story, done, failed
 from tests.core.test_notices import a_notice, hears
 
@@ -216,3 +217,57 @@ def test_an_end_outlives_its_incident() -> None:
     story.waits(story.policy.suspend_for)
     assert len(ends(story)) == 1
     assert not story.state.suspensions
+
+
+ARGO = Owner(kind=OwnerKind.ARGO_CD, name="shop")
+V3 = a_revision(3)
+STAYS = Outcome(kind=OutcomeKind.FAILED, result=StaysSuspended(), message="it runs another revision now")
+
+
+def around_argo() -> Story:
+    """A rollback around Argo CD is under way, and the cluster shows a revision that is neither blamed nor the target."""
+    story = Story(a_policy(gitops=(GitOpsRule(do=GitOps.ARGOCD_ROLLBACK),)))
+    story.patches = lambda action: None
+    story.spikes(owner=ARGO)
+    story.waits(story.policy.countdown)
+    assert story.rollbacks
+    story.sees(a_rollout_view(V3, V2, started_at=story.now, generation=99, owner=ARGO, history=(V1, V2, V3)))
+    story.expect(Phase.ROLLING_BACK)
+    return story
+
+
+@pytest.mark.parametrize(
+    ("outcome", "phase", "reason"),
+    [
+        (STAYS, Phase.ESCALATED, Reason.ROLLBACK_FAILED),
+        (Outcome(kind=OutcomeKind.REFUSED, result=Superseded(revision=V3.id)), Phase.SUPERSEDED, Reason.SUPERSEDED),
+        (done(RolledBack(generation=98, patched_at=NOON)), Phase.SUPERSEDED, Reason.SUPERSEDED),
+    ],
+)
+def test_what_argo_cd_wrote_its_outcome_tells(outcome: Outcome, phase: Phase, reason: Reason) -> None:
+    """Another revision may be what the entry really held, or a newer rollout: only who asked Argo CD for it can tell."""
+    story = around_argo()
+    story.patches = lambda action: outcome
+    story.withheld.clear()
+    story.answers()
+    story.expect(phase, reason)
+    assert bool(story.state.suspensions) == (outcome.kind is not OutcomeKind.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("owner", "way", "words"),
+    [
+        (ARGO, GitOps.ARGOCD_ROLLBACK, "All of Argo CD application shop goes back with it, and its auto-sync is off"),
+        (FLUX, GitOps.FLUX_SUSPEND, "Kustomization flux-system/shop is suspended for it until an end"),
+        (None, GitOps.FLUX_SUSPEND, ""),
+    ],
+)
+def test_whoever_approves_knows_what_else_changes(owner: Owner | None, way: GitOps, words: str) -> None:
+    """A rollback that suspends a controller says so when it is proposed."""
+    story = Story(a_policy(default_mode=Mode.APPROVE, gitops=(GitOpsRule(do=way),)))
+    story.spikes(owner=owner)
+    story.waits(story.policy.decide_deadline / 2)
+    story.expect(Phase.PROPOSED)
+    (proposed,) = updates(story)
+    assert words in proposed
+    assert bool(words) == (proposed != Reason.BLAMED_CONTRAST.sentence)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.core.model import Mode
-from daemon.core.policy import ModeRule, Policy
+from daemon.core.policy import GitOps, GitOpsRule, ModeRule, Policy
 from handlers import access_check
 from handlers.access_check import Answer, Finding, Report
 from handlers.access_reviews import AT_ONCE
@@ -23,6 +23,8 @@ ROLLOUTS = {triple for triple in ACTING if triple[1] == "argoproj.io"}
 """Of these, what nobody needs without Argo Rollouts."""
 PODS = ("delete", "", "pods")
 SERVICES = ("patch", "", "services")
+GITOPS = triples(Grant.GITOPS)
+WAYS = (GitOpsRule(do=GitOps.ARGOCD_ROLLBACK), GitOpsRule(do=GitOps.FLUX_SUSPEND))
 (SECRETS,) = triples(Grant.SECRETS)
 
 
@@ -51,8 +53,8 @@ async def test_observe_is_content_with_reading() -> None:
 @pytest.mark.parametrize("right", [each for each in RIGHTS if each.grant is not Grant.EVERYBODY], ids=str)
 async def test_each_right_that_is_missing_is_named(right: Right) -> None:
     """Without it, exactly it is named, with the chart's value and, unless it is optional, a command that grants it."""
-    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES) - {right.triple}
-    report = await access_check.check(Authorizer(held), arms("*", delete_stuck_pods=True))
+    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.GITOPS) - {right.triple}
+    report = await access_check.check(Authorizer(held), arms("*", delete_stuck_pods=True, gitops=WAYS))
     found = those(report, Answer.OPTIONAL if right.optional else Answer.NO)
     assert named(found) == {right.triple}
     assert report.complete is right.optional
@@ -64,7 +66,7 @@ async def test_each_right_that_is_missing_is_named(right: Right) -> None:
 
 async def test_an_old_role_is_enough_without_the_tools() -> None:
     """Roles from before Lastgood read Rollouts and Canaries: complete, and each tool named that it would be needed for."""
-    apart = {right.triple: str(right.tool) for right in RIGHTS if right.tool is not None}
+    apart = {right.triple: str(right.tool) for right in RIGHTS if right.tool is not None and right.optional}
     old = Authorizer((READING | ACTING) - set(apart))
     report = await access_check.check(old, arms("shop"))
     assert report.complete
@@ -167,6 +169,31 @@ async def test_switching_services_is_optional_where_something_is_armed() -> None
     assert (named([more]), "rbac.switchServices=false" in more.remedy) == ({SERVICES}, True)
 
 
+ARGO_CD = {triple for triple in GITOPS if triple[2] == "applications"}
+
+
+async def test_a_way_around_a_controller_needs_its_rights() -> None:
+    """Where the policy names it and arms something, the right is needed, in any namespace; else it is more than needed."""
+    policy = arms("shop", gitops=WAYS[:1])
+    lacks = those(await access_check.check(Authorizer(shop=ACTING), policy), Answer.NO)
+    assert named(lacks) == ARGO_CD
+    assert all("rbac.gitops=true" in each.remedy for each in lacks)
+    assert lacks[0].commands[0].startswith("kubectl create clusterrole lastgood-around-applications --verb=get ")
+
+    api = Authorizer(shop=ACTING, argocd=GITOPS)
+    api.namespaces.append("argocd")
+    report = await access_check.check(api, policy)
+    assert report.complete
+    there = [each for each in those(report, Answer.YES) if each.namespaces == ("argocd",)]
+    assert named(there) == ARGO_CD
+    assert named(those(report, Answer.MORE)) == GITOPS - ARGO_CD
+
+    for nothing in (arms("shop"), Policy(cluster="c", gitops=WAYS)):
+        report = await access_check.check(Authorizer(READING | ACTING | GITOPS), nothing)
+        too_much = [each for each in those(report, Answer.MORE) if "rbac.gitops=false" in each.remedy]
+        assert named(too_much) == GITOPS
+
+
 @pytest.mark.parametrize("triple", NEVER_NEEDED, ids="-".join)
 async def test_each_right_that_no_mode_needs_is_named(triple: tuple[str, str, str]) -> None:
     """Each of them is asked for, and where it is held named with a way to find its binding."""
@@ -183,7 +210,7 @@ async def test_an_administrator_is_told_in_one_row() -> None:
     report = await access_check.check(api, arms("shop"))
     assert report.complete
     assert ("*", "*", "*") in named(those(report, Answer.MORE))
-    assert named(those(report, Answer.MORE)) == ACTING | {PODS, SERVICES, ("*", "*", "*")}
+    assert named(those(report, Answer.MORE)) == ACTING | GITOPS | {PODS, SERVICES, ("*", "*", "*")}
     assert any("exec deploy/lastgood" in note for note in report.notes)
 
 
@@ -221,7 +248,9 @@ async def test_no_more_questions_than_rights() -> None:
     await access_check.check(api, OBSERVE)
     assert len(api.asked) == len(set(api.asked))
     distinct = len({right.triple for right in RIGHTS if right.feature is not Feature.ASK})
-    assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(ACTING | {PODS, SERVICES}) * len(api.namespaces)
+    assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(ACTING | GITOPS | {PODS, SERVICES}) * len(
+        api.namespaces
+    )
 
 
 async def test_an_old_server_does_not_tell_who_we_are() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daemon.core.model import Exchange, Mode, Owner, OwnerKind
-from daemon.core.policy import ApproverRule, ModeRule, Routes
+from daemon.core.policy import ApproverRule, GitOpsRule, ModeRule, Routes
 from handlers.alertmanager_api import Reading
 from handlers.faults import FaultKind, Permanent, Transient
 from handlers.kinds import SERVICE, WATCHED
@@ -19,7 +19,7 @@ from tests import documents
 from tests.core.builders import DAY, MINUTE, SECOND, SHOP, V1, V2, a_check, a_policy, a_soak, a_view
 from tests.core.story import Story
 from tests.handlers.preflight_world import CONFIGURED, World, proven, seen
-from tests.handlers.test_preflight_kinds import looks
+from tests.handlers.test_preflight_kinds import AROUND, looks
 
 DOWN = Transient(None, "it answered 503: shutting down", FaultKind.SERVER)
 
@@ -315,4 +315,7 @@ async def test_the_page_tells_every_check() -> None:
     shown = {line["check"] for line in (await World(soaking).looks()).document["lines"]}
     for kind in (*WATCHED, SERVICE):
         shown |= set(await looks(World(soaking), kind.name, Exchange.ORDERED))
+    for owner, way, *_ in AROUND:
+        around = World(default_mode=Mode.APPROVE, gitops=(GitOpsRule(do=way),))
+        shown |= set(await looks(around, "Deployment", owner=owner))
     assert {"signal …" if name.startswith("signal ") else name for name in shown} == told

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.core.model import Exchange, Mode
+from daemon.core.model import Exchange, Mode, Owner, OwnerKind
+from daemon.core.policy import GitOps, GitOpsRule
 from handlers.kinds import WATCHED
+from handlers.preflight import standing
 from handlers.preflight.access import access
 from handlers.preflight.lines import Line
 from tests.handlers.preflight_world import World
@@ -16,12 +18,17 @@ PLURALS = {kind.name: kind.plural for kind in WATCHED}
 HISTORIES = {kind.name: kind.history.value for kind in WATCHED}
 
 
-async def looks(world: World, kind: str, exchange: Exchange = Exchange.ROLLING) -> dict[str, Line]:
-    """The lines about rights, were the workload of that kind."""
+async def looks(
+    world: World, kind: str, exchange: Exchange = Exchange.ROLLING, owner: Owner | None = None
+) -> dict[str, Line]:
+    """The lines about rights, and about its owner where one is given, were the workload of that kind."""
     subject = world.subject()
     view = subject.tracked.view
-    view = replace(view, workload=replace(view.workload, kind=kind), exchange=exchange)
-    lines = await access(world.sources(), replace(subject, tracked=replace(subject.tracked, view=view)))
+    view = replace(view, workload=replace(view.workload, kind=kind), exchange=exchange, owner=owner)
+    subject = replace(subject, tracked=replace(subject.tracked, view=view))
+    lines = await access(world.sources(), subject)
+    if owner is not None:
+        lines += [line for line in await standing.workload(subject) if line.check == "owner"]
     return {line.check: line for line in lines}
 
 
@@ -59,6 +66,34 @@ async def test_a_service_needs_its_own_right_to_be_switched() -> None:
     line = (await looks(world, "Service"))["patch services"]
     assert "rbac.switchServices=true" in str(line.remedy)
     assert "patch services" not in await looks(world, "Deployment")
+
+
+AROUND = [
+    (Owner(kind=OwnerKind.FLUX, name="Kustomization flux/shop"), GitOps.FLUX_SUSPEND, "kustomizations", "failed"),
+    (Owner(kind=OwnerKind.FLUX, name="HelmRelease flux/shop"), GitOps.FLUX_SUSPEND, "helmreleases", "failed"),
+    (Owner(kind=OwnerKind.ARGO_CD, name="team_shop"), GitOps.ARGOCD_ROLLBACK, "applications", "failed"),
+    (Owner(kind=OwnerKind.ARGO_CD, name="shop"), GitOps.ARGOCD_ROLLBACK, "applications", "warning"),
+]
+"""Owner, the way around it, the plural of its objects, and how a right to them that is missing stands."""
+
+
+@pytest.mark.parametrize(("owner", "way", "plural", "level"), AROUND)
+async def test_around_its_owner_it_needs_rights_to_that(owner: Owner, way: GitOps, plural: str, level: str) -> None:
+    """Where the policy goes around the owner, and there; an unknown namespace is only warned of."""
+    world = World(default_mode=Mode.APPROVE, gitops=(GitOpsRule(do=way),))
+    found = await looks(world, "Deployment", owner=owner)
+    assert {line.level.value for line in found.values()} == {"ok"}
+    assert {name for name in found if plural in name} == {f"get {plural}", f"patch {plural}"}
+    assert found["owner"].says.endswith(f"and it is rolled back (policy.gitops: {way})")
+    world.rights.lacks = {f"patch {plural}"}
+    line = (await looks(world, "Deployment", owner=owner))[f"patch {plural}"]
+    assert (line.level.value, "rbac.gitops=true" in str(line.remedy)) == (level, True)
+    observing = World(default_mode=Mode.OBSERVE, gitops=(GitOpsRule(do=way),))
+    observing.rights.lacks = {f"patch {plural}"}
+    assert (await looks(observing, "Deployment", owner=owner))[f"patch {plural}"].level.value == "warning"
+    without = await looks(World(default_mode=Mode.APPROVE), "Deployment", owner=owner)
+    assert f"get {plural}" not in without
+    assert without["owner"].level.value == "failed"
 
 
 @pytest.mark.parametrize("right", [f"watch {kind.plural}" for kind in WATCHED if not kind.optional])

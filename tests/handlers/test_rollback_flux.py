@@ -308,7 +308,7 @@ async def test_a_right_that_is_missing_at_the_end_is_told(there: Played) -> None
 
 
 async def test_another_way_suspended_nothing(there: Played) -> None:
-    """There is nothing to end of a way that this release does not go."""
-    ended = await SuspensionEnd(there).run(an_end(way=GitOps.ARGOCD_ROLLBACK))
+    """There is nothing to end of a way that suspends nobody."""
+    ended = await SuspensionEnd(there).run(an_end(way=GitOps.GIT_REVERT))
     assert ended == Outcome(kind=OutcomeKind.DONE)
     assert await SuspensionEnd(there).probe(an_end()) is None

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from daemon import assembly
-from daemon.core.actions import Outcome
+from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.core.events import Event
 from daemon.core.policy import Policy
+from daemon.ports import Runner
 from deploy.sandbox.kube.errors import ApiError
 from deploy.sandbox.kube.faults import RequestRecord
 from deploy.sandbox.kube.paths import parse
 from handlers import access_check
+from handlers.faults import Permanent
 from handlers.inbound.cluster import ClusterWatch
 from handlers.outbound.targets import TargetChecker
 from tests.handlers.rollback_world import WallClock, check_of, until
@@ -83,6 +85,16 @@ class _Inbox:
         """Drop it."""
 
 
+async def _ran(rollback: Runner[RollBack], action: RollBack) -> Outcome:
+    """As the daemon does it, and looked afterwards what became of it; what never will is failed."""
+    try:
+        outcome = await rollback.run(action)
+        await rollback.probe(action)
+    except Permanent as fault:
+        return Outcome(kind=OutcomeKind.FAILED, message=fault.reason)
+    return outcome
+
+
 async def play(there: EveryKind) -> list[tuple[Outcome, Outcome]]:
     """Everything Lastgood does with the cluster: ask for its rights, watch, check targets, roll back, look what became of it.
 
@@ -100,8 +112,7 @@ async def play(there: EveryKind) -> list[tuple[Outcome, Outcome]]:
         outcomes = []
         for action in there.actions():
             checked = await TargetChecker(there.client).run(check_of(action))
-            outcomes.append((checked, await rollback.run(action)))
-            await rollback.probe(action)
+            outcomes.append((checked, await _ran(rollback, action)))
     finally:
         for task in tasks:
             task.cancel()

@@ -25,6 +25,7 @@ EVERYTHING = (
     "rbac.secretsMetadata=true",
     "rbac.deletePods=true",
     "rbac.switchServices=true",
+    "rbac.gitops=true",
     "podDisruptionBudget.enabled=true",
     "serviceMonitor.enabled=true",
     "prometheusRule.enabled=true",

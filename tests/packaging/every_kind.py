@@ -13,6 +13,7 @@ from tests.handlers.blue_green_world import BlueGreen, switched
 from tests.handlers.rollback_world import World, until, world
 from tests.handlers.sets_world import SetWorld, add_set
 from tests.packaging.canary import CanaryWorld, add_rollout
+from tests.packaging.owned import Owned, add_owned
 
 BROKEN = "shop:v2-unready"
 """An image whose pods never become ready."""
@@ -21,7 +22,7 @@ BROKEN = "shop:v2-unready"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EveryKind:
     """They share one cluster, and one client. `db` is a StatefulSet, `agent` a DaemonSet, `cart` a Rollout, `front` a blue/green
-    Service.
+    Service, and `owned` are Deployments of Argo CD and Flux.
     """
 
     web: World
@@ -29,6 +30,7 @@ class EveryKind:
     agent: SetWorld
     cart: CanaryWorld
     front: BlueGreen
+    owned: Owned
 
     @property
     def cluster(self) -> SandboxCluster:
@@ -43,7 +45,8 @@ class EveryKind:
     def actions(self) -> list[RollBack]:
         """Each of them back to v1, and `db` freed from its broken pod."""
         freed = self.db.action(delete_stuck=True)
-        return [self.web.action(), freed, self.agent.action(), self.cart.action(), self.front.action()]
+        mine = [self.web.action(), freed, self.agent.action(), self.cart.action(), self.front.action()]
+        return [*mine, *self.owned.actions()]
 
 
 @asynccontextmanager
@@ -56,4 +59,5 @@ async def every_kind() -> AsyncIterator[EveryKind]:
         await until(lambda: db.is_running("db-2"), bool)
         cart = await add_rollout(web.cluster, web.client)
         front = await switched(web.client, "default")
-        yield EveryKind(web=web, db=db, agent=agent, cart=cart, front=front)
+        owned = await add_owned(web.cluster, web.client)
+        yield EveryKind(web=web, db=db, agent=agent, cart=cart, front=front, owned=owned)

@@ -37,16 +37,25 @@ FEATURES: dict[Triple, set[Feature]] = {
 }
 """Verb, group and resource of each right that a role gives, and what needs it."""
 
+
+def _about(triple: Triple) -> str:
+    if Feature.AROUND in FEATURES[triple]:
+        return "ways"
+    return "tools" if triple[1] in TOOLS else "kubernetes"
+
+
 RUNS_MAX = 5
 """Of one rollback: a pod that is to be deleted may change at that moment."""
 
-OF_KUBERNETES, OF_TOOLS = (
-    [pytest.param(triple, id=f"{triple[0]}-{triple[2]}") for triple in FEATURES if (triple[1] in TOOLS) is tools]
-    for tools in (False, True)
+OF_KUBERNETES, OF_TOOLS, OF_WAYS = (
+    [pytest.param(triple, id=f"{triple[0]}-{triple[2]}") for triple in FEATURES if _about(triple) == about]
+    for about in ("kubernetes", "tools", "ways")
 )
-"""For `pytest.mark.parametrize`: each right of the list once, like `list-pods`; those to what other tools bring apart."""
+"""For `pytest.mark.parametrize`: each right of the list once, like `list-pods`; those to what other tools bring apart, and those
+of the ways around a controller.
+"""
 
-EACH_RIGHT = [*OF_KUBERNETES, *OF_TOOLS]
+EACH_RIGHT = [*OF_KUBERNETES, *OF_TOOLS, *OF_WAYS]
 
 
 def without(objects: Iterable[Obj], triple: Triple) -> list[Obj]:
@@ -86,6 +95,9 @@ def expected(triple: Triple, found: Iterable[str], of: Collection[str] = frozens
         Feature.ACT: lambda: bool(kinds) and each_kind("roll back"),
         Feature.FREE: lambda: "free" in noticed,
         Feature.SWITCH: lambda: bool(kinds) and each_kind("roll back"),
+        Feature.AROUND: lambda: any(
+            each.startswith("roll back ") and each.endswith(f" around {resource}") for each in noticed
+        ),
     }
     return all(rules[feature]() for feature in FEATURES[triple])
 
@@ -116,7 +128,8 @@ class _Nobody:
 
 async def symptoms(client: KubeClient, actions: Sequence[RollBack]) -> set[str]:
     """Watch, check each target, roll back each; what failed: `watch pods`, `check StatefulSet`, `check Deployment: unchecked
-    Secret x`, `roll back DaemonSet`, and `free` where a pod that should be deleted was not.
+    Secret x`, `roll back DaemonSet`, `roll back Deployment around applications`, and `free` where a pod that should be deleted
+    was not.
 
     Nothing where the role holds all that is needed. The workloads of the actions are changed if they can be.
     """
@@ -171,7 +184,7 @@ async def _checked(runner: Runner[Any], check: CheckTarget) -> set[str]:
 
 
 async def _acted(runner: Runner[Any], action: RollBack) -> set[str]:
-    failed = {f"roll back {action.workload.kind}"}
+    failed = {f"roll back {action.workload.kind}{_around(action)}"}
     try:
         outcome = await _run(runner, action)
     except Fault:
@@ -181,6 +194,14 @@ async def _acted(runner: Runner[Any], action: RollBack) -> set[str]:
     assert isinstance(outcome.result, RolledBack)
     freed = any(warning.startswith("Deleted pod") for warning in outcome.result.warnings)
     return {"free"} if action.delete_stuck and not freed else set()
+
+
+def _around(action: RollBack) -> str:
+    """Which controller's objects were to be suspended, by their plural."""
+    if action.owner is None:
+        return ""
+    plurals = {"Kustomization": "kustomizations", "HelmRelease": "helmreleases"}
+    return f" around {plurals.get(action.owner.name.partition(' ')[0], 'applications')}"
 
 
 async def _run(runner: Runner[Any], action: RollBack) -> Outcome:

@@ -192,6 +192,12 @@ REFUSED = [
     ((), ("config.policy.modes[0].mode=approve",), "rbac.mode"),
     ((), ("rbac.deletePods=true",), "rbac.deletePods"),
     ((), ("rbac.switchServices=true",), "rbac.switchServices"),
+    ((), ("rbac.gitops=true",), "rbac.gitops"),
+    (
+        (),
+        ("rbac.mode=act", "config.policy.default_mode=auto", "config.policy.gitops[0].do=flux-suspend"),
+        "config.policy.gitops",
+    ),
     (
         (),
         ("rbac.mode=act", "config.policy.default_mode=auto", "config.policy.delete_stuck_pods=true"),

@@ -19,12 +19,23 @@ WRITES = {
 }
 DELETES = {Call("delete", "", "pods")}
 SWITCHES = {Call("patch", "", "services")}
+AROUND = {
+    Call(verb, group, plural)
+    for verb in ("get", "patch")
+    for group, plural in (
+        ("argoproj.io", "applications"),
+        ("kustomize.toolkit.fluxcd.io", "kustomizations"),
+        ("helm.toolkit.fluxcd.io", "helmreleases"),
+    )
+}
 
 # Who names an address of the API. A module that is new here must be played in `calls.play`, or its rights are not in
 # the roles; the client, and the reflector that is told its addresses, name none of their own.
 NAMES_ADDRESSES = {
     "handlers/access_check.py",
+    "handlers/applications.py",
     "handlers/rollback_steps.py",
+    "handlers/suspended.py",
     "handlers/workload_objects.py",
     "handlers/inbound/cluster.py",
     "handlers/outbound/rollback/statefulset.py",
@@ -46,16 +57,17 @@ async def asked() -> set[Call]:
 
 
 async def test_the_roles_are_what_the_code_asks_for() -> None:
-    """`act` with all opt-ins is exactly what was recorded; without them, Secrets, the pods' deletion and the switch of Services
-    are missing; `observe` lacks the writes as well, and nothing else.
+    """`act` with all opt-ins is exactly what was recorded; without them, Secrets, what owns workloads, the switch of Services and
+    the pods' deletion are missing; `observe` lacks the writes as well, and nothing else.
     """
-    recorded, act = await asked(), ("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true")
+    recorded = await asked()
+    act = ("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true", "rbac.gitops=true")
     assert granted(roles(render(*act, "rbac.secretsMetadata=true"))) == recorded
-    assert granted(roles(render(*act))) == recorded - SECRETS
-    assert granted(roles(render(*act[:2]))) == recorded - SECRETS - SWITCHES
-    assert granted(roles(render(*act[:1]))) == recorded - SECRETS - SWITCHES - DELETES
-    assert granted(roles(render())) == recorded - SECRETS - SWITCHES - DELETES - WRITES
-    assert granted(roles(render("rbac.secretsMetadata=true"))) == recorded - SWITCHES - DELETES - WRITES
+    left = recorded - SECRETS
+    for opted_in, without in ((4, set[Call]()), (3, AROUND), (2, SWITCHES), (1, DELETES), (0, WRITES)):
+        left -= without
+        assert granted(roles(render(*act[:opted_in]))) == left
+    assert granted(roles(render("rbac.secretsMetadata=true"))) == left | SECRETS
 
 
 @pytest.mark.parametrize("mode", ["observe", "act"])
@@ -72,14 +84,14 @@ def test_observe_holds_reading_verbs_only() -> None:
 
 async def test_under_the_act_role_a_rollback_succeeds() -> None:
     """With exactly these rights enforced, the daemon watches, checks and rolls back; Secrets are named as unchecked, and the
-    pod that a StatefulSet waits for as one that it may not delete. Services are not switched.
+    pod that a StatefulSet waits for as one that it may not delete. Services are not switched, controllers not suspended.
     """
     async with every_kind() as there:
         there.cluster.faults.on_request = authorizer(granted(roles(render("rbac.mode=act"))))
         outcomes = await play(there)
-        *others, (_, switched) = outcomes
+        others, unopted = outcomes[:4], outcomes[4:]
         assert {done.kind for _, done in others} == {OutcomeKind.DONE}
-        assert switched.kind is OutcomeKind.FAILED
+        assert [done.kind for _, done in unopted] == [OutcomeKind.FAILED] * 4
         (checked, _), (_, freed), *_ = outcomes
         assert isinstance(checked.result, Checked)
         assert checked.result.check.unchecked == ("Secret token",)
@@ -108,18 +120,29 @@ def templates(there: EveryKind) -> list[str]:
 
 
 def test_acting_can_be_narrowed_to_namespaces() -> None:
-    """With rbac.namespaces the rights to patch and to delete are bound in these only; reading stays cluster-wide."""
-    objects = render("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true", "rbac.namespaces={shop,pay}")
+    """With rbac.namespaces the rights to patch and to delete are bound in these only; reading stays cluster-wide.
+
+    What owns workloads is elsewhere, and has namespaces of its own.
+    """
+    opted_in = (
+        "rbac.deletePods=true",
+        "rbac.switchServices=true",
+        "rbac.gitops=true",
+        "rbac.gitopsNamespaces={argocd}",
+    )
+    objects = render("rbac.mode=act", *opted_in, "rbac.namespaces={shop,pay}")
     found = [each for each in objects if each["kind"] == "RoleBinding"]
     bound = {(each["roleRef"]["name"], each["metadata"]["namespace"]) for each in found}
-    assert bound == {(f"lastgood-{role}", name) for role in ("act", "free", "switch") for name in ("shop", "pay")}
+    assert bound == {(f"lastgood-{role}", name) for role in ("act", "free", "switch") for name in ("shop", "pay")} | {
+        ("lastgood-gitops", "argocd")
+    }
     assert one(objects, "ClusterRoleBinding")["roleRef"]["name"] == "lastgood-read"
 
 
 def test_each_binding_names_a_role_and_an_account_that_are_there() -> None:
     """No binding points into the void, in the chart and in the rendered folders."""
     for objects in (
-        render("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true"),
+        render("rbac.mode=act", "rbac.deletePods=true", "rbac.switchServices=true", "rbac.gitops=true"),
         build("act"),
         build("observe"),
     ):

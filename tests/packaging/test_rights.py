@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from daemon.core.model import Mode
-from daemon.core.policy import ModeRule, Policy
+from daemon.core.policy import GitOps, GitOpsRule, ModeRule, Policy
 from deploy.sandbox.kube.access_reviews import Grants, ServiceAccount
 from handlers import access_check
 from handlers.access_check import Answer
@@ -22,8 +22,15 @@ from tests.packaging.symptoms import EACH_RIGHT, Triple, expected, symptoms, wit
 
 pytestmark = pytest.mark.real
 
-ALL = ("rbac.mode=act", "rbac.secretsMetadata=true", "rbac.deletePods=true", "rbac.switchServices=true")
-EVERYWHERE = Policy(cluster="test", default_mode=Mode.APPROVE, delete_stuck_pods=True)
+ALL = (
+    "rbac.mode=act",
+    "rbac.secretsMetadata=true",
+    "rbac.deletePods=true",
+    "rbac.switchServices=true",
+    "rbac.gitops=true",
+)
+WAYS = (GitOpsRule(do=GitOps.ARGOCD_ROLLBACK), GitOpsRule(do=GitOps.FLUX_SUSPEND))
+EVERYWHERE = Policy(cluster="test", default_mode=Mode.APPROVE, delete_stuck_pods=True, gitops=WAYS)
 ARMED = Policy(cluster="test", modes=(ModeRule(mode=Mode.APPROVE, namespaces=("shop", "pay")),))
 ACCOUNT = ServiceAccount(namespace="ops", name="lastgood")
 
@@ -48,7 +55,8 @@ VALUES = [
     pytest.param(
         ("rbac.mode=act", "rbac.switchServices=true"), (Grant.READ, Grant.ACT, Grant.SERVICES), id="act-services"
     ),
-    pytest.param(ALL, (Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES), id="act-all"),
+    pytest.param(("rbac.mode=act", "rbac.gitops=true"), (Grant.READ, Grant.ACT, Grant.GITOPS), id="act-gitops"),
+    pytest.param(ALL, (Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.GITOPS), id="act-all"),
 ]
 
 

@@ -84,6 +84,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and (include "lastgood.armed" .) .Values.rbac.create (dig "policy" "delete_stuck_pods" false .Values.config) (not .Values.rbac.deletePods) -}}
 {{- fail "config.policy.delete_stuck_pods: is true, but no role may delete pods; set rbac.deletePods=true" -}}
 {{- end -}}
+{{- if and .Values.rbac.gitops .Values.rbac.create (ne .Values.rbac.mode "act") -}}
+{{- fail "rbac.gitops: is set, but rbac.mode is observe, which may change nothing; set rbac.mode=act or take it back" -}}
+{{- end -}}
+{{- if and (include "lastgood.armed" .) .Values.rbac.create (not .Values.rbac.gitops) -}}
+{{- range (default list (dig "policy" "gitops" list .Values.config)) -}}
+{{- if has .do (list "argocd-rollback" "flux-suspend") -}}
+{{- fail (printf "config.policy.gitops: says %s, but no role may suspend anything; set rbac.gitops=true" .do) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $fixed := dict "state_dir" (include "lastgood.stateDir" .) "secrets_dir" (include "lastgood.secretsDir" .) -}}
 {{- $_ := set $fixed "server" (dict "listen" ":9095") -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) -}}
