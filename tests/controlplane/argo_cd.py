@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.core.actions import EndSuspension, Outcome, RollBack
-from daemon.core.model import ActionId, Owner, OwnerKind
+from daemon.core.model import ActionId, IncidentId, Owner, OwnerKind
 from daemon.core.policy import GitOps
 from handlers import applications
 from handlers.outbound.rollback.argocd import ArgoCdRollback
@@ -117,10 +117,12 @@ class ArgoCd:
         return set(applications.MARKS) & set(self.app()["metadata"].get("annotations") or {})
 
     def action(self) -> RollBack:
-        until = datetime.now(UTC) + timedelta(hours=4)
+        """Its id is of this namespace alone: the tests share a cluster, and a journal gives each id once."""
+        until, incident = datetime.now(UTC) + timedelta(hours=4), IncidentId(f"inc-{self.there.namespace}")
         return replace(
-            self.there.action(), way=GitOps.ARGOCD_ROLLBACK, owner=OWNER, suspend_until=until, target_commit=GOOD
-        )
+            self.there.action(), id=ActionId(f"{incident}/roll_back"), incident=incident,
+            way=GitOps.ARGOCD_ROLLBACK, owner=OWNER, suspend_until=until, target_commit=GOOD,
+        )  # fmt: skip
 
     def runner(self, api: Any = None) -> ArgoCdRollback:
         api = api or self.there.client
@@ -130,7 +132,7 @@ class ArgoCd:
         action = self.action()
         return await SuspensionEnd(self.there.client).run(
             EndSuspension(
-                id=ActionId("inc-1/end_suspension/1"), deadline=action.deadline, incident=action.incident,
+                id=ActionId(f"{action.incident}/end_suspension/1"), deadline=action.deadline, incident=action.incident,
                 workload=action.workload, owner=OWNER, way=GitOps.ARGOCD_ROLLBACK,
             )
         )  # fmt: skip

@@ -23,6 +23,7 @@ SINCE = (1, 30)
 API = "/apis/admissionregistration.k8s.io/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 BREAK_GLASS = "lastgood-break-glass"
+KEEPER = "keeps-the-informer.tests"
 TEAM = "team"
 """A group that may edit everything in the test's namespace, and is named nowhere else."""
 
@@ -99,6 +100,7 @@ def path_of_configmap(name: str) -> str:
 @contextmanager
 def installed(plane: ControlPlane, *policies: str) -> Iterator[None]:
     """`kubectl apply -k deploy/policies/NAME`, and Lastgood's account with its roles to act; gone at the end."""
+    _keep_parameters(plane)
     config = f"--kubeconfig={plane.kubeconfig()}"
     folders = [str(ROOT / "deploy/policies" / policy) for policy in policies]
     with lastgood_namespace(plane, plane.folder):
@@ -133,6 +135,31 @@ def until_status(plane: ControlPlane, method: str, where: str, body: object, wan
     """A dry run until it is answered so: policies and their parameters take effect a moment after they are written."""
     asked = f"{where}?dryRun=All"
     until(lambda: plane.ask(method, asked, body), lambda seen: seen[0] == wanted)
+
+
+def _keep_parameters(plane: ControlPlane) -> None:
+    """A policy that concerns nothing and stays for good.
+
+    When the last policy with a ConfigMap as parameter goes, kube-apiserver 1.36 stops its informer of ConfigMaps and cannot
+    start it again: a policy that is installed later sees no parameters until the API server is restarted.
+    """
+    rule = {"apiGroups": ["nobody.example"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["*"]}
+    policy = {
+        "metadata": {"name": KEEPER},
+        "spec": {
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "true"}],
+        },
+    }
+    parameters = {"name": "none", "namespace": "default", "parameterNotFoundAction": "Allow"}
+    binding = {
+        "metadata": {"name": KEEPER},
+        "spec": {"policyName": KEEPER, "paramRef": parameters, "validationActions": ["Audit"]},
+    }
+    for plural, body in (("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)):
+        status, answer = plane.ask("POST", f"{API}/{plural}", body)
+        assert status in (201, 409), answer
 
 
 def _roles() -> list[Json]:
