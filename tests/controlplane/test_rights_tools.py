@@ -1,4 +1,4 @@
-"""The rights to what Argo Rollouts and Flagger bring: each is needed where they are installed, and none where they are not."""
+"""The rights to what delivery tools bring: each is needed where they are installed, and none where they are not."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ APART = {right.triple for right in RIGHTS if right.tool is not None}
 
 @pytest.fixture
 def there(control_plane: ControlPlane, namespace: str) -> Iterator[Field]:
-    """Both tools' kinds are defined; the account has no roles yet."""
-    for name in ("rollouts", "canaries"):
+    """All tools' kinds are defined; the account has no roles yet."""
+    for name in ("rollouts", "canaries", "applications", "kustomizations", "helmreleases"):
         definitions.define(control_plane, definitions.CRDS / f"{name}.yaml")
     found = Field(control_plane, namespace)
     found.account_made()
