@@ -25,6 +25,7 @@ from handlers.auth import Authenticator
 from handlers.cache import ClusterCache
 from handlers.kube import KubeClient, Timeouts
 from handlers.outbound.change_events import ChangeEvents
+from handlers.outbound.just_checked import JustChecked
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager
@@ -42,7 +43,6 @@ from handlers.outbound.suspension import SuspensionEnd
 from handlers.outbound.targets import TargetChecker
 from handlers.prometheus import PrometheusClient
 from handlers.sampling import Sampler
-from handlers.workload_objects import Selectors
 
 
 class NotConfigured:
@@ -125,13 +125,13 @@ def runners(
     policy: Callable[[], Policy],
 ) -> Mapping[str, Runner[Any]]:
     """Who carries out which kind of action."""
-    sampler, selectors = Sampler(outside.prometheus, policy), Selectors()
+    sampler, checked = Sampler(outside.prometheus, policy), JustChecked()
     return {
         "locate": LocateRunner(cache, outside.prometheus, sampler, clock),
         "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
         "prove_soak": SoakRunner(sampler, cache, clock),
-        "check_target": TargetChecker(kube, selectors),
-        "roll_back": rollbacks(kube, clock, selectors),
+        "check_target": TargetChecker(kube, checked),
+        "roll_back": rollbacks(kube, clock, checked),
         "end_suspension": SuspensionEnd(Patient(kube)),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
@@ -141,10 +141,10 @@ def runners(
     }
 
 
-def rollbacks(kube: KubeClient, clock: Clock, selectors: Selectors | None = None) -> RollbackByKind:
+def rollbacks(kube: KubeClient, clock: Clock, checked: JustChecked | None = None) -> RollbackByKind:
     """Who rolls a workload back: by the way around its owner, else by its kind; each kind that is watched has one."""
     api = Patient(kube)
-    template, none = TemplateRollback(api, clock, selectors), NotConfigured("rolling back workloads of this kind")
+    template, none = TemplateRollback(api, clock, checked), NotConfigured("rolling back workloads of this kind")
     kinds: Mapping[str, Runner[RollBack]] = {
         "Deployment": template,
         "StatefulSet": StatefulSetRollback(api, clock),

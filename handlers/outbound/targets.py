@@ -17,9 +17,10 @@ from handlers import revisions, rollback_steps, workload_objects
 from handlers.faults import FaultKind, Permanent, shorten
 from handlers.kube import resource_path
 from handlers.kube_json import Obj
+from handlers.outbound.just_checked import JustChecked
 from handlers.references import Reference, RefKind, references_of
 from handlers.rollback_steps import NoWay
-from handlers.workload_objects import Api, Fresh, Selectors
+from handlers.workload_objects import Api, Fresh
 
 REFERENCES_MAX = 100
 """References that are looked up, one request each; a template with more names the rest as unchecked."""
@@ -74,13 +75,13 @@ def _note(found: _Found, reference: Reference, obj: Obj | _Unreadable | None) ->
 class TargetChecker:
     """Carries out CheckTarget. Raises Transient where the API server cannot be asked; never acts."""
 
-    def __init__(self, api: Api, selectors: Selectors | None = None) -> None:
+    def __init__(self, api: Api, checked: JustChecked | None = None) -> None:
         self._api = api
-        self._selectors = selectors
+        self._checked = checked
 
     async def run(self, action: CheckTarget) -> Outcome:
         """Look for the history object, for everything the target's template names, and try the patch."""
-        fresh = await workload_objects.read(self._api, action.workload, self._selectors)
+        fresh = await workload_objects.read(self._api, action.workload, (action.blamed, action.target))
         target = None if fresh is None else fresh.find(action.target.id)
         if fresh is None or target is None or fresh.uid != action.uid:
             return _checked(TargetCheck(revision=action.target.id, exists=False))
@@ -88,6 +89,8 @@ class TargetChecker:
         found, tried = await asyncio.gather(
             self._look_up(action, references_of(revisions.template_of(target))), self._try(action, fresh, target)
         )
+        if self._checked is not None and tried == _Tried():
+            self._checked.note(action, fresh)
         return _checked(
             TargetCheck(
                 revision=action.target.id,
@@ -125,15 +128,14 @@ class TargetChecker:
             return _Unreadable()
 
     async def _metadata(self, namespace: str, reference: Reference) -> Obj | None:
-        """The object's metadata. A list of one, because only lists can be asked for without the data they would
-        hold.
-        """
-        path = resource_path("v1", PLURALS[reference.kind], namespace=namespace)
-        items: list[Obj] = []
-        pages = self._api.list_pages(path, field_selector=f"metadata.name={reference.name}", metadata_only=True)
-        async for page in pages:
-            items = [*page.items] if page.first else [*items, *page.items]
-        return items[0] if items else None
+        """The object's metadata; without the data, which is nobody's business here."""
+        path = resource_path("v1", PLURALS[reference.kind], namespace=namespace, name=reference.name)
+        try:
+            return await self._api.get(path, metadata_only=True)
+        except Permanent as fault:
+            if fault.kind is not FaultKind.NOT_FOUND:
+                raise
+            return None
 
     async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> _Tried:
         """Send every step of the rollback with `dryRun=All`."""

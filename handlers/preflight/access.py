@@ -34,10 +34,10 @@ async def access(sources: Sources, subject: Subject) -> list[Line]:
         *(_acting(subject, each, held) for each in acting),
         *(_freeing(subject, each, held) for each in freeing),
         *(_around(subject, each, held) for each in around),
-        ok("list secrets", "allowed")
+        ok("get secrets", "allowed")
         if held.issuperset(secrets)
         else ok(
-            "list secrets", "may not; the Secrets that a target names stay unchecked (opt-in: rbac.secretsMetadata)"
+            "get secrets", "may not; the Secrets that a target names stay unchecked (opt-in: rbac.secretsMetadata)"
         ),
     ]
 

@@ -38,9 +38,9 @@ from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
 from daemon.runtime.supervise import Supervisor
 from handlers.faults import Permanent, Transient
+from handlers.outbound.just_checked import JustChecked
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
-from handlers.workload_objects import Selectors
 from tests.bench.conftest import Results
 from tests.core.builders import a_location, a_measurement, a_policy, a_soak, a_view, an_alert
 from tests.core.story import Story
@@ -83,9 +83,9 @@ class Answers:
 
     def __init__(self, api: Any, clock: SystemClock) -> None:
         self._clock = clock
-        selectors = Selectors()
-        self._check = TargetChecker(api, selectors)
-        self._roll_back = TemplateRollback(api, clock, selectors)
+        checked = JustChecked()
+        self._check = TargetChecker(api, checked)
+        self._roll_back = TemplateRollback(api, clock, checked)
 
     async def run(self, action: Action) -> Outcome:
         """Carry it out."""

@@ -82,7 +82,7 @@ async def test_the_observe_role_is_enough_to_observe(room: Room) -> None:
         "applications.argoproj.io", "kustomizations.kustomize.toolkit.fluxcd.io", "helmreleases.helm.toolkit.fluxcd.io",
         "persistentvolumeclaims", "serviceaccounts", "selfsubjectaccessreviews.authorization.k8s.io",
     }  # fmt: skip
-    assert "no (optional): list secrets (cluster)" in typed.out
+    assert "no (optional): get secrets (cluster)" in typed.out
 
 
 async def test_arming_needs_the_act_role(room: Room) -> None:

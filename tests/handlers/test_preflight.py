@@ -45,7 +45,7 @@ async def test_every_line_but_ok_has_a_remedy() -> None:
     world.prometheus.instant = lambda query, at: []
     world.prometheus.value = lambda query, at: None
     world.prometheus.alerting = ()
-    world.rights.lacks = {"patch deployments", "watch pods", "list secrets", "list configmaps"}
+    world.rights.lacks = {"patch deployments", "watch pods", "get secrets", "get configmaps"}
     world.alertmanager, world.webhooks, world.ready, world.age, world.free = None, 0, "disk full", inf, 10
     world.configured = replace(CONFIGURED, pagerduty=False, slack=False, buttons=False)
     looked = await world.looks()
@@ -82,7 +82,7 @@ ONE_PART = [
     pytest.param(lacks("patch deployments"), "patch deployments", "failed", "would be refused", id="no-patch"),
     pytest.param(lacks("watch pods"), "watch the cluster", "failed", "watch pods", id="no-watch"),
     pytest.param(lacks("list serviceaccounts"), "check a target", "failed", "list serviceaccounts", id="no-list"),
-    pytest.param(lacks("list secrets"), "list secrets", "ok", "rbac.secretsMetadata", id="no-secrets"),
+    pytest.param(lacks("get secrets"), "get secrets", "ok", "rbac.secretsMetadata", id="no-secrets"),
     pytest.param(configured(pagerduty=False), "paging", "warning", "nobody is paged", id="no-pagerduty"),
     pytest.param(configured(pagerduty=False, slack=False), "paging", "failed", "nobody is paged", id="nobody-told"),
     pytest.param(configured(slack=False), "announcing", "warning", "nothing is announced", id="no-slack"),

@@ -12,7 +12,7 @@ from tests.packaging.every_kind import BROKEN, EveryKind, every_kind
 
 pytestmark = pytest.mark.real
 
-SECRETS = {Call("list", "", "secrets")}
+SECRETS = {Call("get", "", "secrets")}
 WRITES = {
     *(Call("patch", "apps", kind) for kind in ("deployments", "statefulsets", "daemonsets")),
     *(Call("patch", "argoproj.io", kind) for kind in ("rollouts", "rollouts/status")),

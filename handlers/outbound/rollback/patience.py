@@ -33,12 +33,12 @@ class Patient:
         self._api = api
         self._doubt_seconds = doubt_seconds
 
-    async def get(self, path: str, **query: Query) -> Obj:
+    async def get(self, path: str, *, metadata_only: bool = False, **query: Query) -> Obj:
         """One object."""
         doubt = _Doubt(self._doubt_seconds)
         while True:
             try:
-                return await self._api.get(path, **query)
+                return await self._api.get(path, metadata_only=metadata_only, **query)
             except Permanent as fault:
                 await doubt.outlast(fault)
 

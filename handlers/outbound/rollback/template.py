@@ -20,31 +20,33 @@ the workload's next view ends the incident as superseded.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.ports import Clock
 from handlers import rollback_steps, views, workload_objects
 from handlers.faults import FaultKind, Permanent, Transient
 from handlers.kinds import SERVICE
 from handlers.kube_json import Obj
+from handlers.outbound.just_checked import JustChecked
 from handlers.outbound.rollback import gitops_drift, outcomes
 from handlers.outbound.rollback.handing_back import handed_back
 from handlers.outbound.rollback.switched import LAST_APPLIED, switch_warnings
 from handlers.ownership import GITOPS_MANAGERS, helm_release, owner_of
 from handlers.rollback_steps import NoWay, Step
-from handlers.workload_objects import Api, Fresh, Selectors
+from handlers.workload_objects import Api, Fresh
 
 
 class TemplateRollback:
     """Carries out RollBack where one guarded patch is all it takes: of a template, or of a blue/green Service's selector.
 
-    `clock` dates what managedFields do not.
-    `selectors` as the check of the target has noted them: then the workload and its history are read at the same time.
+    `clock` dates what managedFields do not. What the target's check has read just now (`checked`) is not read and tried again.
     """
 
-    def __init__(self, api: Api, clock: Clock, selectors: Selectors | None = None) -> None:
+    def __init__(self, api: Api, clock: Clock, checked: JustChecked | None = None) -> None:
         self._api = api
         self._clock = clock
-        self._selectors = selectors
+        self._checked = checked
 
     async def run(self, action: RollBack) -> Outcome:
         """Roll back, unless a precondition does not hold (REFUSED) or the server rejects the template (FAILED).
@@ -61,7 +63,29 @@ class TemplateRollback:
         return None if settled is None else await handed_back(self._api, action, settled)
 
     async def _rolled_back(self, action: RollBack) -> Outcome:
-        fresh = await workload_objects.read(self._api, action.workload, self._selectors)
+        known = None if self._checked is None else self._checked.take(action)
+        at_once = None if known is None else await self._at_once(action, known)
+        return at_once or await self._after_reading(action)
+
+    async def _at_once(self, action: RollBack, known: Fresh) -> Outcome | None:
+        """What has just been tried, sent as long as it is true; None where it is not, and nothing was written."""
+        target = known.find(action.target.id)
+        if target is None or not known.generation or self._settled(action, known) is not None:
+            return None
+        left = rollback_steps.steps(action.workload, known, target, outcomes.provenance(action))
+        if isinstance(left, NoWay):
+            return None
+        (step,) = left
+        unchanged = {"op": "test", "path": "/metadata/generation", "value": known.generation}
+        try:
+            return self._done(await self._patch(replace(step, ops=[unchanged, *step.ops]), dry_run=False))
+        except Permanent:
+            return None
+        except Transient as fault:
+            return await self._lost(action, fault)
+
+    async def _after_reading(self, action: RollBack) -> Outcome:
+        fresh = await workload_objects.read(self._api, action.workload, (action.blamed, action.target))
         already = self._settled(action, fresh)
         if already is not None:
             return already
