@@ -23,9 +23,9 @@ from handlers.alert_history import AlertHistory
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.auth import Authenticator
 from handlers.cache import ClusterCache
+from handlers.just_checked import JustChecked
 from handlers.kube import KubeClient, Timeouts
 from handlers.outbound.change_events import ChangeEvents
-from handlers.outbound.just_checked import JustChecked
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.pagerduty import PagerDutyPager

@@ -130,11 +130,9 @@ class KubeClient:
         await self._api.close()
 
     async def get(self, path: str, *, metadata_only: bool = False, **query: Query) -> Obj:
-        """One object or small collection. Query names as the API spells them; booleans are written in lower case.
-
-        `metadata_only` asks for PartialObjectMetadata; a server that does not know it sends the whole object.
-        """
-        return await self._call("GET", path, query, accept=_METADATA if metadata_only else _JSON)
+        """One object or small collection. Query names as the API spells them; `metadata_only` as in `list_pages`."""
+        async with self._send("GET", path, query, accept=_METADATA if metadata_only else _JSON) as response:
+            return decode_object(await read_body(response))
 
     async def list_pages(
         self,
@@ -265,15 +263,9 @@ class KubeClient:
         return answer.get("status", {}).get("allowed") is True
 
     async def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Query],
-        body: Any = None,
-        content_type: str = _JSON,
-        accept: str = _JSON,
+        self, method: str, path: str, query: Mapping[str, Query], body: Any = None, content_type: str = _JSON
     ) -> Obj:
-        async with self._send(method, path, query, body=body, content_type=content_type, accept=accept) as response:
+        async with self._send(method, path, query, body=body, content_type=content_type) as response:
             return decode_object(await read_body(response))
 
     @asynccontextmanager

@@ -15,9 +15,9 @@ from daemon.core.actions import Checked, CheckTarget, Outcome, OutcomeKind
 from daemon.core.measurement import ConfigChange, TargetCheck
 from handlers import revisions, rollback_steps, workload_objects
 from handlers.faults import FaultKind, Permanent, shorten
+from handlers.just_checked import JustChecked
 from handlers.kube import resource_path
 from handlers.kube_json import Obj
-from handlers.outbound.just_checked import JustChecked
 from handlers.references import Reference, RefKind, references_of
 from handlers.rollback_steps import NoWay
 from handlers.workload_objects import Api, Fresh

@@ -48,9 +48,9 @@ from daemon.runtime.telemetry import Metrics
 from handlers import revisions, workload_objects
 from handlers.faults import Permanent, Transient
 from handlers.inbound.alertmanager import AlertmanagerWebhook
+from handlers.just_checked import JustChecked
 from handlers.kube import KubeClient, resource_path
 from handlers.kube_access import from_url
-from handlers.outbound.just_checked import JustChecked
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import PLURALS, TargetChecker
 from handlers.references import Reference, references_of

@@ -38,7 +38,7 @@ from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
 from daemon.runtime.supervise import Supervisor
 from handlers.faults import Permanent, Transient
-from handlers.outbound.just_checked import JustChecked
+from handlers.just_checked import JustChecked
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from tests.bench.conftest import Results

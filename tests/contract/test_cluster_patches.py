@@ -57,6 +57,30 @@ async def test_a_test_of_the_whole_template_guards_a_replace(client: ClusterClie
     assert (await client.ask("PATCH", path, patch, kind=JSON_PATCH))[0] == 422
 
 
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        pytest.param({"status": {"replicas": 7}}, 200, id="status"),
+        pytest.param({"metadata": {"labels": {"team": "shop"}}}, 200, id="labels"),
+        pytest.param({"spec": {"replicas": 5}}, 422, id="scaled"),
+        pytest.param({"spec": {"paused": False}}, 422, id="resumed"),
+        pytest.param({"metadata": {"annotations": {"a": "b"}}}, 422, id="annotated"),
+    ],
+)
+async def test_a_test_of_the_generation_guards_the_rest_of_the_spec(
+    client: ClusterClient, web: Json, change: Json, wanted: int
+) -> None:
+    """`test` on the generation as read fails after whatever may change what a rollback may do, and not after a status."""
+    path = client.path("deployments", "web")
+    patch = [
+        {"op": "test", "path": "/metadata/generation", "value": web["metadata"]["generation"]},
+        {"op": "replace", "path": IMAGE, "value": "shop:v0"},
+    ]
+    where = f"{path}/status" if "status" in change else path
+    assert (await client.ask("PATCH", where, change, kind=MERGE_PATCH))[0] == 200
+    assert (await client.ask("PATCH", path, patch, kind=JSON_PATCH))[0] == wanted
+
+
 async def test_a_patch_of_a_missing_path_is_422(client: ClusterClient, web: Json) -> None:
     """`replace` of an annotation map that is not there fails: there is no upsert."""
     patch = [{"op": "replace", "path": "/metadata/annotations/absent", "value": "x"}]

@@ -81,7 +81,7 @@ ONE_PART = [
     pytest.param(set_to(age=inf), "watch fresh", "failed", "never heard", id="watch-never"),
     pytest.param(lacks("patch deployments"), "patch deployments", "failed", "would be refused", id="no-patch"),
     pytest.param(lacks("watch pods"), "watch the cluster", "failed", "watch pods", id="no-watch"),
-    pytest.param(lacks("list serviceaccounts"), "check a target", "failed", "list serviceaccounts", id="no-list"),
+    pytest.param(lacks("get serviceaccounts"), "check a target", "failed", "get serviceaccounts", id="no-reading"),
     pytest.param(lacks("get secrets"), "get secrets", "ok", "rbac.secretsMetadata", id="no-secrets"),
     pytest.param(configured(pagerduty=False), "paging", "warning", "nobody is paged", id="no-pagerduty"),
     pytest.param(configured(pagerduty=False, slack=False), "paging", "failed", "nobody is paged", id="nobody-told"),

@@ -12,10 +12,9 @@ from daemon.core.actions import Outcome, OutcomeKind, RollBack, RolledBack, Supe
 from deploy.sandbox.kube.faults import RequestRecord
 from deploy.sandbox.kube.registry import Write
 from deploy.sandbox.kube.resources import DEPLOYMENTS
-from handlers import revisions, views, workload_objects
+from handlers import just_checked, revisions, views, workload_objects
 from handlers.faults import Transient
-from handlers.outbound import just_checked
-from handlers.outbound.just_checked import JustChecked
+from handlers.just_checked import JustChecked
 from handlers.outbound.rollback.template import TemplateRollback
 from handlers.outbound.targets import TargetChecker
 from handlers.workload_objects import Fresh
@@ -44,10 +43,10 @@ class Pair:
         return await self.rollback.run(action or self.there.action())
 
     def sent(self) -> list[tuple[str, bool]]:
-        """What the rollback sent up to its patch: method, and whether it was a dry run."""
+        """What the rollback sent up to its last patch: method, and whether it was a dry run."""
         log = list(self.there.cluster.faults.log)
-        until = next(i for i, r in enumerate(log) if is_the_patch(r)) + 1
-        return [(r.method, r.dry_run) for r in log[:until]]
+        last = max(i for i, r in enumerate(log) if is_the_patch(r))
+        return [(r.method, r.dry_run) for r in log[: last + 1]]
 
 
 def is_the_patch(record: RequestRecord) -> bool:
@@ -87,12 +86,22 @@ async def test_one_request(pair: Pair) -> None:
     assert views.action_on(after) == "inc-1/roll_back"
 
 
-async def test_status_and_annotations_may_move(pair: Pair) -> None:
-    """A controller writes the status a few times a second: no reason to read again."""
+async def test_the_status_may_move(pair: Pair) -> None:
+    """A controller writes it a few times a second: no reason to read again."""
+    await pair.check()
+    status = {"status": {**pair.there.web()["status"], "readyReplicas": 0}}
+    await pair.there.client.patch_merge(f"{PATH}/status", status, field_manager="controller")
+    pair.there.cluster.faults.log.clear()
+    assert (await pair.run()).kind is OutcomeKind.DONE
+    assert pair.sent() == AT_ONCE
+
+
+async def test_an_annotation_moved(pair: Pair) -> None:
+    """A Deployment's annotations say what may be done with it: they are read again, and kept."""
     await pair.check()
     write(pair.there, lambda obj: obj["metadata"]["annotations"].update(TOUCHED))
     assert (await pair.run()).kind is OutcomeKind.DONE
-    assert pair.sent() == AT_ONCE
+    assert pair.sent()[:2] == [*AT_ONCE, READ_FIRST]
     assert pair.there.web()["metadata"]["annotations"].items() >= TOUCHED.items()
 
 

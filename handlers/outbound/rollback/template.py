@@ -26,9 +26,9 @@ from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.ports import Clock
 from handlers import rollback_steps, views, workload_objects
 from handlers.faults import FaultKind, Permanent, Transient
+from handlers.just_checked import JustChecked
 from handlers.kinds import SERVICE
 from handlers.kube_json import Obj
-from handlers.outbound.just_checked import JustChecked
 from handlers.outbound.rollback import gitops_drift, outcomes
 from handlers.outbound.rollback.handing_back import handed_back
 from handlers.outbound.rollback.switched import LAST_APPLIED, switch_warnings

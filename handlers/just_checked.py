@@ -1,10 +1,10 @@
 """What the check of a target has read and tried a moment ago, for the rollback that follows at once.
 
 Reading it all again and trying it again is a quarter of the time from webhook to patch, while the bad revision serves. So the
-first run of a rollback sends what was tried, and has the server test in the same request that nothing but status and metadata
-has moved since: uid, template and generation, which every change of the spec moves, a pause, a scaling, and a deletion that
-waits for something. That is one moment, where reading first and patching then are two. Where the test fails, the rollback reads
-and tries as ever.
+first run of a rollback sends what was tried, and has the server test in the same request that nothing but the status has moved
+since: uid, template and generation, which every change of the spec moves (a pause, a scaling), a deletion that waits for
+something, and of a Deployment every annotation. That is one moment, where reading first and patching then are two. Where the
+test fails, the rollback reads and tries as ever.
 """
 
 from __future__ import annotations
