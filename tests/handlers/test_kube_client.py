@@ -224,6 +224,14 @@ async def test_metadata_only(known: bool) -> None:
     assert pages[0].items[0]["kind"] == ("PartialObjectMetadata" if known else "Pod")
 
 
+async def test_metadata_only_of_one_object() -> None:
+    """A single object, too, can be asked for without what it holds."""
+    async with serving() as api, client_of(api) as client:
+        api.others = [says(200, {"kind": "Deployment"})]
+        await client.get(DEPLOYMENT, metadata_only=True)
+    assert "as=PartialObjectMetadata;g=meta.k8s.io;v=v1" in api.asked[0].headers["Accept"]
+
+
 @pytest.mark.parametrize(
     "body",
     [
