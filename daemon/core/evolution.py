@@ -254,6 +254,10 @@ def _lifted(state: State, fact: f.PauseLifted) -> State:
     return replace(state, pauses=without_key(state.pauses, fact.scope))
 
 
+def _watch(state: State, fact: f.WatchDue) -> State:
+    return state.with_tracked(fact.workload, watch_due=fact.due)
+
+
 def _successor(state: State, fact: f.SuccessorDue) -> State:
     return state.with_tracked(fact.workload, successor_due=fact.due, predecessor=fact.predecessor)
 
@@ -287,5 +291,6 @@ _STEPS: dict[type[f.Fact], Callable[[State, Any], State]] = {
     f.PauseSet: _pause,
     f.PauseLifted: _lifted,
     f.SuccessorDue: _successor,
+    f.WatchDue: _watch,
     f.CommandRefused: _nothing,
 }

@@ -282,6 +282,16 @@ class PauseLifted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchDue:
+    """When the rollout that is under way is measured next although nobody complains; None: not any more."""
+
+    at: datetime
+    workload: WorkloadKey
+    due: datetime | None
+    kind: Literal["watch_due"] = "watch_due"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SuccessorDue:
     """When to look whether the symptom of an ended incident still fires after a newer rollout (None: not any more)."""
 
@@ -328,5 +338,6 @@ Fact = (
     | PauseSet
     | PauseLifted
     | SuccessorDue
+    | WatchDue
     | CommandRefused
 )

@@ -27,11 +27,12 @@ class Sample:
     """The signals of one group of pods at one moment.
 
     `values` holds (signal name, value) for the signals that answered; a missing name means no data, never 0.
-    Traffic is in requests/s, ratios are 0..1, latencies in seconds.
+    Traffic is in requests/s, ratios are 0..1, latencies in seconds. `pods` is how many of them answered, None where unknown.
     """
 
     at: datetime
     values: tuple[tuple[str, float], ...]
+    pods: int | None = None
 
     def value(self, signal: str) -> float | None:
         """The signal's value, None where it had no data."""

@@ -68,6 +68,30 @@ def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) 
     )
 
 
+def of_rollout(draft: Draft, rollout: Rollout, action_id: ActionId) -> Measure:
+    """The measurement of a rollout that no incident is about."""
+    new, old = rollout.revision, rollout.replaced
+    return Measure(
+        id=action_id,
+        deadline=draft.now + MEASURE_FOR,
+        incident=IncidentId(""),
+        attempt=0,
+        purpose=MeasurePurpose.WATCH,
+        workload=rollout.workload,
+        new=new,
+        new_pods=_pods(rollout, new),
+        new_stints=_stints(rollout, new),
+        old=old,
+        old_pods=_pods(rollout, old),
+        old_stints=_stints(rollout, old),
+        since=rollout.started_at,
+        rollout_started_at=rollout.started_at,
+        onset=rollout.started_at,
+        alerts=(),
+        peers=(),
+    )
+
+
 def _peers(draft: Draft, incident: Incident, workload: Workload) -> tuple[Workload, ...]:
     """Other workloads without a rollout in the window, those of the same namespace first: the common-cause control."""
     window = incident.onset - draft.policy.blame_window
@@ -133,8 +157,8 @@ def next_sample(now: datetime, policy: Policy) -> datetime:
     Samples lie at whole multiples of the interval since the epoch (handlers.prometheus), and are taken once they have settled.
     """
     step = timedelta(seconds=max(1, math.ceil(policy.sample_interval.total_seconds())))
-    settling = signals.settling(policy)
-    return EPOCH + settling + ((now - EPOCH - settling) // step + 1) * step
+    first = EPOCH + policy.sample_phase + signals.settling(policy)
+    return first + ((now - first) // step + 1) * step
 
 
 def last_look(incident: Incident, policy: Policy) -> Health:

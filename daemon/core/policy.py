@@ -21,6 +21,7 @@ class SignalKind(StrEnum):
 
     TRAFFIC = "traffic"
     ERROR_RATIO = "error_ratio"
+    LATENCY = "latency"
     LATENCY_P95 = "latency_p95"
     LATENCY_P99 = "latency_p99"
     CPU = "cpu"
@@ -185,6 +186,8 @@ class Policy:
 
     sample_interval: timedelta = timedelta(seconds=30)
     signal_window: timedelta = MINUTE
+    settling: timedelta | None = None
+    sample_phase: timedelta = timedelta(0)
     persistence_bad: int = 2
     persistence_of: int = 5
     latency_warm_up: timedelta = timedelta(seconds=60)
@@ -218,7 +221,7 @@ class Policy:
     @property
     def latency_kinds(self) -> frozenset[SignalKind]:
         """The kinds whose first `latency_warm_up` after a pod's start is left out."""
-        return frozenset({SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
+        return frozenset({SignalKind.LATENCY, SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
 
     def severity_of(self, label: str | None) -> Severity:
         """The severity that the alert's severity label means; unknown ones are LOW (metrics only)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from daemon.core import attaching, changes, intake, progress, rollout_news, soaking, stints, written_back
+from daemon.core import attaching, changes, intake, progress, rollout_news, soaking, stints, watching, written_back
 from daemon.core.draft import Draft
 from daemon.core.facts import RolloutRecorded, SuccessorDue, WorkloadRecorded
 from daemon.core.incidents import Incident, Phase
@@ -69,6 +69,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         changes.rollout_began(draft, rollout)
         written_back.look(draft, view, began=True)  # before the news: what is escalated is not announced as well
         rollout_news.began(draft, rollout)
+        watching.began(draft, rollout)
     progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
         _look_for_successor(draft, view)

@@ -21,7 +21,7 @@ CPU_HEALTHY, CPU_TRIGGER = 0.70, 0.90
 MEMORY_TRIGGER = 0.85
 NEAR = {SignalKind.LATENCY_P99: 1.15}
 """How far over its baseline a value is still "the same"; 1.10 for every kind that is not named."""
-FAR = {SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
+FAR = {SignalKind.LATENCY: 1.25, SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
 """How far over its baseline a latency must be to trigger."""
 
 TAIL = {SignalKind.LATENCY_P95: 0.05, SignalKind.LATENCY_P99: 0.01}
@@ -111,6 +111,8 @@ def settling(policy: Policy) -> timedelta:
     The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is two scrapes
     where the window holds four, as it should; never more than one sample interval, or a recovery would always look stale.
     """
+    if policy.settling is not None:
+        return policy.settling
     return min(policy.signal_window / 2, policy.sample_interval)
 
 

@@ -75,6 +75,7 @@ class Tracked:
     rolled_back_to: str | None = None
     successor_due: datetime | None = None
     predecessor: IncidentId | None = None
+    watch_due: datetime | None = None
 
     def entry(self, revision: str) -> LedgerEntry | None:
         """The ledger's entry of a revision."""
@@ -244,7 +245,7 @@ def _incident_due(incident: Incident) -> datetime | None:
 
 def _workload_due(tracked: Tracked) -> datetime | None:
     entry = tracked.ledger.get(tracked.view.current.id)
-    return _earliest(tracked.successor_due, entry.next_check if entry is not None else None)
+    return _earliest(tracked.successor_due, tracked.watch_due, entry.next_check if entry is not None else None)
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

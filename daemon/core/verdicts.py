@@ -155,6 +155,17 @@ def _suspicion(
     )
 
 
+def seen_by_itself(
+    tracked: Tracked, rollout: Rollout, measurement: Measurement, policy: Policy, now: datetime
+) -> Suspicion:
+    """The suspicion against a rollout that nobody complains about."""
+    entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
+    old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
+    return blame.suspect(
+        rollout, measurement, now, OnsetSource.RULE, policy, old_ran=old_ran, chain_start=None
+    )
+
+
 def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> Measurement:
     """The measurement, if it is of this workload; else what is common to all, and how the cluster shows its pods."""
     view = tracked.view

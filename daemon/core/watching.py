@@ -1,0 +1,66 @@
+"""A rollout under way is measured on a schedule, so that a silent regression opens an incident by itself (issue 5).
+
+Alerts are made for what users notice; a canary that fails for a twentieth of them is below most thresholds. What is looked for
+is what may act by itself: pods that cannot start, and new pods that are bad while old ones are good.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from daemon.core import intake, measuring, verdicts
+from daemon.core.actions import Measure
+from daemon.core.draft import Draft
+from daemon.core.facts import WatchDue
+from daemon.core.incidents import Tier
+from daemon.core.measurement import Measurement
+from daemon.core.model import ActionId, Rollout
+from daemon.core.state import Tracked
+
+
+def began(draft: Draft, rollout: Rollout) -> None:
+    """A rollout began: look at it from its first sample on. Ours is watched by its incident."""
+    due = measuring.next_sample(draft.now, draft.policy) if rollout.ours is None and rollout.replaced else None
+    _schedule(draft, rollout, due)
+
+
+def _schedule(draft: Draft, rollout: Rollout, due: datetime | None) -> None:
+    tracked = draft.state.workloads[rollout.workload.key]
+    if tracked.watch_due != due:
+        draft.add(WatchDue(at=draft.now, workload=rollout.workload.key, due=due))
+
+
+def due(draft: Draft, tracked: Tracked) -> None:
+    """Measure the rollout, and say when it is measured next."""
+    rollout = tracked.rollout
+    if tracked.watch_due is None or tracked.watch_due > draft.now or rollout is None:
+        return
+    key = rollout.workload.key
+    ended = (rollout.completed_at or draft.now) + draft.policy.blame_window
+    _schedule(draft, rollout, measuring.next_sample(draft.now, draft.policy) if draft.now < ended else None)
+    if not _in_question(draft, rollout):
+        action_id = ActionId(f"watch/{key}/{rollout.revision.id}/{draft.now:%Y%m%dT%H%M%S%f}")
+        draft.owe(measuring.of_rollout(draft, rollout, action_id))
+
+
+def _in_question(draft: Draft, rollout: Rollout) -> bool:
+    """An incident measures it already."""
+    return any(
+        rollout.workload in (incident.symptom, incident.suspect, *incident.scope)
+        and incident.opened_at >= rollout.started_at
+        for incident in draft.state.open_incidents
+    )
+
+
+def watched(draft: Draft, action: Measure, measurement: Measurement) -> None:
+    """What the look at a rollout has shown: an incident where it shows a culprit that may be acted upon."""
+    tracked = draft.state.workloads.get(action.workload.key)
+    rollout = tracked.rollout if tracked is not None else None
+    if tracked is None or rollout is None or action.new is None or rollout.revision.id != action.new.id:
+        return
+    if _in_question(draft, rollout):
+        return
+    suspicion = verdicts.seen_by_itself(tracked, rollout, measurement, draft.policy, draft.now)
+    if suspicion.tier in (Tier.START_FAILURE, Tier.CONTRAST) and suspicion.score >= draft.policy.blame_threshold:
+        intake.open_without_alert(draft, action.workload, rollout.started_at)
+

@@ -1,0 +1,303 @@
+"""The cluster as a recording has shown it so far: workloads, their revisions and pods. Answers like the daemon's watch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from daemon.core.model import (
+    Revision,
+    RevisionId,
+    RevisionPods,
+    StartFailure,
+    StartFailureKind,
+    Stint,
+    Workload,
+    WorkloadView,
+)
+from handlers.backtest.recording import PodSeen, RolloutSeen
+
+CRASHES = frozenset(
+    {"CrashLoopBackOff", "Error", "RunContainerError", "CreateContainerError", "StartError", "ContainerCannotRun"}
+)
+OUT_OF_MEMORY = "OOMKilled"
+INFRASTRUCTURE = frozenset(
+    {"ImagePullBackOff", "ErrImagePull", "ImageInspectError", "Unschedulable", "Evicted", "NodeLost", "Preempted"}
+)
+"""Never a start failure: nobody's rollout is to blame for it (DESIGN)."""
+
+NEVER_READY_AFTER = timedelta(minutes=5)
+"""Beyond it a pod that was never ready is one that cannot start; images are pulled and caches filled before."""
+
+RESTARTS_OF_A_CRASH = 2
+"""Of a pod that is not ready: one restart may be anything."""
+
+BEFORE_THE_RECORDING = timedelta(days=1)
+"""How long what a recording finds in place is taken to have been there."""
+
+_HISTORY_MAX = 10
+
+
+@dataclass(slots=True)
+class _Pod:
+    name: str
+    revision: str
+    since: datetime
+    ready: bool = False
+    ready_since: datetime | None = None
+    was_ready: bool = False
+    restarts: int = 0
+    reason: str | None = None
+    deleted_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Life:
+    """One workload."""
+
+    workload: Workload
+    revision: str
+    started_at: datetime
+    replaces: str | None = None
+    completed: bool = True
+    desired: int = 0
+    rollouts: int = 1
+    revisions: list[str] = field(default_factory=list)
+    pods: dict[str, _Pod] = field(default_factory=dict)
+    stints: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
+
+    def alive(self, revision: str | None = None) -> list[_Pod]:
+        """Its pods that are not deleted."""
+        return [
+            pod for pod in self.pods.values() if pod.deleted_at is None and revision in (None, pod.revision)
+        ]
+
+
+def workload_named(name: str) -> Workload:
+    """From `namespace/Kind/name`."""
+    namespace, kind, short = name.split("/", 2)
+    return Workload(namespace=namespace, kind=kind, name=short)
+
+
+class RecordedCluster:
+    """Fed in time order. Everything is as of the last record that was fed."""
+
+    def __init__(self) -> None:
+        self._lives: dict[str, _Life] = {}
+
+    # -- what happens
+
+    def rollout(self, record: RolloutSeen) -> bool:
+        """A rollout goes on; True where it replaces a revision that nothing was known of before."""
+        life = self._lives.get(record.workload)
+        if life is None:
+            life = self._life(record.workload, record.replaces or record.revision, record.at - BEFORE_THE_RECORDING)
+        if record.phase == "completed":
+            life.completed = life.completed or record.revision == life.revision
+        if record.revision == life.revision:
+            return False
+        fresh = record.replaces is not None and record.replaces != life.revision
+        life.desired = max(len(life.alive(life.revision)), 1) if life.completed else life.desired
+        life.replaces, life.revision = record.replaces or life.revision, record.revision
+        life.started_at, life.completed = record.at, record.phase == "completed"
+        life.rollouts += 1
+        life.revisions.append(record.revision)
+        return fresh
+
+    def pod(self, record: PodSeen) -> None:
+        """A pod changed."""
+        life = self._lives.get(record.workload)
+        if life is None:
+            life = self._life(record.workload, record.revision, record.at - BEFORE_THE_RECORDING)
+        pod = life.pods.get(record.pod)
+        if pod is None or pod.revision != record.revision or pod.deleted_at is not None:
+            pod = life.pods[record.pod] = _Pod(name=record.pod, revision=record.revision, since=record.at)
+            life.stints.setdefault(record.pod, []).append((record.at, record.revision))
+        pod.ready_since = (pod.ready_since or record.at) if record.ready else None
+        pod.ready, pod.restarts, pod.reason = record.ready, record.restarts, record.reason
+        pod.was_ready = pod.was_ready or record.ready
+        if record.deleted:
+            pod.deleted_at, pod.ready, pod.ready_since = record.at, False, None
+        if life.completed:
+            life.desired = max(life.desired, len(life.alive(life.revision)))
+
+    def mentioned(self, workload: str, at: datetime) -> None:
+        """Somebody speaks of a workload."""
+        if workload not in self._lives:
+            self._life(workload, "", at - BEFORE_THE_RECORDING)
+
+    def _life(self, workload: str, revision: str, since: datetime) -> _Life:
+        life = _Life(workload=workload_named(workload), revision=revision, started_at=since, revisions=[revision])
+        self._lives[workload] = life
+        return life
+
+    # -- what there is to see
+
+    def known(self, workload: str) -> bool:
+        """Whether anything was ever said of it."""
+        return workload in self._lives
+
+    def names(self) -> Sequence[str]:
+        """All workloads, as the recording names them."""
+        return tuple(self._lives)
+
+    def ran(self, workload: str, pod: str, revision: str, at: datetime) -> bool:
+        """Whether that pod ran that revision at that moment; what is known of it later counts for before, too."""
+        life = self._lives.get(workload)
+        spans = life.stints.get(pod, ()) if life is not None else ()
+        found = None
+        for since, name in spans:
+            if found is None or since <= at:
+                found = name
+        return found == revision
+
+    def started_at(self, workload: str) -> datetime:
+        """When its present revision became current."""
+        return self._lives[workload].started_at
+
+    def replaces(self, workload: str) -> str | None:
+        """What its present revision replaced."""
+        return self._lives[workload].replaces
+
+    def old_view(self, workload: str, at: datetime) -> WorkloadView:
+        """Before the rollout that has just begun: the replaced revision served alone, for as long as anybody knows."""
+        life = self._lives[workload]
+        old, since = life.replaces or life.revision, at - BEFORE_THE_RECORDING
+        return self._view(life, old, since, available_since=since, converged=True, only=old)
+
+    def view(self, workload: str, now: datetime) -> WorkloadView:
+        """As the watch would show it now."""
+        life = self._lives[workload]
+        mine, others = life.alive(life.revision), [pod for pod in life.alive() if pod.revision != life.revision]
+        ready = [pod for pod in mine if pod.ready]
+        gone_over = life.completed or (bool(ready) and not others and len(ready) >= life.desired)
+        available = None
+        if not mine or len(ready) >= max(1, life.desired):
+            available = max((pod.ready_since or life.started_at for pod in ready), default=life.started_at)
+        return self._view(life, life.revision, life.started_at, available_since=available, converged=gone_over, now=now)
+
+    def _view(
+        self,
+        life: _Life,
+        current: str,
+        started_at: datetime,
+        *,
+        available_since: datetime | None,
+        converged: bool,
+        now: datetime | None = None,
+        only: str | None = None,
+    ) -> WorkloadView:
+        named = [life.replaces, current] if only is None else [only]
+        kept = list(dict.fromkeys([*life.revisions, *(name for name in named if name is not None)]))[-_HISTORY_MAX:]
+        history = [_revision(life, name) for name in kept if only is None or name == only]
+        return WorkloadView(
+            workload=life.workload,
+            uid=life.workload.key,
+            generation=life.rollouts,
+            current=_revision(life, current),
+            history=tuple(reversed(history)),
+            pods=tuple(
+                self._pods(life, name, alone=only is not None)
+                for name in dict.fromkeys(named)
+                if name is not None
+            ),
+            desired=max(life.desired, 1),
+            converged=converged,
+            started_at=started_at,
+            available_since=available_since,
+            start_failure=None if now is None else self._start_failure(life, now),
+        )
+
+    def _pods(self, life: _Life, revision: str, *, alone: bool) -> RevisionPods:
+        names = [pod.name for pod in life.pods.values() if pod.revision == revision]
+        ready = sum(pod.ready for pod in life.alive(revision))
+        if not life.pods:
+            ready = 1 if revision == life.revision or not life.completed else 0
+        return RevisionPods(
+            revision=RevisionId(revision), names=tuple(names), ready=max(ready, 1) if alone else ready, stints=()
+        )
+
+    def start_failure(self, workload: str, revision: str, now: datetime) -> StartFailure | None:
+        """How the present revision's pods fail to start."""
+        life = self._lives[workload]
+        return self._start_failure(life, now) if life.revision == revision else None
+
+    def _start_failure(self, life: _Life, now: datetime) -> StartFailure | None:
+        found = [(pod, kind) for pod in life.alive(life.revision) if (kind := _fails(pod, now)) is not None]
+        if not found:
+            return None
+        order = list(StartFailureKind)
+        kind = min((each for _, each in found), key=order.index)
+        restarts = max(pod.restarts for pod, _ in found)
+        said = next((pod.reason for pod, _ in found if pod.reason), "never ready")
+        return StartFailure(
+            kind=kind,
+            pods=tuple(pod.name for pod, _ in found),
+            restarts=restarts,
+            since=min(pod.since for pod, _ in found),
+            message=f"{said}, {restarts} restart(s)",
+        )
+
+    def counts(self, workload: str, revision: str) -> tuple[int, int, int]:
+        """Pods of a revision: how many there are, how many are ready, how often they restarted."""
+        pods = self._lives[workload].alive(revision)
+        return len(pods), sum(pod.ready for pod in pods), sum(pod.restarts for pod in pods)
+
+    def stints(self, workload: str, revision: str) -> tuple[Stint, ...]:
+        """When which pod ran a revision."""
+        pods = [pod for pod in self._lives[workload].pods.values() if pod.revision == revision]
+        return tuple(Stint(name=pod.name, since=pod.since, until=pod.deleted_at) for pod in pods)
+
+    # -- the places an alert may name (handlers.ladder asks)
+
+    def workload(self, namespace: str, kind: str, name: str) -> Workload | None:
+        """The workload of that name."""
+        life = self._lives.get(f"{namespace}/{kind}/{name}")
+        return life.workload if life is not None else None
+
+    def workload_of_pod(self, namespace: str, pod: str) -> Workload | None:
+        """Whose pod it is or was."""
+        return next(
+            (life.workload for life in self._lives.values() if life.workload.namespace == namespace and pod in life.stints),
+            None,
+        )
+
+    def workloads_of_service(self, namespace: str, service: str) -> Sequence[Workload]:
+        """The workloads of the Service's name: a recording knows no selectors."""
+        return self.workloads_by_label(namespace, "app", service)
+
+    def switches_of(self, workload: Workload) -> Sequence[Workload]:
+        """A recording knows no blue/green Services."""
+        return ()
+
+    def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
+        """The workloads of that name."""
+        return [
+            life.workload
+            for life in self._lives.values()
+            if life.workload.name == value and namespace in (None, life.workload.namespace)
+        ]
+
+    def workloads_in(self, namespace: str) -> Sequence[Workload]:
+        """All of a namespace."""
+        return [life.workload for life in self._lives.values() if life.workload.namespace == namespace]
+
+
+def _revision(life: _Life, name: str) -> Revision:
+    number = life.revisions.index(name) + 1 if name in life.revisions else 0
+    return Revision(id=RevisionId(name), content=name, number=number, images=(f"{life.workload.name}:{name}",))
+
+
+def _fails(pod: _Pod, now: datetime) -> StartFailureKind | None:
+    if pod.reason in INFRASTRUCTURE:
+        return None
+    if pod.reason == OUT_OF_MEMORY:
+        return StartFailureKind.OOM
+    if pod.ready:
+        return None
+    if pod.reason in CRASHES or pod.restarts >= RESTARTS_OF_A_CRASH:
+        return StartFailureKind.CRASH
+    if not pod.was_ready and now - pod.since >= NEVER_READY_AFTER:
+        return StartFailureKind.NEVER_READY
+    return None

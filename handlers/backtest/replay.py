@@ -1,0 +1,173 @@
+"""Replays a recording in virtual time through the very same core, and tells every verdict.
+
+Time moves from record to record and from deadline to deadline; what the core owes is answered at once, from the recording up
+to that moment. The core looks at samples as soon as all of one moment are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from daemon.core.actions import RollBack
+from daemon.core.decide import conclude
+from daemon.core.events import ActionFinished, DeadlinePassed, Event, Started
+from daemon.core.facts import ActionOwed, Fact, Judged, Moved
+from daemon.core.incidents import Incident, Trigger, VerdictKind
+from daemon.core.model import Mode
+from daemon.core.policy import Policy
+from daemon.core.reasons import Reason
+from daemon.core.state import State
+from handlers.backtest import intervals
+from handlers.backtest.recording import Recording
+from handlers.backtest.samples import RULES
+from handlers.backtest.verdicts import Told
+from handlers.backtest.world import World
+
+ANSWERS_MAX = 1000
+"""Answers at one moment, and deadlines between two records: more is a bug in the core, never a recording."""
+
+AFTERWARDS = timedelta(minutes=15)
+"""How long the core goes on after the last record: what waits for a deadline gets it."""
+
+
+def judged_as(policy: Policy, sampling: intervals.Sampling) -> Policy:
+    """The policy for a recording: what it was sampled by, and what it is judged by."""
+    return replace(
+        policy,
+        signals=RULES,
+        sample_interval=sampling.step,
+        signal_window=max(policy.signal_window, sampling.step),
+        settling=timedelta(0),
+        sample_phase=sampling.phase,
+    )
+
+
+def default_policy() -> Policy:
+    """Without a policy: `auto`, countdown 0 (issue 5)."""
+    return Policy(cluster="backtest", default_mode=Mode.AUTO, countdown=timedelta(0))
+
+
+def replay(recording: Recording, policy: Policy | None = None) -> Iterator[Told]:
+    """Every verdict in time order."""
+    sampling = intervals.find(recording.evidence)
+    yield from _Replay(recording, judged_as(policy or default_policy(), sampling), sampling).run()
+
+
+class _Replay:
+    def __init__(self, recording: Recording, policy: Policy, sampling: intervals.Sampling) -> None:
+        self._recording = recording
+        self._policy = policy
+        self._sampling = sampling
+        self._world = World(sampling, policy)
+        self._state = State()
+        self._last: dict[str, tuple[VerdictKind, str | None, Reason]] = {}
+        self._told: list[Told] = []
+
+    def run(self) -> Iterator[Told]:
+        evidence = self._recording.evidence
+        if not evidence:
+            return
+        self._happens(Started(at=evidence[0].at, down_since=None), evidence[0].at)
+        position = 0
+        while position < len(evidence):
+            now = evidence[position].at
+            self._pass(now)
+            events: list[Event] = []
+            while position < len(evidence) and evidence[position].at == now:
+                events += self._world.feed(evidence[position])
+                position += 1
+            for event in events:
+                self._happens(event, now)
+                self._answer(now)
+            self._due(now)
+            yield from self._take()
+        self._pass(evidence[-1].at + AFTERWARDS)
+        yield from self._take()
+
+    def _take(self) -> list[Told]:
+        told, self._told = self._told, []
+        return told
+
+    # -- time
+
+    def _pass(self, until: datetime) -> None:
+        """Every deadline before that moment, in order. One at the moment itself waits for what is recorded of it."""
+        for _ in range(ANSWERS_MAX):
+            due = self._state.next_deadline()
+            if due is None or due >= until:
+                return
+            self._due(due)
+        raise AssertionError("deadlines without end")
+
+    def _due(self, now: datetime) -> None:
+        for _ in range(ANSWERS_MAX):
+            due = self._state.next_deadline()
+            if due is None or due > now:
+                return
+            self._happens(DeadlinePassed(at=now), now)
+            self._answer(now)
+        raise AssertionError("a deadline without consequence")
+
+    # -- the core
+
+    def _happens(self, event: Event, now: datetime) -> None:
+        concluded = conclude(self._state, event, now=now, policy=self._policy)
+        self._state = concluded.state
+        for fact in concluded.facts:
+            self._tell(fact, now)
+
+    def _answer(self, now: datetime) -> None:
+        for _ in range(ANSWERS_MAX):
+            action = next(iter(self._state.due), None)
+            if action is None:
+                return
+            outcome = self._world.answer(action, now)
+            self._happens(ActionFinished(at=now, action_id=action.id, outcome=outcome), now)
+        raise AssertionError("the world is asked without end")
+
+    # -- what is told
+
+    def _tell(self, fact: Fact, now: datetime) -> None:
+        match fact:
+            case Judged() if fact.verdict.kind is not VerdictKind.ROLL_BACK:
+                self._verdict(fact.incident, now, fact.verdict.kind, fact.verdict.reason)
+            case ActionOwed(action=RollBack(incident=incident)):
+                verdict = self._state.incidents[incident].verdict
+                reason = verdict.reason if verdict is not None else Reason.COUNTDOWN_OVER
+                self._verdict(incident, now, VerdictKind.ROLL_BACK, reason)
+            case Moved(trigger=Trigger.NO_CANDIDATE | Trigger.SYMPTOM_GONE | Trigger.NEWER_ROLLOUT):
+                self._verdict(fact.incident, now, VerdictKind.DISMISS, fact.reason)
+            case Moved(trigger=Trigger.REFUSED | Trigger.DEADLINE):
+                self._verdict(fact.incident, now, VerdictKind.ESCALATE, fact.reason)
+            case _:
+                pass
+
+    def _verdict(self, incident_id: str, now: datetime, kind: VerdictKind, reason: Reason) -> None:
+        incident = self._state.incidents[incident_id]
+        leader = incident.suspicions[0] if incident.suspicions else None
+        name = leader.workload.key if leader is not None else None
+        if self._last.get(incident_id) == (kind, name, reason):
+            return
+        self._last[incident_id] = (kind, name, reason)
+        self._told.append(self._as_told(incident, now, kind, reason))
+
+    def _as_told(self, incident: Incident, now: datetime, kind: VerdictKind, reason: Reason) -> Told:
+        leader = incident.suspicions[0] if incident.suspicions else None
+        second = incident.suspicions[1] if len(incident.suspicions) > 1 else None
+        return Told(
+            at=now,
+            recording=self._recording.name,
+            verdict=kind,
+            reason=reason,
+            workload=leader.workload.key if leader else None,
+            revision=leader.revision.id if leader else None,
+            replaces=leader.replaced.id if leader and leader.replaced else None,
+            score=leader.score if leader else None,
+            margin=round(leader.score - second.score, 4) if leader and second else None,
+            evidence=leader.terms if leader else (),
+            would_refuse=incident.verdict.refusals if incident.verdict is not None else (),
+            onset=incident.onset,
+            rollout_at=incident.rollout_started_at,
+        )

@@ -1,0 +1,134 @@
+"""The samples of a recording, by workload, moment and pod; and what they amount to for a group of pods.
+
+Ratios and latencies of several pods are averaged by the requests behind them (equally where these are unknown), traffic is added
+up, CPU and memory are those of the pod that is worst off. What a workload sees of those that it calls (`outbound`) is a signal of
+its own: a new revision with a wrong address fails only there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import fmean
+
+from daemon.core.measurement import Sample
+from daemon.core.policy import SignalKind, SignalRule
+from handlers.backtest.intervals import Sampling
+from handlers.backtest.recording import SampleSeen
+
+OUTBOUND = "_outbound"
+KINDS = {
+    "traffic_rate": SignalKind.TRAFFIC,
+    "error_ratio": SignalKind.ERROR_RATIO,
+    "latency_seconds": SignalKind.LATENCY,
+    "cpu_ratio": SignalKind.CPU,
+    "memory_ratio": SignalKind.MEMORY,
+}
+"""The signals that the format names. Others are kept for the page, and judge nothing."""
+
+_OUTBOUND_KINDS = (SignalKind.ERROR_RATIO, SignalKind.LATENCY)
+
+RULES = (
+    *(SignalRule(name=name, kind=kind, query="") for name, kind in KINDS.items()),
+    *(
+        SignalRule(name=f"{name}{OUTBOUND}", kind=kind, query="")
+        for name, kind in KINDS.items()
+        if kind in _OUTBOUND_KINDS
+    ),
+)
+"""What a recording is judged by."""
+
+
+@dataclass(slots=True)
+class _Value:
+    value: float
+    weight: float | None
+
+
+@dataclass(slots=True)
+class _Moment:
+    """All values of one workload at one moment: by pod (None: the workload as a whole), then by signal."""
+
+    pods: dict[str | None, dict[str, list[_Value]]] = field(default_factory=dict)
+
+
+class SampleStore:
+    """Fed in time order; answers for any span of the past."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._by_workload: dict[str, dict[int, _Moment]] = defaultdict(dict)
+
+    def add(self, sample: SampleSeen) -> None:
+        """Keep it; a null value is no value."""
+        if sample.value is None or sample.signal not in KINDS:
+            return
+        name = sample.signal
+        if sample.direction == "outbound":
+            if KINDS[name] not in _OUTBOUND_KINDS:
+                return
+            name += OUTBOUND
+        moment = self._by_workload[sample.workload].setdefault(self._sampling.index(sample.at), _Moment())
+        moment.pods.setdefault(sample.pod, {}).setdefault(name, []).append(_Value(sample.value, sample.weight))
+
+    def whole(self, workload: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
+        """The workload whatever its pods: its own totals where it has them, else all its pods together."""
+        found = []
+        for index in self._span(workload, first, last):
+            pods = self._by_workload[workload][index].pods
+            chosen: Iterable[dict[str, list[_Value]]] = [pods[None]] if None in pods else pods.values()
+            found.append(self._sample(index, list(chosen)))
+        return tuple(found)
+
+    def of(
+        self, workload: str, wanted: Callable[[str, datetime], bool], first: datetime, last: datetime
+    ) -> tuple[Sample, ...]:
+        """The pods that are `wanted` (by name and moment) together, at each moment at which any of them has a value."""
+        found = []
+        for index in self._span(workload, first, last):
+            at = self._sampling.moment(index)
+            pods = [
+                values
+                for pod, values in self._by_workload[workload][index].pods.items()
+                if pod is not None and wanted(pod, at)
+            ]
+            if pods:
+                found.append(self._sample(index, pods))
+        return tuple(found)
+
+    def _span(self, workload: str, first: datetime, last: datetime) -> Sequence[int]:
+        moments = self._by_workload.get(workload, {})
+        low, high = self._sampling.index(first), self._sampling.index(last)
+        return [index for index in range(low, high + 1) if index in moments]
+
+    def _sample(self, index: int, pods: Sequence[dict[str, list[_Value]]]) -> Sample:
+        names = sorted({name for values in pods for name in values})
+        joined = {name: [value for values in pods for value in values.get(name, ())] for name in names}
+        values = {name: _together(name, each) for name, each in joined.items()}
+        if "traffic_rate" not in values and (requests := _requests(joined)) is not None:
+            values["traffic_rate"] = requests / self._sampling.step.total_seconds()
+        return Sample(at=self._sampling.moment(index), values=tuple(values.items()), pods=len(pods))
+
+
+def _requests(joined: Mapping[str, Sequence[_Value]]) -> float | None:
+    """How many requests the ratios and latencies of one moment stand for, as far as they tell."""
+    for name in ("error_ratio", "latency_seconds"):
+        weights = [each.weight for each in joined.get(name, ()) if each.weight is not None]
+        if weights:
+            return sum(weights)
+    return None
+
+
+def _together(name: str, values: Sequence[_Value]) -> float:
+    kind = KINDS[name.removesuffix(OUTBOUND)]
+    if kind is SignalKind.TRAFFIC:
+        return sum(each.value for each in values)
+    if kind in (SignalKind.CPU, SignalKind.MEMORY):
+        return max(each.value for each in values)
+    weights = [each.weight for each in values]
+    known = [weight for weight in weights if weight is not None]
+    if len(known) == len(weights) and sum(known) > 0:
+        return sum(each.value * weight for each, weight in zip(values, known, strict=True)) / sum(known)
+    return fmean(each.value for each in values)

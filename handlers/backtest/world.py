@@ -1,0 +1,203 @@
+"""A recording as a world that the core lives in: it says what happened, and answers what the core wants to know.
+
+Answers come from the recording up to the present moment, never from after it. Nothing is changed: a rollback is not carried out,
+and the incident ends there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from daemon.core import soak as soaks
+from daemon.core.actions import (
+    Action,
+    Announced,
+    Checked,
+    CheckTarget,
+    Locate,
+    Located,
+    Measure,
+    Measured,
+    MeasurePurpose,
+    Outcome,
+    OutcomeKind,
+    Page,
+    Paged,
+    ProveSoak,
+    Result,
+    RollBack,
+    Soaked,
+)
+from daemon.core.events import AlertsReported, AlertSource, Event, WorkloadSeen
+from daemon.core.measurement import AlertState, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
+from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Workload
+from daemon.core.policy import Policy
+from handlers import ladder
+from handlers.backtest.cluster import RecordedCluster
+from handlers.backtest.intervals import Sampling
+from handlers.backtest.recording import AlertSeen, EdgeSeen, Evidence, PodSeen, RolloutSeen, SampleSeen
+from handlers.backtest.samples import SampleStore
+
+BEFORE_SAMPLES = 10
+"""Of the time before the rollout, as in the daemon's own measurements."""
+
+LOOK_BACK_MAX = timedelta(hours=2)
+"""How far back the overlap is read, as there."""
+
+SOAK_HISTORY = timedelta(hours=24)
+
+REFUSED = Outcome(kind=OutcomeKind.FAILED, message="a backtest changes nothing")
+
+
+class World:
+    """Fed with evidence in time order; asked at any moment in between."""
+
+    def __init__(self, sampling: Sampling, policy: Policy) -> None:
+        self._sampling = sampling
+        self._policy = policy
+        self.cluster = RecordedCluster()
+        self.samples = SampleStore(sampling)
+        self._alerts: dict[str, Alert] = {}
+        self._given: set[tuple[str, str]] = set()
+        self._edges: set[tuple[str, str]] = set()
+        self._answers: dict[type[Any], Callable[[Any, datetime], Result]] = {
+            Locate: self._locate,
+            Measure: self._measure,
+            CheckTarget: lambda action, now: Checked(
+                check=TargetCheck(revision=action.target.id, exists=True)
+            ),
+            ProveSoak: self._prove,
+            Page: lambda action, now: Paged(key=action.key),
+        }
+
+    # -- what happens
+
+    def feed(self, record: Evidence) -> list[Event]:
+        """Take it in; what the core is told of it."""
+        match record:
+            case RolloutSeen():
+                return self._rollout(record)
+            case PodSeen():
+                self.cluster.pod(record)
+                return [WorkloadSeen(at=record.at, view=self.cluster.view(record.workload, record.at))]
+            case AlertSeen():
+                return [self._alert(record)]
+            case EdgeSeen():
+                self._edges.add((record.caller, record.callee))
+                self.cluster.mentioned(record.caller, record.at)
+                self.cluster.mentioned(record.callee, record.at)
+            case SampleSeen():
+                self.samples.add(record)
+        return []
+
+    def _rollout(self, record: RolloutSeen) -> list[Event]:
+        """A revision that is replaced counts as verified: it is shown to have served alone, and was healthy all the while."""
+        known = self.cluster.known(record.workload)
+        fresh = self.cluster.rollout(record)
+        told: list[Event] = []
+        replaced = self.cluster.replaces(record.workload)
+        if record.phase == "started" and replaced is not None and (fresh or not known or True):
+            self._given.add((record.workload, replaced))
+            told.append(WorkloadSeen(at=record.at, view=self.cluster.old_view(record.workload, record.at)))
+        told.append(WorkloadSeen(at=record.at, view=self.cluster.view(record.workload, record.at)))
+        return told
+
+    def _alert(self, record: AlertSeen) -> AlertsReported:
+        labels = tuple(sorted(record.labels.items()))
+        fingerprint = hashlib.sha256(repr(labels).encode()).hexdigest()[:16]
+        alert = Alert(
+            fingerprint=fingerprint,
+            status=AlertStatus.FIRING if record.status == "firing" else AlertStatus.RESOLVED,
+            labels=labels,
+            annotations=tuple(sorted(record.annotations.items())),
+            starts_at=record.starts_at,
+        )
+        self._alerts[fingerprint] = alert
+        return AlertsReported(at=record.at, source=AlertSource.WEBHOOK, alerts=(alert,))
+
+    # -- what is asked
+
+    def answer(self, action: Action, now: datetime) -> Outcome:
+        """The outcome of an action, as of now."""
+        if isinstance(action, RollBack):
+            return REFUSED
+        found = self._answers.get(type(action))
+        result = found(action, now) if found is not None else Announced(channel="backtest", thread="1")
+        return Outcome(kind=OutcomeKind.DONE, result=result)
+
+    def _locate(self, action: Locate, now: datetime) -> Result:
+        found = ladder.place(action.alert, self.cluster, self._policy.mappings)  # type: ignore[arg-type]
+        onset = action.alert.starts_at - self._policy.assumed_for
+        return Located(
+            location=Location(
+                workloads=found.workloads,
+                rung=found.rung,
+                tried=found.tried,
+                onset=onset,
+                onset_source=OnsetSource.ASSUMED,
+            )
+        )
+
+    def _measure(self, action: Measure, now: datetime) -> Result:
+        key, old, new = action.workload.key, action.old, action.new
+        if not self.cluster.known(key):
+            return Measured(measurement=Measurement(at=now))
+        since = max(action.since, now - LOOK_BACK_MAX)
+        step, began = self._sampling.step, action.rollout_started_at
+        if action.purpose is MeasurePurpose.RECOVERY:
+            since = max(action.since, now - BEFORE_SAMPLES * step)
+        pods, ready, restarts = self.cluster.counts(key, new.id) if new else (0, 0, 0)
+        before = self._of(key, old.id, began - BEFORE_SAMPLES * step, began - step) if old else ()
+        if not before:
+            before = self.samples.whole(key, began - BEFORE_SAMPLES * step, began - step)
+        measurement = Measurement(
+            at=now,
+            new=self._of(key, new.id, since, now) if new else (),
+            old=self._of(key, old.id, since, now) if old else (),
+            before=before,
+            peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers),
+            alerts=tuple(self._state(alert) for alert in action.alerts),
+            start_failure=self.cluster.start_failure(key, new.id, now) if new else None,
+            new_ready=ready,
+            new_pods=pods,
+            old_ready=self.cluster.counts(key, old.id)[1] if old else 0,
+            restarts=restarts,
+        )
+        return Measured(measurement=measurement)
+
+    def _of(self, workload: str, revision: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
+        return self.samples.of(
+            workload, lambda pod, at: self.cluster.ran(workload, pod, revision, at), first, last
+        )
+
+    def _peer(self, workload: Workload, onset: datetime, now: datetime) -> Peer:
+        ago, step = onset - self._policy.assumed_for, self._sampling.step
+        before = self.samples.whole(workload.key, ago - 2 * step, ago)
+        recent = self.samples.whole(workload.key, now - 2 * step, now)
+        return Peer(workload=workload, before=before[-1] if before else None, now=recent[-1] if recent else None)
+
+    def _state(self, alert: Alert) -> AlertState:
+        known = self._alerts.get(alert.fingerprint)
+        status = AlertStatus.RESOLVED if known is None else known.status
+        return AlertState(fingerprint=alert.fingerprint, status=status)
+
+    def _prove(self, action: ProveSoak, now: datetime) -> Result:
+        until = action.until or now
+        key, revision = action.workload.key, action.revision.id
+        if (key, revision) in self._given and until - action.since >= self._policy.soak:
+            span = until - action.since
+            return Soaked(
+                soak=SoakMeasurement(
+                    since=action.since, until=until, healthy=span, quiet=timedelta(0), inconclusive=timedelta(0),
+                    healthy_until=until,
+                )
+            )  # fmt: skip
+        span_of = soaks.Span(
+            since=action.since, until=until, step=self._sampling.step, proven_from=action.since
+        )
+        samples = self._of(key, revision, max(action.since, now - SOAK_HISTORY), until)
+        baseline = Sample(at=now, values=action.baseline) if action.baseline else None
+        return Soaked(soak=soaks.measured(samples, span_of, baseline, self._policy))
