@@ -209,7 +209,8 @@ def test_pods_are_joined_by_their_requests() -> None:
         )
     (panel,) = Lines(made(*records)).picture(told()).panels
     ((at, value),) = panel.lines[0].points
-    assert (at, value) == (NOON + 20 * MINUTE, pytest.approx(0.1))
+    assert at == NOON + 20 * MINUTE
+    assert value == pytest.approx(0.1)
 
 
 def test_alerts_of_other_namespaces_are_left_out() -> None:
