@@ -7,22 +7,14 @@ ablation says (blame.md: taking the contrast away costs a quarter of the F1). We
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Suspicion, Term, Tier
-from daemon.core.measurement import Health, Measurement, Sample
+from daemon.core.measurement import Health, Measurement
 from daemon.core.model import Declaration, OnsetSource, Rollout
-from daemon.core.policy import Policy, SignalRule
-from daemon.core.signals import (
-    enough_traffic,
-    judge,
-    judge_sample,
-    measurable,
-    traffic,
-    trigger_of,
-    typical,
-)
+from daemon.core.policy import Policy
+from daemon.core.signals import enough_traffic, judge_sample, typical
 
 WEIGHTS = {
     # A pod that cannot start while its predecessor ran needs no statistics.
@@ -43,34 +35,6 @@ TIMING_HALF_LIFE = timedelta(minutes=10)
 """Blame by timing halves per 10 minutes between rollout and onset (time decay is worth most of Gandalf's precision)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contrast:
-    """New against old in the minutes in which both served.
-
-    `pairs` counts all of them, `recent` the last `persistence_of`; of those `convicting` had the new pods bad and the old
-    ones not, in `alike` both were bad, in `fine` the new ones were healthy. `worst` is the rule that convicts most.
-    """
-
-    pairs: int
-    recent: int
-    convicting: int
-    alike: int
-    fine: int
-    enough: bool
-    worst: SignalRule | None
-    new_value: float | None
-    old_value: float | None
-    threshold: float | None
-
-    def convicts(self, policy: Policy) -> bool:
-        """Persistent, under enough traffic, and not shared by the old pods."""
-        return self.enough and self.convicting >= policy.persistence_bad and self.convicting > self.alike
-
-    def acquits(self, policy: Policy) -> bool:
-        """As many fine minutes as persistence looks at, none bad."""
-        return self.enough and self.fine >= policy.persistence_of and self.convicting == 0
-
-
 def in_window(rollout: Rollout, onset: datetime, policy: Policy, chain_start: datetime | None) -> bool:
     """The rollout's window covers the onset: it began before, and ended at most `blame_window` before.
 
@@ -85,96 +49,6 @@ def symptom_older(rollout: Rollout, onset: datetime, policy: Policy, chain_start
     """The anomaly began before the rollout did. One sample interval of slack: clocks of API server and Prometheus differ."""
     began = min(rollout.started_at, chain_start) if chain_start else rollout.started_at
     return onset < began - policy.sample_interval
-
-
-def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> Contrast:
-    """Compare the pods of both revisions minute by minute."""
-    pairs = _pairs(measurement, policy)
-    before = typical(measurement.before)
-    warm = (measurement.new[0].at if measurement.new else rollout.started_at) + policy.latency_warm_up
-    window = [*pairs, *_early(measurement, policy, before, warm)][-policy.persistence_of :]
-    convicting = alike = fine = 0
-    per_rule: dict[str, int] = {}
-    for new, old in window:
-        bad = _bad_rules(policy, new, old, warm)
-        shared = [rule for rule in bad if _old_is_bad(rule, old, before)]
-        guilty = [rule for rule in bad if rule not in shared]
-        convicting += bool(guilty)
-        alike += bool(shared) and not guilty
-        fine += not bad and judge_sample(policy, new, old) is Health.HEALTHY
-        for rule in guilty or shared:
-            per_rule[rule.name] = per_rule.get(rule.name, 0) + 1
-    worst = next(
-        (r for r in policy.signals if r.name == max(per_rule, key=lambda n: per_rule[n], default="")),
-        None,
-    )
-    new_value, old_value = _typical_pair(worst, window)
-    sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
-    return Contrast(
-        pairs=len(pairs),
-        recent=len(window),
-        convicting=convicting,
-        alike=alike,
-        fine=fine,
-        enough=all(enough_traffic(policy, side) for side in sides),
-        worst=worst,
-        new_value=new_value,
-        old_value=old_value,
-        threshold=trigger_of(worst, old_value) if worst else None,
-    )
-
-
-def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sample]]:
-    """The samples of both sides at the same moment, where both served."""
-    old_at = {sample.at: sample for sample in measurement.old}
-    both = [(new, old_at[new.at]) for new in measurement.new if new.at in old_at]
-    return [(new, old) for new, old in both if traffic(policy, new) and traffic(policy, old)]
-
-
-def _early(
-    measurement: Measurement, policy: Policy, before: Sample | None, warm: datetime
-) -> tuple[tuple[Sample, Sample], ...]:
-    """The pair that is not settled yet, where it convicts: it may complete a conviction that settled ones began, nothing else.
-
-    Of its moment the scrapes of some pods may still be missing, so an outage of all can look like one of the new pods. It is one
-    pair at most, so where persistence asks for two, at least one settled pair convicts besides; and that one has seen everybody.
-    """
-    if measurement.unsettled is None or policy.persistence_bad < 2:
-        return ()
-    new, old = measurement.unsettled
-    if not (traffic(policy, new) and traffic(policy, old)):
-        return ()
-    bad = _bad_rules(policy, new, old, warm)
-    guilty = bad and not any(_old_is_bad(rule, old, before) for rule in bad)
-    return (measurement.unsettled,) if guilty else ()
-
-
-def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:
-    warmed = [rule for rule in policy.signals if new.at >= warm or rule.kind not in policy.latency_kinds]
-    # both sides must have the signal: an old pod that says nothing is no witness that it was well
-    told = [rule for rule in warmed if old.value(rule.name) is not None]
-    rules = [rule for rule in told if measurable(policy, rule, new, old)]
-    return [rule for rule in rules if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY]
-
-
-def _old_is_bad(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
-    baseline = before.value(rule.name) if before else None
-    return judge(rule, old.value(rule.name), baseline) is Health.UNHEALTHY
-
-
-def _typical_pair(
-    rule: SignalRule | None, window: Sequence[tuple[Sample, Sample]]
-) -> tuple[float | None, float | None]:
-    if rule is None:
-        return None, None
-    new, old = (
-        typical([pair[0] for pair in window]),
-        typical([pair[1] for pair in window]),
-    )
-    return (
-        new.value(rule.name) if new else None,
-        old.value(rule.name) if old else None,
-    )
 
 
 def peers_failing(measurement: Measurement, policy: Policy) -> tuple[str, ...]:

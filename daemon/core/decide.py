@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daemon.core import attaching, intake, people, progress, reverting, rollouts, soaking, suspending, watching, written_back
+from daemon.core import (
+    attaching,
+    intake,
+    people,
+    progress,
+    reverting,
+    rollouts,
+    soaking,
+    suspending,
+    watching,
+    written_back,
+)
 from daemon.core.actions import (
     Action,
     Checked,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from daemon.core import action_evolution, notice_evolution
+from daemon.core import action_evolution, notice_evolution, score_evolution
 from daemon.core import facts as f
 from daemon.core.incidents import Phase, Trigger
 from daemon.core.model import AlertStatus, OnsetSource, Rung, Workload
@@ -236,7 +236,7 @@ def _ledger(state: State, fact: f.LedgerWritten) -> State:
         for key in spare[: len(ledger) - LEDGER_KEPT_MAX]:
             del ledger[key]
     again = {"rolled_back_at": None, "rolled_back_to": None} if _ends_cooling_down(tracked, fact) else {}
-    return state.with_tracked(fact.workload, ledger=ledger, **again)
+    return score_evolution.verified(state, fact, tracked).with_tracked(fact.workload, ledger=ledger, **again)
 
 
 def _ends_cooling_down(tracked: Tracked, fact: f.LedgerWritten) -> bool:
@@ -281,6 +281,8 @@ _STEPS: dict[type[f.Fact], Callable[[State, Any], State]] = {
     f.MeasurementKept: _measured,
     f.TargetChecked: _target_checked,
     f.Judged: _judged,
+    f.Decided: score_evolution.decided,
+    f.ReviewGiven: score_evolution.reviewed,
     f.RecoveryMeasured: _recovery,
     f.Proposed: _proposed,
     f.ApprovalGiven: _approval,

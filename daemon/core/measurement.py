@@ -27,16 +27,22 @@ class Sample:
     """The signals of one group of pods at one moment.
 
     `values` holds (signal name, value) for the signals that answered; a missing name means no data, never 0.
-    Traffic is in requests/s, ratios are 0..1, latencies in seconds. `pods` is how many of them answered, None where unknown.
+    Traffic is in requests/s, ratios are 0..1, latencies in seconds. `pods` is how many of them answered,
+    None where unknown; `each` has the values of single pods, by signal, where they were asked for.
     """
 
     at: datetime
     values: tuple[tuple[str, float], ...]
     pods: int | None = None
+    each: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def value(self, signal: str) -> float | None:
         """The signal's value, None where it had no data."""
         return next((value for name, value in self.values if name == signal), None)
+
+    def single(self, signal: str) -> tuple[float, ...]:
+        """The values of single pods, empty where they are not known."""
+        return next((values for name, values in self.each if name == signal), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

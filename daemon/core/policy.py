@@ -188,6 +188,7 @@ class Policy:
     signal_window: timedelta = MINUTE
     settling: timedelta | None = None
     sample_phase: timedelta = timedelta(0)
+    unknown_traffic_is_enough: bool = False
     persistence_bad: int = 2
     persistence_of: int = 5
     latency_warm_up: timedelta = timedelta(seconds=60)

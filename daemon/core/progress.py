@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.core import changes, measuring, reverting, verdicts, ways
+from daemon.core import changes, measuring, reverting, verdicts, ways, would
 from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
 from daemon.core.briefs import cut
 from daemon.core.draft import Draft
@@ -112,12 +112,15 @@ def _follow_open(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> Non
         return
     if _merge(draft, incident_id, verdict):
         return
+    would.decided(draft, incident_id, verdict)
     match verdict.kind:
         case VerdictKind.DISMISS:
             _end(draft, incident_id, Trigger.NO_CANDIDATE, verdict.reason)
         case VerdictKind.ESCALATE if incident.regression and verdict.reason is Reason.COMMON_CAUSE:
             # an outage makes many fresh revisions look bad at once; without an alert that is nobody's page
             _end(draft, incident_id, Trigger.NO_CANDIDATE, verdict.reason)
+        case VerdictKind.ESCALATE if would.waits(verdict, incident.suspicions):
+            pass
         case VerdictKind.ESCALATE:
             escalate(draft, incident_id, Trigger.REFUSED, verdict.reason)
         case VerdictKind.ROLL_BACK:
@@ -372,6 +375,7 @@ def _deadline(draft: Draft, incident: Incident) -> None:
         case Phase.OPEN if incident.regression:
             _end(draft, incident.id, Trigger.NO_CANDIDATE, Reason.DECIDE_DEADLINE)
         case Phase.OPEN:
+            would.undecided(draft, incident.id)
             escalate(draft, incident.id, Trigger.DEADLINE, Reason.DECIDE_DEADLINE)
         case Phase.PROPOSED:
             escalate(draft, incident.id, Trigger.DEADLINE, Reason.APPROVE_DEADLINE)
@@ -391,9 +395,3 @@ def _not_verified(draft: Draft, incident: Incident) -> None:
         escalate(draft, incident.id, Trigger.NOT_RECOVERED, Reason.NOT_RECOVERED)
     else:
         escalate(draft, incident.id, Trigger.INCONCLUSIVE, Reason.VERIFY_INCONCLUSIVE)
-
-
-def close(draft: Draft, incident_id: IncidentId, actor: str, note: str) -> None:
-    """A person closes an escalated incident."""
-    draft.move(incident_id, Trigger.CLOSED_BY_PERSON, Reason.CLOSED_BY_PERSON, actor=actor, note=note)
-    tell(draft, incident_id, f"Closed by {actor}. {note}".strip())

@@ -105,6 +105,12 @@ def traffic(policy: Policy, sample: Sample) -> float | None:
     return sum(known) if known else None
 
 
+def served(policy: Policy, sample: Sample) -> bool:
+    """Whether requests were served; where the traffic is not known, as far as the policy lets that pass."""
+    rate = traffic(policy, sample)
+    return policy.unknown_traffic_is_enough if rate is None else rate > 0
+
+
 def settling(policy: Policy) -> timedelta:
     """How long after its moment a sample can be expected to be known whole.
 
@@ -141,6 +147,6 @@ def enough_traffic(policy: Policy, samples: Sequence[Sample]) -> bool:
     """At least `min_traffic_rate` on average and `min_requests` in all; without a traffic signal it cannot be told: no."""
     rates = [rate for sample in samples if (rate := traffic(policy, sample)) is not None]
     if not rates:
-        return False
+        return policy.unknown_traffic_is_enough and bool(samples)
     requests = sum(rates) * seconds_between(policy, samples)
     return sum(rates) / len(rates) >= policy.min_traffic_rate and requests >= policy.min_requests

@@ -9,7 +9,7 @@ from typing import Literal
 from daemon.core.actions import Action, ProveSoak, RollBack
 from daemon.core.draft import Draft
 from daemon.core.facts import LedgerWritten
-from daemon.core.incidents import Incident
+from daemon.core.incidents import Decision, Incident
 from daemon.core.ledger import LedgerEntry, counted, next_check, proof_of
 from daemon.core.measurement import SoakMeasurement
 from daemon.core.model import ActionId, Revision, RevisionId, Rollout, Workload, WorkloadKey, WorkloadView
@@ -152,17 +152,19 @@ def _backwards(draft: Draft, soak: SoakMeasurement) -> bool:
 
 
 def suspended(draft: Draft, workload: Workload, revision: Revision) -> bool:
-    """Blame suspends the soak."""
+    """Blame suspends the soak, until a person says that it was wrong."""
     return any(
         incident.suspect == workload and incident.blamed is not None and incident.blamed.id == revision.id
         for incident in draft.state.open_incidents
+        if not incident.judged_wrong
     )
 
 
 def quarantine(draft: Draft, action: RollBack) -> None:
-    """An executed rollback quarantines the revision until it is released or cleared."""
+    """An executed rollback quarantines the revision until it is released, cleared or judged wrong (maybe before it ran)."""
     tracked = draft.state.workloads.get(action.workload.key)
-    if tracked is None:
+    incident = draft.state.incidents.get(action.incident)
+    if tracked is None or (incident is not None and incident.judged_wrong):
         return
     entry = tracked.entry(action.blamed.id) or LedgerEntry(revision=action.blamed)
     entry = replace(entry, quarantined_by=action.incident, next_check=None)
@@ -194,6 +196,26 @@ def clear(draft: Draft, incident: Incident) -> None:
     if incident.suspect is None or incident.blamed is None:  # pragma: no cover  an invariant: what was rolled back
         return
     _release(draft, incident.suspect.key, incident.blamed.id, "cleared: the symptom stayed after the rollback")
+
+
+def acquit(draft: Draft, decision: Decision, because: str) -> None:
+    """The decision was wrong: what its rollback quarantined gets back what it had. A quarantine of another origin stays."""
+    entry = _entry_of(draft, decision)
+    if entry is not None and entry.quarantined_by == decision.incident:
+        _release(draft, decision.workload.key, entry.revision.id, because)
+
+
+def convict(draft: Draft, decision: Decision, because: str) -> None:
+    """The decision was right after all: what its rollback had quarantined is kept out again."""
+    entry = _entry_of(draft, decision)
+    if entry is not None and entry.quarantined_by is None:
+        entry = replace(entry, quarantined_by=decision.incident, next_check=None)
+        _write(draft, decision.workload.key, entry, "quarantined", because)
+
+
+def _entry_of(draft: Draft, decision: Decision) -> LedgerEntry | None:
+    tracked = draft.state.workloads.get(decision.workload.key)
+    return tracked.entry(decision.revision) if tracked is not None and decision.revision is not None else None
 
 
 def release(draft: Draft, workload: WorkloadKey, revision: str | None, actor: str) -> int:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from daemon.core import asked, blame, guards, switches
 from daemon.core.case import Case
+from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
@@ -161,9 +162,7 @@ def seen_by_itself(
     """The suspicion against a rollout that nobody complains about."""
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
     old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
-    return blame.suspect(
-        rollout, measurement, now, OnsetSource.RULE, policy, old_ran=old_ran, chain_start=None
-    )
+    return blame.suspect(rollout, measurement, now, OnsetSource.RULE, policy, old_ran=old_ran, chain_start=None)
 
 
 def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> Measurement:
@@ -204,7 +203,7 @@ def _case(
         rollout=rollout,
         suspicion=leader,
         measurement=measured,
-        contrast=blame.contrast_of(measured, rollout, policy),
+        contrast=contrast_of(measured, rollout, policy),
         choice=target_of(tracked, rollout, policy, incident.asked),
         ambiguous=second if close else None,
         contrast_due=_contrast_due(rollout, measurement, policy, now),

@@ -63,4 +63,3 @@ def watched(draft: Draft, action: Measure, measurement: Measurement) -> None:
     suspicion = verdicts.seen_by_itself(tracked, rollout, measurement, draft.policy, draft.now)
     if suspicion.tier in (Tier.START_FAILURE, Tier.CONTRAST) and suspicion.score >= draft.policy.blame_threshold:
         intake.open_without_alert(draft, action.workload, rollout.started_at)
-

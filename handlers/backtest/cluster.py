@@ -69,9 +69,7 @@ class _Life:
 
     def alive(self, revision: str | None = None) -> list[_Pod]:
         """Its pods that are not deleted."""
-        return [
-            pod for pod in self.pods.values() if pod.deleted_at is None and revision in (None, pod.revision)
-        ]
+        return [pod for pod in self.pods.values() if pod.deleted_at is None and revision in (None, pod.revision)]
 
 
 def workload_named(name: str) -> Workload:
@@ -88,22 +86,20 @@ class RecordedCluster:
 
     # -- what happens
 
-    def rollout(self, record: RolloutSeen) -> bool:
-        """A rollout goes on; True where it replaces a revision that nothing was known of before."""
+    def rollout(self, record: RolloutSeen) -> None:
+        """A rollout goes on."""
         life = self._lives.get(record.workload)
         if life is None:
             life = self._life(record.workload, record.replaces or record.revision, record.at - BEFORE_THE_RECORDING)
         if record.phase == "completed":
             life.completed = life.completed or record.revision == life.revision
         if record.revision == life.revision:
-            return False
-        fresh = record.replaces is not None and record.replaces != life.revision
+            return
         life.desired = max(len(life.alive(life.revision)), 1) if life.completed else life.desired
         life.replaces, life.revision = record.replaces or life.revision, record.revision
         life.started_at, life.completed = record.at, record.phase == "completed"
         life.rollouts += 1
         life.revisions.append(record.revision)
-        return fresh
 
     def pod(self, record: PodSeen) -> None:
         """A pod changed."""
@@ -198,9 +194,7 @@ class RecordedCluster:
             current=_revision(life, current),
             history=tuple(reversed(history)),
             pods=tuple(
-                self._pods(life, name, alone=only is not None)
-                for name in dict.fromkeys(named)
-                if name is not None
+                self._pods(life, name, alone=only is not None) for name in dict.fromkeys(named) if name is not None
             ),
             desired=max(life.desired, 1),
             converged=converged,
@@ -259,7 +253,11 @@ class RecordedCluster:
     def workload_of_pod(self, namespace: str, pod: str) -> Workload | None:
         """Whose pod it is or was."""
         return next(
-            (life.workload for life in self._lives.values() if life.workload.namespace == namespace and pod in life.stints),
+            (
+                life.workload
+                for life in self._lives.values()
+                if life.workload.namespace == namespace and pod in life.stints
+            ),
             None,
         )
 

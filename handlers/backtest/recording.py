@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -65,7 +66,9 @@ class SampleSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     weight: float | None = None
 
 
-class AlertSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="alert", rename={"starts_at": "startsAt"}):
+class AlertSeen(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="alert", rename={"starts_at": "startsAt"}
+):
     """An alert as Alertmanager sent it."""
 
     at: Moment
@@ -124,7 +127,7 @@ def load(path: Path) -> Recording:
 
 def recording(name: str, records: Sequence[Record]) -> Recording:
     """A recording of these records, sorted by time where they are not (records of one moment keep their order)."""
-    later = sum(1 for before, after in zip(records, records[1:], strict=False) if after.at < before.at)
+    later = sum(1 for before, after in pairwise(records) if after.at < before.at)
     ordered = sorted(records, key=lambda record: record.at) if later else records
     return Recording(
         name=name,

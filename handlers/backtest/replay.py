@@ -41,6 +41,7 @@ def judged_as(policy: Policy, sampling: intervals.Sampling) -> Policy:
         signal_window=max(policy.signal_window, sampling.step),
         settling=timedelta(0),
         sample_phase=sampling.phase,
+        unknown_traffic_is_enough=True,
     )
 
 

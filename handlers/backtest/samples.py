@@ -105,11 +105,16 @@ class SampleStore:
 
     def _sample(self, index: int, pods: Sequence[dict[str, list[_Value]]]) -> Sample:
         names = sorted({name for values in pods for name in values})
-        joined = {name: [value for values in pods for value in values.get(name, ())] for name in names}
+        joined = {name: [one for values in pods for one in values.get(name, ())] for name in names}
         values = {name: _together(name, each) for name, each in joined.items()}
         if "traffic_rate" not in values and (requests := _requests(joined)) is not None:
             values["traffic_rate"] = requests / self._sampling.step.total_seconds()
-        return Sample(at=self._sampling.moment(index), values=tuple(values.items()), pods=len(pods))
+        return Sample(
+            at=self._sampling.moment(index),
+            values=tuple(values.items()),
+            pods=len(pods),
+            each=tuple((name, tuple(one.value for one in found)) for name, found in joined.items() if len(found) > 1),
+        )
 
 
 def _requests(joined: Mapping[str, Sequence[_Value]]) -> float | None:

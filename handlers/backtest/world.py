@@ -31,7 +31,7 @@ from daemon.core.actions import (
     RollBack,
     Soaked,
 )
-from daemon.core.events import AlertsReported, AlertSource, Event, WorkloadSeen
+from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
 from daemon.core.measurement import AlertState, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Workload
 from daemon.core.policy import Policy
@@ -66,9 +66,7 @@ class World:
         self._answers: dict[type[Any], Callable[[Any, datetime], Result]] = {
             Locate: self._locate,
             Measure: self._measure,
-            CheckTarget: lambda action, now: Checked(
-                check=TargetCheck(revision=action.target.id, exists=True)
-            ),
+            CheckTarget: lambda action, now: Checked(check=TargetCheck(revision=action.target.id, exists=True)),
             ProveSoak: self._prove,
             Page: lambda action, now: Paged(key=action.key),
         }
@@ -95,11 +93,10 @@ class World:
 
     def _rollout(self, record: RolloutSeen) -> list[Event]:
         """A revision that is replaced counts as verified: it is shown to have served alone, and was healthy all the while."""
-        known = self.cluster.known(record.workload)
-        fresh = self.cluster.rollout(record)
+        self.cluster.rollout(record)
         told: list[Event] = []
         replaced = self.cluster.replaces(record.workload)
-        if record.phase == "started" and replaced is not None and (fresh or not known or True):
+        if record.phase == "started" and replaced is not None:
             self._given.add((record.workload, replaced))
             told.append(WorkloadSeen(at=record.at, view=self.cluster.old_view(record.workload, record.at)))
         told.append(WorkloadSeen(at=record.at, view=self.cluster.view(record.workload, record.at)))
@@ -169,9 +166,7 @@ class World:
         return Measured(measurement=measurement)
 
     def _of(self, workload: str, revision: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
-        return self.samples.of(
-            workload, lambda pod, at: self.cluster.ran(workload, pod, revision, at), first, last
-        )
+        return self.samples.of(workload, lambda pod, at: self.cluster.ran(workload, pod, revision, at), first, last)
 
     def _peer(self, workload: Workload, onset: datetime, now: datetime) -> Peer:
         ago, step = onset - self._policy.assumed_for, self._sampling.step
@@ -195,9 +190,7 @@ class World:
                     healthy_until=until,
                 )
             )  # fmt: skip
-        span_of = soaks.Span(
-            since=action.since, until=until, step=self._sampling.step, proven_from=action.since
-        )
+        span_of = soaks.Span(since=action.since, until=until, step=self._sampling.step, proven_from=action.since)
         samples = self._of(key, revision, max(action.since, now - SOAK_HISTORY), until)
         baseline = Sample(at=now, values=action.baseline) if action.baseline else None
         return Soaked(soak=soaks.measured(samples, span_of, baseline, self._policy))

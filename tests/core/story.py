@@ -23,6 +23,7 @@ from daemon.core.actions import (
     Located,
     Measure,
     Measured,
+    MeasurePurpose,
     NoteChange,
     Outcome,
     OutcomeKind,
@@ -104,6 +105,7 @@ class Story:
         self.done: list[Action] = []
         self.where: dict[str, Location] = {}
         self.measures: Callable[[Measure], Measurement | None] = lambda action: a_measurement(self.now)
+        self.watches: Callable[[Measure], Measurement | None] = lambda action: Measurement(at=self.now)
         self.checks: Callable[[CheckTarget], TargetCheck | None] = lambda action: a_check(action.target)
         self.soaks: Callable[[ProveSoak], SoakMeasurement | None] = self._soak
         self.patches: Callable[[RollBack], Outcome | None] = self._patch
@@ -112,7 +114,7 @@ class Story:
         self.withheld: set[type[Action]] = set()
         self._answers: dict[type[Action], Answer] = {
             Locate: lambda action: done(Located(location=self.where.get(action.alert.fingerprint) or a_location())),
-            Measure: lambda action: self._result(Measured, "measurement", self.measures(action)),
+            Measure: self._measured,
             CheckTarget: lambda action: self._result(Checked, "check", self.checks(action)),
             ProveSoak: lambda action: self._result(Soaked, "soak", self.soaks(action)),
             RollBack: lambda action: self.patches(action),  # noqa: PLW0108  looked up when asked: tests replace it
@@ -127,6 +129,11 @@ class Story:
     @staticmethod
     def _result(kind: type[Any], name: str, value: object) -> Outcome:
         return failed() if value is None else done(kind(**{name: value}))
+
+    def _measured(self, action: Measure) -> Outcome:
+        """A rollout that nobody complains about shows nothing, unless the story says so."""
+        found = self.watches if action.purpose is MeasurePurpose.WATCH else self.measures
+        return self._result(Measured, "measurement", found(action))
 
     def _soak(self, action: ProveSoak) -> SoakMeasurement:
         return a_soak(action.since, action.until or self.now)

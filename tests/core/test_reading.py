@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from daemon.core import blame
+from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Tier
 from daemon.core.measurement import Health
 from daemon.core.mode import mode_of
@@ -140,7 +141,7 @@ def test_slow_starts_are_not_blamed_for_their_first_minute() -> None:
         new=(*samples(0.0, until=at - 2 * STEP, count=5), *new),
         old=(*samples(0.0, until=at - 2 * STEP, count=5), *old),
     )
-    counts = [blame.contrast_of(m, a_rollout(), a_policy()).convicting for m in (cold, warm)]
+    counts = [contrast_of(m, a_rollout(), a_policy()).convicting for m in (cold, warm)]
     assert counts == [0, 2]
 
 
