@@ -50,12 +50,13 @@ Method = Callable[[Recording], list[Call]]
 
 def any_deploy(recording: Recording) -> list[Call]:
     """Every rollout that began at most 15 minutes before an alert started to fire."""
-    return sorted({call for _, calls in _by_alert(recording) for call in calls}, key=lambda call: call.at)
+    named = {call for calls in _by_alert(recording) for call in calls}
+    return sorted(named, key=lambda call: (call.at, call.workload))
 
 
 def latest_deploy(recording: Recording) -> list[Call]:
     """The last rollout that began at most 15 minutes before an alert started to fire."""
-    return [calls[-1] for _, calls in _by_alert(recording) if calls]
+    return [calls[-1] for calls in _by_alert(recording) if calls]
 
 
 def fixed_threshold(recording: Recording) -> list[Call]:
@@ -106,13 +107,13 @@ METHODS: dict[str, Method] = {
 }
 
 
-def _by_alert(recording: Recording) -> Iterator[tuple[AlertSeen, list[Call]]]:
-    """Each firing with the rollouts of the 15 minutes before it, oldest first."""
+def _by_alert(recording: Recording) -> Iterator[list[Call]]:
+    """For each firing the rollouts of the 15 minutes before it, oldest first."""
     rollouts = [each for each in recording.evidence if isinstance(each, RolloutSeen) and each.phase == "started"]
     for alert in recording.evidence:
         if isinstance(alert, AlertSeen) and alert.status == "firing":
             near = [each for each in rollouts if alert.starts_at - BEFORE_ALERT <= each.at <= alert.starts_at]
-            yield alert, [Call(at=alert.at, workload=each.workload) for each in near]
+            yield [Call(at=alert.at, workload=each.workload) for each in near]
 
 
 def _gates(recording: Recording, gate: Callable[[Watched], datetime | None]) -> list[Call]:
