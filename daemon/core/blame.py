@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement
-from daemon.core.model import Declaration, OnsetSource, Rollout
+from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy
 from daemon.core.signals import enough_traffic, judge_sample, typical
 
@@ -29,7 +29,14 @@ WEIGHTS = {
     "declared": 0.9,
     # New and old serve side by side and the new one is fine: it takes back what timing alone would say.
     "exculpation": -0.5,
+    # Old and new pods of it are bad alike: it suffers from something else, but the rollout may have come with it.
+    "alike": -0.3,
+    # Where it hurts is called by it or calls it: half of a conviction, halved again with each call in between.
+    "graph": 0.3,
 }
+
+CALLER_SHARE = 0.6
+"""Of the weight of the graph for one that calls where it hurts: answers go wrong more often than questions."""
 
 TIMING_HALF_LIFE = timedelta(minutes=10)
 """Blame by timing halves per 10 minutes between rollout and onset (time decay is worth most of Gandalf's precision)."""
@@ -80,14 +87,19 @@ def suspect(
     chain_start: datetime | None,
     regression: bool = False,
     declared: Declaration | None = None,
+    neighbour: Neighbour | None = None,
 ) -> Suspicion:
-    """The suspicion against one rollout: its terms, their sum and the strongest tier they reach."""
+    """The suspicion against one rollout: its terms, their sum and the strongest tier they reach.
+
+    `neighbour` where it hurts at another workload, near to this one in the call graph: then good signals of its own acquit nobody.
+    """
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
-        *_contrast_terms(contrast, policy),
+        *_contrast_terms(contrast, policy, elsewhere=neighbour is not None),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
         *_timing(rollout, onset, onset_source, chain_start),
+        *_graph(neighbour),
         *_declared(declared),
     ]
     score = round(sum(term.weight for term in terms), 4)
@@ -125,7 +137,23 @@ def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
     ]
 
 
-def _contrast_terms(contrast: Contrast, policy: Policy) -> list[Term]:
+def _graph(neighbour: Neighbour | None) -> list[Term]:
+    if neighbour is None:
+        return []
+    share = (1.0 if neighbour.called else CALLER_SHARE) / 2 ** (neighbour.hops - 1)
+    how = "is called from where it hurts" if neighbour.called else "calls where it hurts"
+    return [
+        Term(
+            name="graph",
+            value=float(neighbour.hops),
+            threshold=1.0,
+            weight=round(WEIGHTS["graph"] * share, 4),
+            sentence=f"It {how}, {neighbour.hops} call(s) away.",
+        )
+    ]
+
+
+def _contrast_terms(contrast: Contrast, policy: Policy, *, elsewhere: bool) -> list[Term]:
     if contrast.convicts(policy) and contrast.worst is not None:
         return [
             Term(
@@ -140,7 +168,17 @@ def _contrast_terms(contrast: Contrast, policy: Policy) -> list[Term]:
                 ),
             )
         ]
-    if contrast.acquits(policy):
+    if contrast.alike >= policy.persistence_bad and contrast.alike > contrast.convicting:
+        return [
+            Term(
+                name="alike",
+                value=float(contrast.alike),
+                threshold=float(policy.persistence_bad),
+                weight=WEIGHTS["alike"],
+                sentence=f"Old and new pods were bad alike in {contrast.alike} of the last {contrast.recent} samples.",
+            )
+        ]
+    if contrast.acquits(policy) and not elsewhere:
         return [
             Term(
                 name="exculpation",

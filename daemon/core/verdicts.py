@@ -15,7 +15,7 @@ from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import OnsetSource, Rollout
+from daemon.core.model import Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
@@ -42,11 +42,7 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
 
     A known onset before the rollout removes it; an assumed one does not (the guard ONSET_ASSUMED holds instead).
     """
-    rollouts = [
-        tracked.rollout
-        for workload in incident.scope
-        if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
-    ]
+    rollouts = _rollouts(incident, state)
     onset = incident.onset
     if incident.asked is not None:
         return tuple(rollouts)  # who asks for a rollback has judged
@@ -72,17 +68,20 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
     )
 
 
+def _rollouts(incident: Incident, state: State) -> list[Rollout]:
+    """The latest rollout of each workload where it hurts, then of those near to it in the call graph."""
+    near = (neighbour.workload for neighbour in incident.neighbours)
+    found = (state.workloads.get(workload.key) for workload in dict.fromkeys((*incident.scope, *near)))
+    return [tracked.rollout for tracked in found if tracked is not None and tracked.rollout is not None]
+
+
 def _older(rollout: Rollout, incident: Incident, policy: Policy) -> bool:
     return blame.symptom_older(rollout, incident.onset, policy, incident.chain_started_at)
 
 
 def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
     """There are rollouts in scope, but the anomaly is older than every one of them."""
-    rollouts = [
-        tracked.rollout
-        for workload in incident.scope
-        if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
-    ]
+    rollouts = _rollouts(incident, state)
     real = [rollout for rollout in rollouts if rollout.replaced is not None]
     return bool(real) and all(_older(rollout, incident, policy) for rollout in real)
 
@@ -153,7 +152,15 @@ def _suspicion(
         chain_start=incident.chain_started_at,
         regression=incident.regression,
         declared=incident.declared,
+        neighbour=_neighbour(incident, rollout),
     )
+
+
+def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:
+    """How it is near to where it hurts; None where it hurts there itself."""
+    if rollout.workload in incident.scope:
+        return None
+    return next((each for each in incident.neighbours if each.workload == rollout.workload), None)
 
 
 def seen_by_itself(
@@ -224,6 +231,8 @@ def _blamed(leader: Suspicion, case: Case, policy: Policy) -> bool:
     if leader.score < policy.blame_threshold or leader.tier is Tier.NONE:
         return False
     strong = leader.tier in (Tier.START_FAILURE, Tier.CONTRAST)
+    if _neighbour(case.incident, case.rollout) is not None and case.contrast.acquits(policy):
+        return True  # its own signals have been compared, and what it does to others never shows in them
     return strong or not case.contrast_due or (policy.act_without_control and leader.tier is Tier.BEFORE_AFTER)
 
 

@@ -37,6 +37,7 @@ from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Workloa
 from daemon.core.policy import Policy
 from handlers import ladder
 from handlers.backtest.cluster import RecordedCluster
+from handlers.backtest.graph import CallGraph
 from handlers.backtest.intervals import Sampling
 from handlers.backtest.recording import AlertSeen, EdgeSeen, Evidence, PodSeen, RolloutSeen, SampleSeen
 from handlers.backtest.samples import SampleStore
@@ -62,7 +63,7 @@ class World:
         self.samples = SampleStore(sampling)
         self._alerts: dict[str, Alert] = {}
         self._given: set[tuple[str, str]] = set()
-        self._edges: set[tuple[str, str]] = set()
+        self._graph = CallGraph()
         self._answers: dict[type[Any], Callable[[Any, datetime], Result]] = {
             Locate: self._locate,
             Measure: self._measure,
@@ -84,11 +85,14 @@ class World:
             case AlertSeen():
                 return [self._alert(record)]
             case EdgeSeen():
-                self._edges.add((record.caller, record.callee))
+                self._graph.add(record.caller, record.callee)
                 self.cluster.mentioned(record.caller, record.at)
                 self.cluster.mentioned(record.callee, record.at)
             case SampleSeen():
                 self.samples.add(record)
+                if record.peer is not None:
+                    caller, callee = record.workload, record.peer
+                    self._graph.add(*((callee, caller) if record.direction == "inbound" else (caller, callee)))
         return []
 
     def _rollout(self, record: RolloutSeen) -> list[Event]:
@@ -135,6 +139,7 @@ class World:
                 tried=found.tried,
                 onset=onset,
                 onset_source=OnsetSource.ASSUMED,
+                neighbours=self._graph.near(found.workloads),
             )
         )
 

@@ -1,0 +1,299 @@
+"""Which rollouts there were, from what kube-state-metrics said of ReplicaSets and StatefulSets.
+
+Read twice: coarsely over the whole time, by what had replicas within ten samples, and then sample by sample where that changed.
+A rollout began when a ReplicaSet got replicas that is not the one the workload was at; it is complete when only that one has
+any and all of them are ready. A StatefulSet tells its revisions itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from handlers.backtest.reading import Reader, Steps, merged, spans
+from handlers.backtest.recording import RolloutSeen
+from handlers.prometheus import Matrix, escape_label, pods_regex, seconds
+
+COARSE = 10
+"""Samples in one coarse step."""
+
+DAY = timedelta(days=1)
+AFTER = timedelta(minutes=15)
+"""So long after the last change it is looked whether the new pods became ready."""
+
+QUERIES_PER_DAY = 4
+
+Key = tuple[str, str, str]
+"""Namespace, kind and name of a workload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A ReplicaSet: whose it is, and when it was created, where that is known."""
+
+    workload: Key
+    created: datetime | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Past:
+    """What was found: every workload, its ReplicaSets (namespace, name), and the rollouts in time order."""
+
+    made: dict[tuple[str, str], Made] = field(default_factory=dict)
+    workloads: set[Key] = field(default_factory=set)
+    rollouts: list[RolloutSeen] = field(default_factory=list)
+    active: dict[Key, dict[str, list[datetime]]] = field(default_factory=dict)
+
+    def replica_sets(self, workload: Key, start: datetime, end: datetime, coarse: timedelta) -> Sequence[str]:
+        """Those of the workload that had replicas in this time."""
+        found = self.active.get(workload, {})
+        return [name for name, moments in found.items() if any(start <= at <= end + coarse for at in moments)]
+
+
+def revision_of(workload: Key, replica_set: str) -> str:
+    """The end of the ReplicaSet's name, which is its pod-template-hash; the whole name where it is named otherwise."""
+    return replica_set.removeprefix(f"{workload[2]}-")
+
+
+def name_of(workload: Key) -> str:
+    """`namespace/Kind/name`."""
+    return "/".join(workload)
+
+
+async def read(reader: Reader, start: datetime, end: datetime, step: timedelta, steps: Steps) -> Past:
+    """Everything about rollouts between the two moments. Raises Transient or Permanent."""
+    past = Past()
+    days = list(spans(start, end, DAY))
+    coarse = COARSE * step
+    steps.begin(QUERIES_PER_DAY * len(days))
+    sets: dict[Key, dict[str, list[datetime]]] = {}
+    for first, last in days:
+        await _owners(reader, first, last, past, steps)
+        matrix = await reader.matrix(_ACTIVE.format(window=seconds(coarse)), first + coarse, last + coarse, coarse)
+        _note(matrix, past, past.active)
+        steps.one()
+        matrix = await reader.matrix(_UPDATE.format(window=seconds(coarse)), first + coarse, last + coarse, coarse)
+        _note_sets(matrix, sets)
+        steps.one()
+    past.workloads |= {*past.active, *sets}
+    busy = [
+        *((key, span, list(past.active[key])) for key, span in _busy(past.active, coarse)),
+        *((key, span, None) for key, span in _busy(sets, coarse)),
+    ]
+    steps.begin(len(busy))
+    found: dict[Key, list[RolloutSeen]] = defaultdict(list)
+    for key, (first, last), names in busy:
+        first, last = max(first, start), min(last, end)
+        if names is None:
+            found[key] += of_stateful_set(key, await reader.matrix(_stateful_set(key), first, last, step))
+        else:
+            known = {name: past.made[key[0], name].created for name in names}
+            found[key] += of_replica_sets(key, await reader.matrix(_replicas(key, names), first, last, step), known, step)
+        steps.one()
+    past.rollouts = sorted((each for some in found.values() for each in some), key=lambda each: each.at)
+    return past
+
+
+_ACTIVE = "max by (namespace, replicaset) (max_over_time(kube_replicaset_spec_replicas[{window}])) > 0"
+_UPDATE = "max by (namespace, statefulset, revision) (max_over_time(kube_statefulset_status_update_revision[{window}])) > 0"
+
+
+async def _owners(reader: Reader, first: datetime, last: datetime, past: Past, steps: Steps) -> None:
+    """Whose ReplicaSets there were within the span, and when each was created."""
+
+    def owner(window: timedelta) -> str:
+        inner = f"max_over_time(kube_replicaset_owner[{seconds(window)}])"
+        return f"max by (namespace, replicaset, owner_kind, owner_name) ({inner})"
+
+    def created(window: timedelta) -> str:
+        return f"max by (namespace, replicaset) (max_over_time(kube_replicaset_created[{seconds(window)}]))"
+
+    born = {
+        (labels.get("namespace", ""), labels.get("replicaset", "")): value
+        for labels, value in await reader.vector(created, last, last - first)
+    }
+    steps.one()
+    for labels, _ in await reader.vector(owner, last, last - first):
+        place = (labels.get("namespace", ""), labels.get("replicaset", ""))
+        kind, name = labels.get("owner_kind", ""), labels.get("owner_name", "")
+        if all((*place, kind, name)) and kind != "<none>":
+            past.made[place] = Made(workload=(place[0], kind, name), created=moment(born.get(place)))
+    steps.one()
+
+
+def moment(value: float | None) -> datetime | None:
+    """A moment that a series tells in Unix seconds; None where it is none."""
+    try:
+        return None if not value else datetime.fromtimestamp(value, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _note(matrix: Matrix, past: Past, active: dict[Key, dict[str, list[datetime]]]) -> None:
+    for labels, samples in matrix:
+        made = past.made.get((labels.get("namespace", ""), labels.get("replicaset", "")))
+        if made is not None:
+            moments = active.setdefault(made.workload, {}).setdefault(labels["replicaset"], [])
+            moments += [at for at, _ in samples]
+
+
+def _note_sets(matrix: Matrix, active: dict[Key, dict[str, list[datetime]]]) -> None:
+    for labels, samples in matrix:
+        namespace, name, revision = (labels.get(each, "") for each in ("namespace", "statefulset", "revision"))
+        if namespace and name and revision:
+            moments = active.setdefault((namespace, "StatefulSet", name), {}).setdefault(revision, [])
+            moments += [at for at, _ in samples]
+
+
+def _busy(
+    active: Mapping[Key, Mapping[str, Sequence[datetime]]], coarse: timedelta
+) -> list[tuple[Key, tuple[datetime, datetime]]]:
+    """When a workload had more than one revision with replicas, or another than before; with what is just around."""
+    found: list[tuple[Key, tuple[datetime, datetime]]] = []
+    for key, revisions in sorted(active.items()):
+        at_once: dict[datetime, set[str]] = defaultdict(set)
+        for name, moments in revisions.items():
+            for at in moments:
+                at_once[at].add(name)
+        before: set[str] | None = None
+        windows: list[tuple[datetime, datetime]] = []
+        for at, names in sorted(at_once.items()):
+            if len(names) > 1 or (before is not None and names != before):
+                windows.append((at - 2 * coarse, at + AFTER))
+            before = names
+        found += [(key, window) for window in merged(windows)]
+    return found
+
+
+def _replicas(workload: Key, names: Sequence[str]) -> str:
+    chosen = f'namespace="{escape_label(workload[0])}",replicaset=~"{escape_label(pods_regex(names))}"'
+    return _tagged(
+        {
+            "spec": f"max by (replicaset) (kube_replicaset_spec_replicas{{{chosen}}})",
+            "ready": f"max by (replicaset) (kube_replicaset_status_ready_replicas{{{chosen}}})",
+        }
+    )
+
+
+def _stateful_set(workload: Key) -> str:
+    chosen = f'namespace="{escape_label(workload[0])}",statefulset="{escape_label(workload[2])}"'
+    return _tagged(
+        {
+            "update": f"max by (revision) (kube_statefulset_status_update_revision{{{chosen}}}) > 0",
+            "current": f"max by (revision) (kube_statefulset_status_current_revision{{{chosen}}}) > 0",
+        }
+    )
+
+
+def _tagged(queries: Mapping[str, str]) -> str:
+    """Several questions as one, each answer's series with its name as the label `what`."""
+    return " or ".join(f'label_replace({query}, "what", "{what}", "", "")' for what, query in queries.items())
+
+
+tagged = _tagged
+
+
+def of_replica_sets(
+    workload: Key, matrix: Matrix, created: Mapping[str, datetime | None], step: timedelta
+) -> list[RolloutSeen]:
+    """The rollouts in these samples of `spec` and `ready` replicas of a workload's ReplicaSets."""
+    spec, ready = _by_moment(matrix, "spec", "replicaset"), _by_moment(matrix, "ready", "replicaset")
+    found: list[RolloutSeen] = []
+    target: str | None = None
+    complete = True
+    before: Mapping[str, float] = {}
+    for at, now in sorted(spec.items()):
+        if target is None:
+            target = max(now, key=lambda name: now[name]) if any(now.values()) else None
+            before = now
+            continue
+        chosen = _chosen(target, before, now, created)
+        if chosen is not None:
+            found.append(_rollout(workload, _began(created.get(chosen), at, step), "started", chosen, target))
+            target, complete = chosen, False
+        others = [name for name in now if name != target]
+        serving = ready.get(at, {})
+        wanted = now.get(target, 0)
+        if (
+            not complete
+            and 0 < wanted <= serving.get(target, 0)
+            and not any(now[name] or serving.get(name) for name in others)
+        ):
+            found.append(_rollout(workload, at, "completed", target, found[-1].replaces if found else None))
+            complete = True
+        before = now
+    return [_named(workload, each) for each in found]
+
+
+def _chosen(
+    target: str, before: Mapping[str, float], now: Mapping[str, float], created: Mapping[str, datetime | None]
+) -> str | None:
+    """The ReplicaSet that the workload now moves to; None where it stays.
+
+    One that had none gets replicas; or one that still had some gets more while the target gets fewer (a rollback in the
+    middle of a rollout). When an autoscaler adds some to both, the target does not get fewer.
+    """
+    falls = now.get(target, 0) < before.get(target, 0)
+    risen = [
+        name
+        for name, count in now.items()
+        if name != target and count > before.get(name, 0) and (falls or not before.get(name, 0))
+    ]
+    oldest = datetime.min.replace(tzinfo=UTC)
+    return max(risen, key=lambda name: (not before.get(name, 0), created.get(name) or oldest), default=None)
+
+
+def _began(created: datetime | None, seen: datetime, step: timedelta) -> datetime:
+    """When it began: the ReplicaSet's creation where that fits between the samples, else the first sample that shows it."""
+    return created if created is not None and seen - 2 * step <= created <= seen else seen
+
+
+def of_stateful_set(workload: Key, matrix: Matrix) -> list[RolloutSeen]:
+    """The rollouts in these samples of a StatefulSet's `update` and `current` revision."""
+    update, current = _by_moment(matrix, "update", "revision"), _by_moment(matrix, "current", "revision")
+    found: list[RolloutSeen] = []
+    target: str | None = None
+    complete = True
+    for at, now in sorted(update.items()):
+        # Where two are told at one moment, the one that is not the target is the newer.
+        names = [name for name in now if name != target] or list(now)
+        if target is not None and names[0] != target:
+            found.append(_rollout(workload, at, "started", names[0], target))
+            complete = False
+        target = names[0]
+        if not complete and list(current.get(at, ())) == [target]:
+            found.append(_rollout(workload, at, "completed", target, found[-1].replaces if found else None))
+            complete = True
+    return [_named(workload, each) for each in found]
+
+
+def _by_moment(matrix: Matrix, what: str, label: str) -> dict[datetime, dict[str, float]]:
+    found: dict[datetime, dict[str, float]] = defaultdict(dict)
+    for labels, samples in matrix:
+        if labels.get("what") == what and labels.get(label):
+            for at, value in samples:
+                found[at][labels[label]] = value
+    return found
+
+
+def _rollout(workload: Key, at: datetime, phase: str, revision: str, replaces: str | None) -> RolloutSeen:
+    return RolloutSeen(at=at, workload=name_of(workload), revision=revision, replaces=replaces, phase=phase)  # type: ignore[arg-type]
+
+
+def _named(workload: Key, found: RolloutSeen) -> RolloutSeen:
+    """With the revisions' names in place of the ReplicaSets'."""
+    replaces = None if found.replaces is None else revision_of(workload, found.replaces)
+    return RolloutSeen(
+        at=found.at,
+        workload=found.workload,
+        revision=revision_of(workload, found.revision),
+        replaces=replaces,
+        phase=found.phase,
+    )
+
+
+def workload_names(keys: Iterable[Key]) -> list[str]:
+    """All as `namespace/Kind/name`, sorted."""
+    return sorted(name_of(key) for key in keys)
