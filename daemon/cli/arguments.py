@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from daemon.cli.exits import MEANINGS, Exit
+from daemon.core.incidents import Word
 from daemon.core.model import DeclaredCause
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -17,6 +18,9 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 CAUSES = tuple(cause.value for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
 """What people may declare; a failed pipeline tells so itself."""
+
+WORDS = tuple(word.value for word in Word)
+"""What people may say of a decision."""
 
 CONFIGMAP = "lastgood/lastgood-quarantine"
 """The list that deploy/policies/quarantine reads."""
@@ -127,6 +131,15 @@ def _daemon_commands(add: Add) -> None:
     add("check-config", "check a configuration file without running anything").add_argument(
         "file", type=Path, metavar="FILE"
     )
+    backtest = add("backtest", "replay recordings: what Lastgood would have done")
+    backtest.add_argument(
+        "recordings", type=Path, nargs="+", metavar="RECORDING", help="a file, or a folder of *.jsonl"
+    )
+    backtest.add_argument("--score", action="store_true", help="close with precision, recall, delay against the truth")
+    backtest.add_argument("--html", type=Path, metavar="FILE", help="write a page with one plot per verdict")
+    backtest.add_argument(
+        "--policy", type=Path, action="append", metavar="FILE", help="compare with this configuration"
+    )
     add("check-access", "ask the API server what this credential may do, and name what is missing or too much")
 
 
@@ -140,6 +153,8 @@ def _questions(add: Add) -> None:
     )
     add("verified", "show a workload's revisions and their proof").add_argument("workload", metavar="NAMESPACE/NAME")
     add("history", "show a workload's rollouts, newest first").add_argument("workload", metavar="NAMESPACE/NAME")
+    scorecard = add("scorecard", "show how often it was right, and whether there is enough history to arm a workload")
+    scorecard.add_argument("workload", nargs="?", metavar="NAMESPACE/NAME", help="only this one, with each decision")
     gate = add("gate", "ask before a rollout: closed (1) after a rollback, in an incident or pause, else open (0)")
     gate.epilog = _GATE + MEANINGS
     gate.add_argument("workload", metavar="NAMESPACE/NAME")
@@ -173,6 +188,10 @@ def _orders(add: Add) -> None:
     close = add("close", "close an escalated incident", claims=True)
     close.add_argument("incident", metavar="INCIDENT")
     close.add_argument("--note", metavar="TEXT", help="why, for the journal")
+    judge = add("judge", "say whether the decision on an incident was right, for the scorecard", claims=True)
+    judge.add_argument("incident", metavar="INCIDENT")
+    judge.add_argument("word", choices=WORDS, metavar="|".join(WORDS))
+    judge.add_argument("--note", metavar="TEXT", help="why, for the journal")
     declare = add("declare", "say that a workload's latest rollout does harm, whatever the alerts say", claims=True)
     declare.add_argument("workload", metavar="NAMESPACE/NAME")
     declare.add_argument(

@@ -1,0 +1,111 @@
+"""`lastgood backtest`: what Lastgood would have done, on recordings, without a daemon. One JSON line per verdict."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from config import ConfigError, load
+from daemon.cli.arguments import ascii_only
+from daemon.cli.exits import CliError, Exit
+from daemon.core.policy import Policy
+from handlers.backtest import recording as recordings
+from handlers.backtest import replay as replays
+from handlers.backtest.page import page
+from handlers.backtest.recording import Recording, RecordingError
+from handlers.backtest.score import Replayed, replayed, summary
+from handlers.backtest.verdicts import Told
+
+SUFFIX = ".jsonl"
+AS_SHIPPED = "default"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay each recording under each policy; verdicts to standard output, how far it is to standard error."""
+    policies = [(AS_SHIPPED, None), *((str(path), _policy(path)) for path in options.policy or ())]
+    scored: dict[str, list[Replayed]] = {name: [] for name, _ in policies}
+    shown: list[tuple[Recording, Sequence[Told]]] = []
+    paths = list(_files(options.recordings))
+    for number, path in enumerate(paths, start=1):
+        _progress(number, len(paths), path.name)
+        recording = _read(path)
+        for name, policy in policies:
+            told = list(_printed(recording, policy, name if len(policies) > 1 else None))
+            if options.score:
+                scored[name].append(replayed(recording, told))
+            if options.html is not None and (policy is not None or len(policies) == 1):
+                shown.append((recording, told))
+    _progress(0, 0, "")
+    if options.score:
+        _print_scores(scored)
+    if options.html is not None:
+        _write(options.html, page(shown))
+    sys.stdout.flush()
+    return Exit.OK
+
+
+def _files(given: Sequence[Path]) -> Iterator[Path]:
+    """The files, and of each folder its recordings."""
+    for path in given:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(path.glob(f"*{SUFFIX}"))
+        if not found:
+            raise CliError(Exit.USAGE, f"{ascii_only(str(path))}: no recording in it", f"recordings end in {SUFFIX}")
+        yield from found
+
+
+def _read(path: Path) -> Recording:
+    try:
+        found = recordings.load(path)
+    except RecordingError as error:
+        said, _, remedy = str(error).rpartition("; ")
+        raise CliError(Exit.USAGE, ascii_only(said), remedy) from None
+    if found.sorted_lines:
+        _say(f"{path.name}: {found.sorted_lines} line(s) out of order, sorted by `at`")
+    return found
+
+
+def _policy(path: Path) -> Policy:
+    try:
+        return load(path).policy
+    except ConfigError as error:
+        remedy = f"`lastgood check-config {ascii_only(str(path))}` lists every problem"
+        raise CliError(
+            Exit.CONFIGURATION, f"{ascii_only(str(path))}: {ascii_only(error.problems[0])}", remedy
+        ) from None
+
+
+def _printed(recording: Recording, policy: Policy | None, name: str | None) -> Iterator[Told]:
+    for told in replays.replay(recording, policy):
+        document = told.document() if name is None else {**told.document(), "policy": name}
+        print(json.dumps(document, ensure_ascii=False))
+        yield told
+
+
+def _print_scores(scored: dict[str, list[Replayed]]) -> None:
+    for name, runs in scored.items():
+        document = {"summary": summary(runs).document()}
+        print(json.dumps(document if len(scored) == 1 else {**document, "policy": name}))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        said = f"{ascii_only(str(path))}: {error.strerror or error}"
+        raise CliError(Exit.USAGE, said, "name a file that can be written") from None
+
+
+def _progress(number: int, total: int, name: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[Kbacktest: {number} of {total}: {name}" if total else "\r\x1b[K")
+        sys.stderr.flush()
+
+
+def _say(text: str) -> None:
+    print(f"lastgood: {ascii_only(text)}", file=sys.stderr)
