@@ -11,9 +11,10 @@ from typing import Any
 
 from daemon.core import facts as f
 from daemon.core.actions import Announce, Outcome, Page, RollBack
+from daemon.core.briefs import would_have
 from daemon.core.incidents import Incident
 from daemon.core.measurement import TargetCheck
-from daemon.core.model import Declaration
+from daemon.core.model import Declaration, Mode
 from handlers.overview import Document, cut, moment
 
 STEPS_MAX = 200
@@ -79,7 +80,20 @@ def _step_of(fact: f.Fact) -> Document | None:
         case f.Moved():
             return _moved(fact)
         case _:
-            return _of_action(fact)
+            return _of_decision(fact) or _of_action(fact)
+
+
+def _of_decision(fact: f.Fact) -> Document | None:
+    """Where Lastgood acts or asks, what it decided is what it did: only in `observe` is it news."""
+    match fact:
+        case f.Decided() if fact.decision.mode is Mode.OBSERVE:
+            return _step(fact.at, "decided", would_have(fact.decision), made=fact.decision.made.value)
+        case f.ReviewGiven():
+            note = f": {fact.note}" if fact.note else ""
+            said = f"the decision was {fact.word.value}, says {fact.actor}{note}"
+            return _step(fact.at, "reviewed", said, word=fact.word.value, actor=cut(fact.actor))
+        case _:
+            return None
 
 
 def _of_action(fact: f.Fact) -> Document | None:

@@ -21,9 +21,10 @@ class Exit(IntEnum):
 MEANINGS = """exit codes:
   0    done, or the answer is yes
   1    refused, or the answer is no: there is no such thing, the daemon is not
-       ready (status), no revision is verified (verified), something is
-       missing (preflight, check-access), do not roll out now (gate: nothing
-       else gives 1 there); for `run`: a part of the daemon failed
+       ready (status), no revision is verified (verified), there is not enough
+       history to arm it (scorecard of a workload), something is missing
+       (preflight, check-access), do not roll out now (gate: nothing else
+       gives 1 there); for `run`: a part of the daemon failed
   2    the command is written wrongly
   3    the daemon cannot be reached, or cannot keep a command now; for
        check-access: the API server cannot be reached
