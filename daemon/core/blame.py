@@ -12,15 +12,19 @@ from datetime import datetime, timedelta
 from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement
-from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
+from daemon.core.model import AlertStatus, Declaration, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy
-from daemon.core.signals import enough_traffic, judge_sample, typical
+from daemon.core.signals import enough_traffic, judge_sample, served, typical
 
 WEIGHTS = {
     # A pod that cannot start while its predecessor ran needs no statistics.
     "start_failure": 0.9,
     # Same minute, same load, other revision: the strongest evidence that metrics can give (blame.md).
     "contrast": 0.8,
+    # The new pods answered, and then fell silent or began to restart, while the old ones go on: as good as a contrast, for
+    # no metric of theirs is left to compare (blame.md: leaving this out costs a quarter of the F1).
+    "silence": 0.8,
+    "restarts": 0.8,
     # It got worse at the rollout, but so may have everything else: half of a conviction.
     "before_after": 0.4,
     # "A deploy shortly before the alert" alone is right in a quarter to a half of the cases (blame.md: precision .23-.50).
@@ -91,11 +95,13 @@ def suspect(
 ) -> Suspicion:
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach.
 
-    `neighbour` where it hurts at another workload, near to this one in the call graph: then good signals of its own acquit nobody.
+    `neighbour` where it hurts at another workload, near in the call graph: then good signals of its own acquit nobody.
     """
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
+        *_silence(measurement, policy),
+        *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
         *_timing(rollout, onset, onset_source, chain_start),
@@ -113,11 +119,18 @@ def suspect(
     )
 
 
+_TIERS = {
+    Tier.START_FAILURE: ("start_failure",),
+    Tier.CONTRAST: ("contrast", "silence", "restarts"),
+    Tier.BEFORE_AFTER: ("before_after",),
+    Tier.TIMING: ("timing",),
+}
+"""Which terms reach which tier, the strongest first."""
+
+
 def _tier(terms: Sequence[Term]) -> Tier:
-    for tier in (Tier.START_FAILURE, Tier.CONTRAST, Tier.BEFORE_AFTER, Tier.TIMING):
-        if any(term.name == tier.value and term.weight > 0 for term in terms):
-            return tier
-    return Tier.NONE
+    reached = {term.name for term in terms if term.weight > 0}
+    return next((tier for tier, names in _TIERS.items() if reached.intersection(names)), Tier.NONE)
 
 
 def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
@@ -133,6 +146,52 @@ def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
             threshold=1.0,
             weight=WEIGHTS["start_failure"],
             sentence=f"{len(failure.pods)} new pod(s) cannot start ({failure.message}), the replaced revision ran.",
+        )
+    ]
+
+
+SILENT_SAMPLES = 3
+"""Moments in a row in which the old pods answered and no new one did: a scrape or two may be lost."""
+
+SPOKE_SAMPLES = 2
+"""Moments at which the new pods must have answered before: one that never reports may have no metrics at all (blame.md)."""
+
+RESTARTS_TOLD = 3
+"""Restarts of the new pods, none of the old ones, that are no accident any more."""
+
+
+def _silence(measurement: Measurement, policy: Policy) -> list[Term]:
+    """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
+    spoke = [sample.at for sample in measurement.new if served(policy, sample)]
+    if len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
+        return []
+    silent = [sample for sample in measurement.old if sample.at > spoke[-1] and served(policy, sample)]
+    firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
+    if len(silent) < SILENT_SAMPLES or not (
+        firing or measurement.restarts or measurement.new_ready < measurement.new_pods
+    ):
+        return []
+    return [
+        Term(
+            name="silence",
+            value=float(len(silent)),
+            threshold=float(SILENT_SAMPLES),
+            weight=WEIGHTS["silence"],
+            sentence=f"The new pods fell silent {len(silent)} samples ago while the old ones answer.",
+        )
+    ]
+
+
+def _restarts(measurement: Measurement, *, old_ran: bool) -> list[Term]:
+    if measurement.restarts < RESTARTS_TOLD or measurement.old_restarts or not old_ran:
+        return []
+    return [
+        Term(
+            name="restarts",
+            value=float(measurement.restarts),
+            threshold=float(RESTARTS_TOLD),
+            weight=WEIGHTS["restarts"],
+            sentence=f"The new pods restarted {measurement.restarts} times, the old ones never.",
         )
     ]
 

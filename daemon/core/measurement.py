@@ -70,7 +70,7 @@ class Measurement:
     every scrape can be expected to be known; `unsettled` is the one pair (new, old) of a moment after that. `before` samples the
     replaced revision before it, `yesterday` the workload a day earlier. `missing` names every source that could not be read: data
     that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of unrelated workloads are not
-    ready either.
+    ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the rollout began.
     """
 
     at: datetime
@@ -86,6 +86,7 @@ class Measurement:
     new_pods: int = 0
     old_ready: int = 0
     restarts: int = 0
+    old_restarts: int = 0
     failed_nodes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 

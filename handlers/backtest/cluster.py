@@ -48,6 +48,7 @@ class _Pod:
     ready_since: datetime | None = None
     was_ready: bool = False
     restarts: int = 0
+    restarts_before: int = 0
     reason: str | None = None
     deleted_at: datetime | None = None
 
@@ -108,7 +109,12 @@ class RecordedCluster:
             life = self._life(record.workload, record.revision, record.at - BEFORE_THE_RECORDING)
         pod = life.pods.get(record.pod)
         if pod is None or pod.revision != record.revision or pod.deleted_at is not None:
-            pod = life.pods[record.pod] = _Pod(name=record.pod, revision=record.revision, since=record.at)
+            pod = life.pods[record.pod] = _Pod(
+                name=record.pod,
+                revision=record.revision,
+                since=record.at,
+                restarts_before=record.restarts if life.completed else 0,
+            )
             life.stints.setdefault(record.pod, []).append((record.at, record.revision))
         pod.ready_since = (pod.ready_since or record.at) if record.ready else None
         pod.ready, pod.restarts, pod.reason = record.ready, record.restarts, record.reason
@@ -236,7 +242,7 @@ class RecordedCluster:
     def counts(self, workload: str, revision: str) -> tuple[int, int, int]:
         """Pods of a revision: how many there are, how many are ready, how often they restarted."""
         pods = self._lives[workload].alive(revision)
-        return len(pods), sum(pod.ready for pod in pods), sum(pod.restarts for pod in pods)
+        return len(pods), sum(pod.ready for pod in pods), sum(pod.restarts - pod.restarts_before for pod in pods)
 
     def stints(self, workload: str, revision: str) -> tuple[Stint, ...]:
         """When which pod ran a revision."""

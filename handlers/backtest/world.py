@@ -167,6 +167,7 @@ class World:
             new_pods=pods,
             old_ready=self.cluster.counts(key, old.id)[1] if old else 0,
             restarts=restarts,
+            old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
         )
         return Measured(measurement=measurement)
 
