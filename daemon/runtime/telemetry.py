@@ -21,6 +21,7 @@ from daemon.core.policy import Policy
 from daemon.core.protection import Unprotected, unprotected
 from daemon.core.reasons import Reason
 from daemon.core.state import State
+from daemon.runtime.score_metrics import ScoreMetrics
 
 SOURCES = ("alertmanager", "operators", "poll", "history", "mqtt", "slack")
 RESULTS = tuple(
@@ -102,6 +103,7 @@ class Metrics:
                 ("converged_to_recovered", "From convergence to verified recovery, hold included."),
             )
         }
+        self._scores = ScoreMetrics(self.registry)
         self._start_at_zero()
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -217,6 +219,7 @@ class Metrics:
         reasons = (unprotected(tracked, state, policy, now) for tracked in state.workloads.values())
         _fill(self._unprotected, Unprotected, (reason.value for reason in reasons if reason is not None))
         self._paused.set(len(state.pauses))
+        self._scores.recompute(state, now)
 
 
 def _fill(gauge: Gauge, labels: Iterable[str], values: Iterable[str]) -> None:
