@@ -107,7 +107,11 @@ def test_kayenta_calls_high_what_is_clear_of_a_quarter_of_the_shift() -> None:
     assert kayenta.high([1.0] * 6, [0.0] * 6)
     assert not kayenta.high([1.0] * 6, [1.0] * 6)
     assert not kayenta.high([value - 5 for value in control], control)
-    assert not kayenta.high([chance.gauss(10, 1) for _ in range(12)], control)
+
+    def noise() -> list[float]:
+        return [chance.gauss(10, 1) for _ in range(12)]
+
+    assert sum(kayenta.high(noise(), noise()) for _ in range(200)) <= 6  # 1 % is what a confidence of .98 allows
 
 
 def test_kayentas_bounds_are_those_of_the_published_test() -> None:
@@ -136,6 +140,15 @@ def test_gandalf_vetoes_what_was_faulty_before_the_rollout() -> None:
     """The workload had the fault before it was rolled out."""
     before = [*QUIET, 0.5, 0.5, 0.5, *([0.5] * 6)]
     assert calls(baselines.gandalf, *rolled(CART, old=before, new=[0.5] * 6)) == []
+
+
+def test_gandalf_outlives_more_vetoes_than_votes() -> None:
+    """Three pods had the fault before, one has it now: the logarithm of a negative number is not asked for."""
+    before: list[Record] = []
+    for name in ("a", "b", "c"):
+        before.append(pod(-20, name, CART, "old"))
+        before += [sample(at - 15, CART, value, of=name) for at, value in enumerate([*QUIET, 0.5, 0.5, 0.5])]
+    assert calls(baselines.gandalf, *before, *rolled(CART, old=QUIET, new=[0.5] * 6, overlap=False)) == []
 
 
 def test_gandalf_asks_how_many_of_the_faulty_pods_the_rollout_reached() -> None:
@@ -182,9 +195,18 @@ def test_a_rollout_is_watched_until_the_next_of_its_workload_and_for_half_an_hou
     """What fails later is not this gate's."""
     late = [sample(at, CART, 0.5 if at > 31 else 0.001) for at in range(-10, 60)]
     assert calls(baselines.fixed_threshold, began(0, CART), *late) == []
-    assert baselines.fixed_threshold(made(began(0, CART), began(30, CART), *late)) == [
+    assert baselines.fixed_threshold(made(began(0, CART), began(20, CART), *late)) == [
         Call(at=minute(32), workload=CART)
     ]
+    assert watched(made(began(0, CART), began(20, CART), *late))[0].until == minute(20)
+
+
+def test_the_errors_of_a_workloads_own_calls_are_not_its_own_errors() -> None:
+    """Outbound samples belong to the callee."""
+    outbound = SampleSeen(at=minute(1), signal="error_ratio", workload=CART, peer=TAX, direction="outbound", value=1.0)
+    inbound = SampleSeen(at=minute(2), signal="error_ratio", workload=CART, peer=SHIP, direction="inbound", value=1.0)
+    assert calls(baselines.fixed_threshold, began(0, CART), outbound) == []
+    assert calls(baselines.fixed_threshold, began(0, CART), inbound) == [(minute(2), CART)]
 
 
 def test_a_pod_that_changes_hands_is_read_by_its_last_revision() -> None:

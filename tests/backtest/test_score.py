@@ -138,6 +138,8 @@ def test_the_delay_counts_from_when_the_fault_could_be_seen() -> None:
     assert (late.delay_seconds[0].value, late.delay_samples[0].value) == (120.0, 4.0)
     plain = summary([case(told(8, CART))])
     assert (plain.delay_seconds[0].value, plain.delay_samples[1].value) == (480.0, 8.0)
+    again = summary([case(told(8, CART), told(20, CART))])
+    assert again.delay_seconds[0].value == 480.0
     early = summary([case(told(5, CART), fault_at=minute(6))])
     assert early.delay_seconds[0].value == 0.0
 
