@@ -63,9 +63,7 @@ def by_pod(template: str) -> ByPod | None:
     return ByPod(query=rewritten, label=label)
 
 
-def _grouped(
-    tokens: Sequence[tuple[str, str]], place: int, after: int, label: str, written: dict[int, str]
-) -> bool:
+def _grouped(tokens: Sequence[tuple[str, str]], place: int, after: int, label: str, written: dict[int, str]) -> bool:
     """Let this aggregation keep the label; False where it groups `without`."""
     clause = after
     if _is(tokens, after, "("):

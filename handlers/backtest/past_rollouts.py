@@ -7,12 +7,14 @@ any and all of them are ready. A StatefulSet tells its revisions itself.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
-from handlers.backtest.reading import Reader, Steps, merged, spans
+from handlers.backtest.reading import Reader, Steps, a_few_at_once, merged, spans
 from handlers.backtest.recording import RolloutSeen
 from handlers.prometheus import Matrix, escape_label, pods_regex, seconds
 
@@ -39,17 +41,27 @@ class Made:
 
 @dataclass(slots=True, kw_only=True)
 class Past:
-    """What was found: every workload, its ReplicaSets (namespace, name), and the rollouts in time order."""
+    """What was found: every workload, its ReplicaSets (namespace, name), and the rollouts in time order.
+
+    `active` holds for each workload when which of its ReplicaSets had replicas, in coarse steps; `sets` the same for the
+    revisions of StatefulSets.
+    """
 
     made: dict[tuple[str, str], Made] = field(default_factory=dict)
     workloads: set[Key] = field(default_factory=set)
     rollouts: list[RolloutSeen] = field(default_factory=list)
     active: dict[Key, dict[str, list[datetime]]] = field(default_factory=dict)
+    sets: dict[Key, dict[str, list[datetime]]] = field(default_factory=dict)
 
     def replica_sets(self, workload: Key, start: datetime, end: datetime, coarse: timedelta) -> Sequence[str]:
         """Those of the workload that had replicas in this time."""
         found = self.active.get(workload, {})
-        return [name for name, moments in found.items() if any(start <= at <= end + coarse for at in moments)]
+        return [name for name, moments in found.items() if _any_in(moments, start, end + coarse)]
+
+
+def _any_in(moments: Sequence[datetime], start: datetime, end: datetime) -> bool:
+    place = bisect_left(moments, start)
+    return place < len(moments) and moments[place] <= end
 
 
 def revision_of(workload: Key, replica_set: str) -> str:
@@ -65,39 +77,56 @@ def name_of(workload: Key) -> str:
 async def read(reader: Reader, start: datetime, end: datetime, step: timedelta, steps: Steps) -> Past:
     """Everything about rollouts between the two moments. Raises Transient or Permanent."""
     past = Past()
-    days = list(spans(start, end, DAY))
-    coarse = COARSE * step
-    steps.begin(QUERIES_PER_DAY * len(days))
-    sets: dict[Key, dict[str, list[datetime]]] = {}
-    for first, last in days:
-        await _owners(reader, first, last, past, steps)
-        matrix = await reader.matrix(_ACTIVE.format(window=seconds(coarse)), first + coarse, last + coarse, coarse)
-        _note(matrix, past, past.active)
-        steps.one()
-        matrix = await reader.matrix(_UPDATE.format(window=seconds(coarse)), first + coarse, last + coarse, coarse)
-        _note_sets(matrix, sets)
-        steps.one()
-    past.workloads |= {*past.active, *sets}
+    await _coarsely(reader, past, list(spans(start, end, DAY)), COARSE * step, steps)
+    past.workloads |= {*past.active, *past.sets}
     busy = [
-        *((key, span, list(past.active[key])) for key, span in _busy(past.active, coarse)),
-        *((key, span, None) for key, span in _busy(sets, coarse)),
+        *((key, span, tuple(past.active[key])) for key, span in _busy(past.active, COARSE * step)),
+        *((key, span, ()) for key, span in _busy(past.sets, COARSE * step)),
     ]
     steps.begin(len(busy))
-    found: dict[Key, list[RolloutSeen]] = defaultdict(list)
-    for key, (first, last), names in busy:
-        first, last = max(first, start), min(last, end)
-        if names is None:
-            found[key] += of_stateful_set(key, await reader.matrix(_stateful_set(key), first, last, step))
-        else:
+    found: list[RolloutSeen] = []
+
+    async def finely(one: tuple[Key, tuple[datetime, datetime], tuple[str, ...]]) -> None:
+        key, span, names = one
+        first, last = max(span[0], start), min(span[1], end)
+        if names:
             known = {name: past.made[key[0], name].created for name in names}
-            found[key] += of_replica_sets(key, await reader.matrix(_replicas(key, names), first, last, step), known, step)
+            matrix = await reader.matrix(_replicas(key, names), first, last, step)
+            found.extend(of_replica_sets(key, matrix, known, step))
+        else:
+            found.extend(of_stateful_set(key, await reader.matrix(_stateful_set(key), first, last, step)))
         steps.one()
-    past.rollouts = sorted((each for some in found.values() for each in some), key=lambda each: each.at)
+
+    await a_few_at_once(finely, busy)
+    past.rollouts = sorted(found, key=lambda each: (each.at, each.workload))
     return past
 
 
+async def _coarsely(
+    reader: Reader, past: Past, days: Sequence[tuple[datetime, datetime]], coarse: timedelta, steps: Steps
+) -> None:
+    """Whose ReplicaSets there were, and what had replicas when, in coarse steps."""
+    steps.begin(QUERIES_PER_DAY * len(days))
+
+    async def read_day(day: tuple[datetime, datetime]) -> None:
+        first, last = day
+        await _owners(reader, first, last, past, steps)
+        # A coarse sample speaks of the time before it, so the last one lies behind the day's end.
+        for query, note in ((_ACTIVE, _note), (_UPDATE, _note_sets)):
+            promql = query.format(window=seconds(coarse))
+            note(await reader.matrix(promql, first + coarse, last + coarse, coarse), past)
+            steps.one()
+
+    await a_few_at_once(read_day, days)
+    for revisions in (*past.active.values(), *past.sets.values()):
+        for moments in revisions.values():
+            moments.sort()
+
+
 _ACTIVE = "max by (namespace, replicaset) (max_over_time(kube_replicaset_spec_replicas[{window}])) > 0"
-_UPDATE = "max by (namespace, statefulset, revision) (max_over_time(kube_statefulset_status_update_revision[{window}])) > 0"
+_UPDATE = (
+    "max by (namespace, statefulset, revision) (max_over_time(kube_statefulset_status_update_revision[{window}])) > 0"
+)
 
 
 async def _owners(reader: Reader, first: datetime, last: datetime, past: Past, steps: Steps) -> None:
@@ -131,19 +160,19 @@ def moment(value: float | None) -> datetime | None:
         return None
 
 
-def _note(matrix: Matrix, past: Past, active: dict[Key, dict[str, list[datetime]]]) -> None:
+def _note(matrix: Matrix, past: Past) -> None:
     for labels, samples in matrix:
         made = past.made.get((labels.get("namespace", ""), labels.get("replicaset", "")))
         if made is not None:
-            moments = active.setdefault(made.workload, {}).setdefault(labels["replicaset"], [])
+            moments = past.active.setdefault(made.workload, {}).setdefault(labels["replicaset"], [])
             moments += [at for at, _ in samples]
 
 
-def _note_sets(matrix: Matrix, active: dict[Key, dict[str, list[datetime]]]) -> None:
+def _note_sets(matrix: Matrix, past: Past) -> None:
     for labels, samples in matrix:
         namespace, name, revision = (labels.get(each, "") for each in ("namespace", "statefulset", "revision"))
         if namespace and name and revision:
-            moments = active.setdefault((namespace, "StatefulSet", name), {}).setdefault(revision, [])
+            moments = past.sets.setdefault((namespace, "StatefulSet", name), {}).setdefault(revision, [])
             moments += [at for at, _ in samples]
 
 
@@ -169,7 +198,7 @@ def _busy(
 
 def _replicas(workload: Key, names: Sequence[str]) -> str:
     chosen = f'namespace="{escape_label(workload[0])}",replicaset=~"{escape_label(pods_regex(names))}"'
-    return _tagged(
+    return tagged(
         {
             "spec": f"max by (replicaset) (kube_replicaset_spec_replicas{{{chosen}}})",
             "ready": f"max by (replicaset) (kube_replicaset_status_ready_replicas{{{chosen}}})",
@@ -179,7 +208,7 @@ def _replicas(workload: Key, names: Sequence[str]) -> str:
 
 def _stateful_set(workload: Key) -> str:
     chosen = f'namespace="{escape_label(workload[0])}",statefulset="{escape_label(workload[2])}"'
-    return _tagged(
+    return tagged(
         {
             "update": f"max by (revision) (kube_statefulset_status_update_revision{{{chosen}}}) > 0",
             "current": f"max by (revision) (kube_statefulset_status_current_revision{{{chosen}}}) > 0",
@@ -187,12 +216,9 @@ def _stateful_set(workload: Key) -> str:
     )
 
 
-def _tagged(queries: Mapping[str, str]) -> str:
+def tagged(queries: Mapping[str, str]) -> str:
     """Several questions as one, each answer's series with its name as the label `what`."""
     return " or ".join(f'label_replace({query}, "what", "{what}", "", "")' for what, query in queries.items())
-
-
-tagged = _tagged
 
 
 def of_replica_sets(
@@ -200,31 +226,55 @@ def of_replica_sets(
 ) -> list[RolloutSeen]:
     """The rollouts in these samples of `spec` and `ready` replicas of a workload's ReplicaSets."""
     spec, ready = _by_moment(matrix, "spec", "replicaset"), _by_moment(matrix, "ready", "replicaset")
-    found: list[RolloutSeen] = []
-    target: str | None = None
-    complete = True
+    turns = _Turns(workload)
     before: Mapping[str, float] = {}
     for at, now in sorted(spec.items()):
-        if target is None:
-            target = max(now, key=lambda name: now[name]) if any(now.values()) else None
-            before = now
-            continue
-        chosen = _chosen(target, before, now, created)
-        if chosen is not None:
-            found.append(_rollout(workload, _began(created.get(chosen), at, step), "started", chosen, target))
-            target, complete = chosen, False
-        others = [name for name in now if name != target]
-        serving = ready.get(at, {})
-        wanted = now.get(target, 0)
-        if (
-            not complete
-            and 0 < wanted <= serving.get(target, 0)
-            and not any(now[name] or serving.get(name) for name in others)
-        ):
-            found.append(_rollout(workload, at, "completed", target, found[-1].replaces if found else None))
-            complete = True
+        if turns.target is None:
+            turns.target = max(now, key=lambda name: now[name]) if any(now.values()) else None
+        elif (chosen := _chosen(turns.target, before, now, created)) is not None:
+            turns.begin(_began(created.get(chosen), at, step), chosen)
+        if turns.target is not None and _alone(turns.target, now, ready.get(at, {})):
+            turns.complete(at)
         before = now
-    return [_named(workload, each) for each in found]
+    return turns.found
+
+
+class _Turns:
+    """The rollouts of one workload so far, and the revision it is at."""
+
+    def __init__(self, workload: Key) -> None:
+        self._workload = workload
+        self._replaced: str | None = None
+        self._complete = True
+        self.target: str | None = None
+        self.found: list[RolloutSeen] = []
+
+    def begin(self, at: datetime, revision: str) -> None:
+        self._replaced, self.target, self._complete = self.target, revision, False
+        self._tell(at, "started")
+
+    def complete(self, at: datetime) -> None:
+        if not self._complete:
+            self._complete = True
+            self._tell(at, "completed")
+
+    def _tell(self, at: datetime, phase: Literal["started", "completed"]) -> None:
+        replaced = None if self._replaced is None else revision_of(self._workload, self._replaced)
+        self.found.append(
+            RolloutSeen(
+                at=at,
+                workload=name_of(self._workload),
+                revision=revision_of(self._workload, self.target or ""),
+                replaces=replaced,
+                phase=phase,
+            )
+        )
+
+
+def _alone(target: str, spec: Mapping[str, float], ready: Mapping[str, float]) -> bool:
+    """Whether all replicas are the target's, and ready."""
+    others = any(spec[name] or ready.get(name) for name in spec if name != target)
+    return not others and 0 < spec.get(target, 0) <= ready.get(target, 0)
 
 
 def _chosen(
@@ -253,20 +303,17 @@ def _began(created: datetime | None, seen: datetime, step: timedelta) -> datetim
 def of_stateful_set(workload: Key, matrix: Matrix) -> list[RolloutSeen]:
     """The rollouts in these samples of a StatefulSet's `update` and `current` revision."""
     update, current = _by_moment(matrix, "update", "revision"), _by_moment(matrix, "current", "revision")
-    found: list[RolloutSeen] = []
-    target: str | None = None
-    complete = True
+    turns = _Turns(workload)
     for at, now in sorted(update.items()):
         # Where two are told at one moment, the one that is not the target is the newer.
-        names = [name for name in now if name != target] or list(now)
-        if target is not None and names[0] != target:
-            found.append(_rollout(workload, at, "started", names[0], target))
-            complete = False
-        target = names[0]
-        if not complete and list(current.get(at, ())) == [target]:
-            found.append(_rollout(workload, at, "completed", target, found[-1].replaces if found else None))
-            complete = True
-    return [_named(workload, each) for each in found]
+        newest = next((name for name in now if name != turns.target), turns.target)
+        if turns.target is None:
+            turns.target = newest
+        elif newest is not None and newest != turns.target:
+            turns.begin(at, newest)
+        if list(current.get(at, ())) == [turns.target]:
+            turns.complete(at)
+    return turns.found
 
 
 def _by_moment(matrix: Matrix, what: str, label: str) -> dict[datetime, dict[str, float]]:
@@ -276,24 +323,3 @@ def _by_moment(matrix: Matrix, what: str, label: str) -> dict[datetime, dict[str
             for at, value in samples:
                 found[at][labels[label]] = value
     return found
-
-
-def _rollout(workload: Key, at: datetime, phase: str, revision: str, replaces: str | None) -> RolloutSeen:
-    return RolloutSeen(at=at, workload=name_of(workload), revision=revision, replaces=replaces, phase=phase)  # type: ignore[arg-type]
-
-
-def _named(workload: Key, found: RolloutSeen) -> RolloutSeen:
-    """With the revisions' names in place of the ReplicaSets'."""
-    replaces = None if found.replaces is None else revision_of(workload, found.replaces)
-    return RolloutSeen(
-        at=found.at,
-        workload=found.workload,
-        revision=revision_of(workload, found.revision),
-        replaces=replaces,
-        phase=found.phase,
-    )
-
-
-def workload_names(keys: Iterable[Key]) -> list[str]:
-    """All as `namespace/Kind/name`, sorted."""
-    return sorted(name_of(key) for key in keys)

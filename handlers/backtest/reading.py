@@ -81,7 +81,9 @@ class Reader:
         second = await self.matrix(promql, middle + timedelta(microseconds=1), end, step, deep + 1)
         return joined([first, second])
 
-    async def vector(self, promql: Callable[[timedelta], str], at: datetime, window: timedelta, deep: int = 0) -> Vector:
+    async def vector(
+        self, promql: Callable[[timedelta], str], at: datetime, window: timedelta, deep: int = 0
+    ) -> Vector:
         """An instant vector over a window that is halved where it is too much: `promql` says the query for a window."""
         try:
             return await self._patiently(lambda: self._client.query(promql(window), at))
@@ -106,6 +108,22 @@ class Reader:
                 pause = max(PAUSE_SECONDS * 2 ** (attempt - 1), fault.retry_after or 0.0)
             await asyncio.sleep(min(pause, PAUSE_SECONDS_MAX))
         raise AssertionError("the last attempt returns or raises")
+
+
+async def a_few_at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
+    """Every item, QUERIES_AT_ONCE at a time. Raises the first error, once all has stopped."""
+    waiting = iter(items)
+
+    async def one_by_one() -> None:
+        for item in waiting:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(QUERIES_AT_ONCE):
+                group.create_task(one_by_one())
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
 
 
 def _too_much(fault: Fault) -> bool:
