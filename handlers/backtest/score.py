@@ -3,7 +3,8 @@
 Only `roll_back` counts for precision, recall and F1: a proposal is read by a person, who may say no. Of several verdicts to roll
 back the same rollout of a workload the first counts; the others say it again. A rollback is *true* when it names the culprit's
 very rollout, so undoing what a later rollout of the culprit repaired is false. All of a recording without a culprit in it (nobody
-is to blame, or the culprit's rollout is hidden from it) counts against precision, too: there every rollback is false.
+is to blame, or the culprit's rollout is hidden from it) counts against precision, too: there every rollback is false. A recording
+without any `truth` is not scored: nobody has said that nobody was to blame.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Culprit:
 class Replayed:
     """One recording, the truth about it, and what was said of it, in time order. No culprit: nobody was to blame.
 
+    `judged` False: the recording holds no truth at all, so it cannot be scored.
     `shows_itself`: whether the new revision's own signals show the fault; None where nobody said.
     """
 
@@ -60,6 +62,7 @@ class Replayed:
     interval: timedelta
     culprits: tuple[Culprit, ...] = ()
     shows_itself: bool | None = None
+    judged: bool = True
 
     @property
     def hidden(self) -> bool:
@@ -90,7 +93,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The score over all recordings; every number with a 95 % interval.
+    """The score over all recordings that hold a truth (`without_truth` do not); every number with a 95 % interval.
 
     `recall` is over all culprits whose rollouts are recorded, `recall_shown` and `f1_shown` over those whose own signals show the
     fault. `top_1`: see `first_named`. `proposed_first`: of the recorded culprits that were not rolled back and whose time saw a
@@ -101,6 +104,7 @@ class Summary:
     """
 
     recordings: int
+    without_truth: int
     rollouts: int
     healthy_rollouts: int
     culprits: int
@@ -129,6 +133,7 @@ class Summary:
         return {
             "summary": "score",
             "recordings": self.recordings,
+            "without_truth": self.without_truth,
             "rollouts": self.rollouts,
             "healthy_rollouts": self.healthy_rollouts,
             "culprits": self.culprits,
@@ -183,11 +188,14 @@ def replayed(
         interval=intervals.find(recording.evidence).step,
         culprits=tuple(culprits.values()),
         shows_itself=shows_itself,
+        judged=bool(recording.truths),
     )
 
 
 def summary(all_replayed: Sequence[Replayed]) -> Summary:
-    """The score of these recordings together."""
+    """The score of these recordings together. Those without a truth are counted and otherwise left out."""
+    untold = sum(1 for each in all_replayed if not each.judged)
+    all_replayed = [each for each in all_replayed if each.judged]
     pairs = [(each, rollbacks(each)) for each in all_replayed]
     true = sum(len(true_rollbacks(each, found)) for each, found in pairs)
     false = sum(len(found) for _, found in pairs) - true
@@ -200,6 +208,7 @@ def summary(all_replayed: Sequence[Replayed]) -> Summary:
     delays = [delay for each, found in pairs for delay in _delays_of(each, found)]
     return Summary(
         recordings=len(all_replayed),
+        without_truth=untold,
         rollouts=sum(len(each.rollouts) for each in all_replayed),
         healthy_rollouts=sum(each.healthy for each in all_replayed),
         culprits=culprits,

@@ -89,6 +89,14 @@ def test_placebo_counts_the_rollouts_of_recordings_in_which_nobody_was_to_blame(
     assert found.document()["placebo_rollbacks_per_1000"] == 250.0
 
 
+def test_a_recording_without_a_truth_is_not_scored() -> None:
+    """A team's own history says nothing of culprits: its rollbacks are neither true nor false."""
+    untold = replayed(recording("own", [began(0, CART), began(1, SHIP)]), [told(3, CART)])
+    found = summary([untold, case(told(3, CART))])
+    assert (found.recordings, found.without_truth, found.rollouts) == (1, 1, 2)
+    assert (found.precision.hits, found.precision.of, found.placebo.of) == (1, 1, 0)
+
+
 def test_several_truths_are_several_culprits_each_with_its_own_time() -> None:
     """A month with two bad rollouts: found the first, proposed the second after the first was over."""
     records: list[Record] = [began(0, CART), began(30, SHIP), began(31, TAX)]
