@@ -16,12 +16,11 @@ classifier that follows in the paper was trained on its owner's decisions; the l
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from statistics import fmean, pstdev
 
 from handlers.backtest.recording import EdgeSeen, Evidence, PodSeen, Recording, RolloutSeen, SampleSeen
 
@@ -38,7 +37,31 @@ FAULTS_MIN = 2
 SIGNALS = ("error_ratio", "latency_seconds")
 SPREAD_MIN = {"error_ratio": 0.005}
 SPREAD_SHARE_MIN = 0.05
-LEARNED_MIN = 5
+LEARNED_MIN, LEARNED_MAX = 5, 200
+
+
+@dataclass(slots=True)
+class _Past:
+    """Mean and spread of the last LEARNED_MAX healthy samples of a workload's signal."""
+
+    values: deque[float] = field(default_factory=deque)
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.values.append(value)
+        gone = self.values.popleft() if len(self.values) > LEARNED_MAX else 0.0
+        self.total += value - gone
+        self.squares += value * value - gone * gone
+
+    def limit(self, signal: str) -> float | None:
+        """Above it a sample is a fault; None where too little is known."""
+        count = len(self.values)
+        if count < LEARNED_MIN:
+            return None
+        mean = self.total / count
+        deviation = math.sqrt(max(0.0, self.squares / count - mean * mean))
+        return mean + SIGMAS * max(deviation, SPREAD_MIN.get(signal, 0.0), SPREAD_SHARE_MIN * mean)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,8 +98,7 @@ class _Votes:
         self.rollouts: list[_Rollout] = []
         self.pods: dict[tuple[str, str], _Pod] = {}
         self.callers: dict[str, set[str]] = defaultdict(set)
-        self.past: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self.limits: dict[tuple[str, str], float | None] = {}
+        self.past: dict[tuple[str, str], _Past] = defaultdict(_Past)
 
     def take(self, record: Evidence) -> bool:
         """Take a record in; whether it is one more sample of a faulty pod."""
@@ -99,10 +121,10 @@ class _Votes:
     def _sample(self, sample: SampleSeen) -> bool:
         if sample.value is None or sample.signal not in SIGNALS or sample.direction == "outbound":
             return False
-        limit = self._limit(sample.workload, sample.signal)
+        past = self.past[sample.workload, sample.signal]
+        limit = past.limit(sample.signal)
         if limit is None or sample.value <= limit:
-            self.past[sample.workload, sample.signal].append(sample.value)
-            self.limits.pop((sample.workload, sample.signal), None)
+            past.add(sample.value)
             return False
         moments = self._pod(sample.workload, sample.pod or "*").faults.setdefault(sample.signal, [])
         moments.append(sample.at)
@@ -111,13 +133,13 @@ class _Votes:
     def blamed(self, now: datetime) -> Iterator[_Rollout]:
         """For each fault the rollout that is blamed for it, if one is."""
         for signal in SIGNALS:
-            scored = [(self._score(rollout, signal, now), rollout) for rollout in self.rollouts]
+            faulty = [pod for pod in self.pods.values() if len(pod.faults.get(signal, ())) >= FAULTS_MIN]
+            scored = [(self._score(rollout, faulty, signal, now), rollout) for rollout in self.rollouts]
             best = max(scored, key=lambda pair: pair[0], default=None)
             if best is not None and best[0] >= SCORE_MIN:
                 yield best[1]
 
-    def _score(self, rollout: _Rollout, signal: str, now: datetime) -> float:
-        faulty = [pod for pod in self.pods.values() if len(pod.faults.get(signal, ())) >= FAULTS_MIN]
+    def _score(self, rollout: _Rollout, faulty: Sequence[_Pod], signal: str, now: datetime) -> float:
         recent = [pod for pod in faulty if pod.faults[signal][-1] >= now - WINDOWS[0][0]]
         reached = [pod for pod in recent if self._reached(rollout, pod)]
         if not recent or len(reached) / len(recent) < SHARE_MIN:
@@ -134,14 +156,3 @@ class _Votes:
         if pod.workload == rollout.workload:
             return pod.revision in {None, rollout.revision}
         return pod.workload in self.callers[rollout.workload]
-
-    def _limit(self, workload: str, signal: str) -> float | None:
-        key = (workload, signal)
-        if key not in self.limits:
-            past = self.past[key][-200:]
-            if len(past) < LEARNED_MIN:
-                return None
-            mean = fmean(past)
-            spread = max(pstdev(past), SPREAD_MIN.get(signal, 0.0), SPREAD_SHARE_MIN * mean)
-            self.limits[key] = mean + SIGMAS * spread
-        return self.limits[key]
