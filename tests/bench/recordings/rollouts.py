@@ -68,11 +68,10 @@ def _stages(rng: Random, ranges: Ranges, pods: int) -> tuple[tuple[float, int], 
     """One to four stages with both revisions, then everything."""
     count = chance.whole(rng, ranges.stages)
     first = chance.between(rng, ranges.first_share)
-    shares = [first + (1.0 - first) * number / count for number in range(count + 1)]
+    wishes = [max(1, min(pods - 1, round((first + (1.0 - first) * number / count) * pods))) for number in range(count)]
     steps: list[tuple[float, int]] = []
     at = 0.0
-    for share in shares:
-        wanted = min(max(1, round(share * pods)), pods if share == 1.0 else max(1, pods - 1))
+    for wanted in [*wishes, pods]:
         if not steps or wanted > steps[-1][1]:
             steps.append((at, wanted))
             at += chance.between(rng, ranges.hold_minutes) * 60

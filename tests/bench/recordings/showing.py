@@ -22,13 +22,13 @@ APART: dict[str, float] = {
     "memory_ratio": 0.1,
     "outbound": 0.05,
 }
-"""How far the means must lie apart to matter; for latency as a share of the old revision's."""
+"""How far the revisions must lie apart on average to matter; for latency as a share of the old one's."""
 
 SAMPLES_MIN = 3
-"""Of each revision."""
+"""Intervals in which both revisions reported; with fewer the new one is held against the time before its rollout."""
 
 ERRORS_APART = 3.0
-"""Standard errors between the means, so that it is no chance."""
+"""Standard errors of the mean difference, so that it is no chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,29 +77,32 @@ def _shows(what: Shown, script: Script, played: Played, new: set[str], before: S
     if what == "silence":
         asked = [(now, record) for now, record in after if record.signal == "traffic_rate" and record.value]
         old, heard = _moments(asked, new, script, of_new=False), _moments(asked, new, script, of_new=True)
-        return len(old) >= SAMPLES_MIN and len(heard) < len(old)
+        return len(old - heard) >= SAMPLES_MIN
     direction, signal = ("outbound", "error_ratio") if what == "outbound" else ("inbound", what)
 
-    def values(samples: Samples, *, of_new: bool) -> list[float]:
-        return [
-            record.value
-            for _, record in samples
-            if (record.pod in new) == of_new
-            and record.signal == signal
-            and record.value is not None
-            and (record.direction or "inbound") == direction
-        ]
+    def means(samples: Samples, *, of_new: bool) -> dict[int, float]:
+        """The mean of each interval."""
+        found: dict[int, list[float]] = {}
+        for now, record in samples:
+            fits = record.signal == signal and (record.direction or "inbound") == direction
+            if fits and record.value is not None and (record.pod in new) == of_new:
+                found.setdefault(int(now // script.style.interval), []).append(record.value)
+        return {moment: fmean(values) for moment, values in found.items()}
 
-    olds = values(after, of_new=False)
-    if len(olds) < SAMPLES_MIN:
-        olds = values(before, of_new=False)
-    return _apart(what, values(after, of_new=True), olds)
-
-
-def _apart(what: str, new: Sequence[float], old: Sequence[float]) -> bool:
-    if len(new) < SAMPLES_MIN or len(old) < SAMPLES_MIN:
+    news, olds = means(after, of_new=True), means(after, of_new=False)
+    same = sorted(news.keys() & olds.keys())
+    if len(same) >= SAMPLES_MIN:
+        return _apart(what, [news[moment] - olds[moment] for moment in same], fmean(olds[moment] for moment in same))
+    usual = means(before, of_new=False)
+    if len(usual) < SAMPLES_MIN:
         return False
-    difference = fmean(new) - fmean(old)
-    matters = APART[what] * (fmean(old) if what == "latency_seconds" else 1.0)
-    chance = math.sqrt(pvariance(new) / len(new) + pvariance(old) / len(old))
-    return difference > matters and difference > ERRORS_APART * chance
+    baseline = fmean(usual.values())
+    return _apart(what, [value - baseline for value in news.values()], baseline)
+
+
+def _apart(what: str, differences: Sequence[float], old: float) -> bool:
+    if len(differences) < SAMPLES_MIN:
+        return False
+    matters = APART[what] * (old if what == "latency_seconds" else 1.0)
+    chance = math.sqrt(pvariance(differences) / len(differences))
+    return fmean(differences) > matters and fmean(differences) > ERRORS_APART * chance
