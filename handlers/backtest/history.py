@@ -18,7 +18,7 @@ from handlers.alert_history import Spell
 from handlers.backtest import past_alerts, past_pods, past_rollouts, past_signals
 from handlers.backtest.past_rollouts import COARSE, Key, Past, name_of
 from handlers.backtest.reading import Progress, Reader, Steps, a_few_at_once, merged, spans
-from handlers.backtest.recording import Record, Recording, recording
+from handlers.backtest.recording import Record, Recording, SampleSeen, recording
 from handlers.prometheus import PrometheusClient
 
 BEFORE_ROLLOUT = timedelta(minutes=15)
@@ -147,7 +147,7 @@ async def _windows(
     pieces = list(_pieces(past, spells, span))
     steps.begin(len(pieces))
     lives: dict[_Piece, past_pods.Lives] = {}
-    records: list[Record] = []
+    samples: dict[_Piece, list[SampleSeen]] = {}
 
     async def read(piece: _Piece) -> None:
         owners = _owners(past, piece, step)
@@ -155,10 +155,8 @@ async def _windows(
             found = await past_pods.read(reader, piece.workload, owners, piece.start, piece.end, step)
             lives[piece] = found
             alive = found.alive
-            records.extend(
-                await signals.read(
-                    piece.workload, found.names, piece.start, piece.end, lambda at, pod: pod in alive.get(at, ())
-                )
+            samples[piece] = await signals.read(
+                piece.workload, found.names, piece.start, piece.end, lambda at, pod: pod in alive.get(at, ())
             )
         steps.one()
 
@@ -172,8 +170,8 @@ async def _windows(
             tellers[key] = past_pods.Teller(key, rollouts.get(name_of(key), ()), _at_rest(past, key))
         if piece in lives:
             told += tellers[key].records(lives.pop(piece), step)
-    # Pods before samples: at one moment it is first known which pods there are.
-    return [*told, *records]
+    # Pods before samples: at one moment it is first known which pods there are. In the order of the pieces, not of the answers.
+    return [*told, *(sample for piece in pieces for sample in samples.pop(piece, ()))]
 
 
 def _owners(past: Past, piece: _Piece, step: timedelta) -> Sequence[str]:
