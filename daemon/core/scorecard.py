@@ -168,7 +168,8 @@ def interval(right: int, judged: int) -> tuple[float, float]:
     share, spread = right / judged, Z * Z / judged
     middle = share + spread / 2
     half = Z * sqrt(share * (1 - share) / judged + spread / (4 * judged))
-    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+    return min(max(0.0, low), share), max(min(1.0, high), share)  # rounding must not leave the share outside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 Definition: the verdict on the same evidence at the same moment, with MODE_OBSERVE and MODE_APPROVE left out of the leader's
 refusals and DESIGN's precedence ("Guards") applied to what is left. So in `auto` it is the verdict itself. It is taken once per
-incident, from the verdict that moves it out of OPEN; what a last look before acting would have said is not played.
+incident, from the verdict that moves it out of OPEN. What a last look before acting would have said is not played, and the right
+to patch is taken as given: it comes with arming.
 """
 
 from __future__ import annotations

@@ -51,13 +51,14 @@ from daemon.core.events import (
     PauseAsked,
     ReleaseAsked,
     ResumeAsked,
+    Reviewed,
     RollbackAsked,
     Started,
     WorkloadSeen,
 )
 from daemon.core.evolution import replay
 from daemon.core.facts import Fact
-from daemon.core.incidents import Incident, Phase
+from daemon.core.incidents import Incident, Phase, Word
 from daemon.core.measurement import Measurement, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, DeclaredCause, Location, Revision, Workload, WorkloadView
 from daemon.core.policy import Policy
@@ -269,6 +270,11 @@ class Story:
     def closes(self, actor: str = "ann", note: str = "") -> None:
         """A person closes it."""
         self.plays(Closed(at=self.now, incident=self.incident.id, actor=actor, note=note))
+
+    def judges(self, word: Word, actor: str = "ann", **changes: Any) -> None:
+        """A person judges the decision on the latest incident."""
+        values: dict[str, Any] = {"incident": self.incident.id, "note": ""}
+        self.plays(Reviewed(at=self.now, word=word, actor=actor, **(values | changes)))
 
     def pauses(self, scope: str = "", lasts: timedelta | None = None) -> None:
         """A person pauses a scope."""
