@@ -163,14 +163,15 @@ RESTARTS_TOLD = 3
 def _silence(measurement: Measurement, policy: Policy) -> list[Term]:
     """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
     spoke = [sample.at for sample in measurement.new if served(policy, sample)]
-    if len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
+    if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
-    silent = [sample for sample in measurement.old if sample.at > spoke[-1] and served(policy, sample)]
+    silent = [sample for sample in measurement.old if (not spoke or sample.at > spoke[-1]) and served(policy, sample)]
     firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
-    if len(silent) < SILENT_SAMPLES or not (
-        firing or measurement.restarts or measurement.new_ready < measurement.new_pods
-    ):
+    unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
+    if len(silent) < SILENT_SAMPLES or not (firing or (unwell and spoke)):
         return []
+    if not spoke and judge_sample(policy, silent[-1], typical(measurement.before)) is not Health.HEALTHY:
+        return []  # an alert, and the old pods are not well either: theirs
     return [
         Term(
             name="silence",

@@ -34,6 +34,12 @@ CHANCE_MAX = 0.005
 FAR_OUT = 3.5
 """Robust standard deviations from the old pods (Iglewicz & Hoaglin 1993 call a value beyond 3.5 an outlier)."""
 
+LASTING_SAMPLES = 3
+"""The newest samples of the new pods, of which one at least must be bad after the old pods are gone."""
+
+SINGLE_POD_TIMES = 1.5
+"""How many times the old pods' latency that of a single new pod must be: its node may be slow, and no second pod tells."""
+
 STANDS_OUT = {SignalKind.ERROR_RATIO: (2.0, 0.05), SignalKind.CPU: (1.15, 0.2), SignalKind.MEMORY: (1.15, 0.15)}
 """How many times the old pods' value, or how much more in absolute terms, is more than two equals on both sides of an edge."""
 
@@ -53,6 +59,7 @@ class Contrast:
     fine: int
     enough: bool
     sure: bool
+    lasts: bool
     worst: SignalRule | None
     new_value: float | None
     old_value: float | None
@@ -61,7 +68,7 @@ class Contrast:
     def convicts(self, policy: Policy) -> bool:
         """Persistent, under enough traffic, and not shared by the old pods."""
         persists = self.convicting >= policy.persistence_bad and self.convicting > self.alike
-        return self.enough and persists and self.sure
+        return self.enough and persists and self.sure and self.lasts
 
     def acquits(self, policy: Policy) -> bool:
         """As many fine minutes as persistence looks at, none bad."""
@@ -103,6 +110,7 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
         fine=fine,
         enough=all(enough_traffic(policy, side) for side in sides),
         sure=sure,
+        lasts=worst is None or _lasts(worst, measurement, window, policy),
         worst=worst,
         new_value=new_value,
         old_value=old_value,
@@ -163,6 +171,17 @@ def _typical_pair(
     )
 
 
+def _lasts(
+    rule: SignalRule, measurement: Measurement, window: Sequence[tuple[Sample, Sample]], policy: Policy
+) -> bool:
+    """The new pods are bad still, as far as they have said anything since: pods that were slow to warm up are well by now."""
+    latest = [sample for sample in measurement.new if sample.value(rule.name) is not None][-LASTING_SAMPLES:]
+    old = typical([pair[1] for pair in window])
+    since = [sample for sample in latest if window and sample.at > window[-1][0].at]
+    health = [judge(rule, each.value(rule.name), old.value(rule.name) if old else None) for each in since]
+    return not since or Health.UNHEALTHY in health
+
+
 def _stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
     """More than two equals on both sides of a threshold. What is judged by its ratio to the old pods stands out already."""
     there, here = new.value(rule.name), old.value(rule.name)
@@ -187,7 +206,25 @@ def _is_sure(
     middle = median(value for new, _ in told for value in _each(rule, new))
     floor = STANDS_OUT[rule.kind][1] / FAR_OUT if rule.kind in STANDS_OUT else 0.0
     far = tests.robust_z(middle, values, floor=floor)
-    return far is None or far >= FAR_OUT
+    return (far is None or far >= FAR_OUT) and _most_pods(rule, told, policy)
+
+
+def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: Policy) -> bool:
+    """Not one pod on a bad node: most of the new pods are bad, and a single one is so by far and persistently."""
+    if all(new.pods is None for new, _ in told):
+        return True  # only all together are known
+    if rule.kind in policy.latency_kinds and max(new.pods or 0 for new, _ in told) == 1:
+        far = [new for new, old in told if _times(rule, new, old) >= SINGLE_POD_TIMES]
+        return len(far) > policy.persistence_bad
+    bad = [
+        judge(rule, value, old.value(rule.name)) is Health.UNHEALTHY for new, old in told for value in _each(rule, new)
+    ]
+    return sum(bad) * 2 >= len(bad)
+
+
+def _times(rule: SignalRule, new: Sample, old: Sample) -> float:
+    there, here = new.value(rule.name), old.value(rule.name)
+    return there / here if there is not None and here else 0.0
 
 
 def _each(rule: SignalRule, sample: Sample) -> Sequence[float]:

@@ -44,11 +44,12 @@ def due(draft: Draft, tracked: Tracked) -> None:
 
 
 def _in_question(draft: Draft, rollout: Rollout) -> bool:
-    """An incident measures it already."""
+    """An incident measures it already, or has come to a conclusion about it: nobody is told the same twice."""
     return any(
-        rollout.workload in (incident.symptom, incident.suspect, *incident.scope)
-        and incident.opened_at >= rollout.started_at
-        for incident in draft.state.open_incidents
+        (rollout.workload in (incident.suspect, *incident.scope) and not incident.phase.ended)
+        or (incident.suspect == rollout.workload and incident.blamed is not None and incident.blamed.id == rollout.revision.id)
+        for incident in draft.state.incidents.values()
+        if incident.opened_at >= rollout.started_at
     )
 
 

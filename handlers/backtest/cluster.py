@@ -47,6 +47,7 @@ class _Pod:
     ready: bool = False
     ready_since: datetime | None = None
     was_ready: bool = False
+    first_ready: datetime | None = None
     restarts: int = 0
     restarts_before: int = 0
     reason: str | None = None
@@ -119,6 +120,8 @@ class RecordedCluster:
         pod.ready_since = (pod.ready_since or record.at) if record.ready else None
         pod.ready, pod.restarts, pod.reason = record.ready, record.restarts, record.reason
         pod.was_ready = pod.was_ready or record.ready
+        if record.ready and pod.first_ready is None and not life.completed:
+            pod.first_ready = record.at
         if record.deleted:
             pod.deleted_at, pod.ready, pod.ready_since = record.at, False, None
         if life.completed:
@@ -153,6 +156,17 @@ class RecordedCluster:
             if found is None or since <= at:
                 found = name
         return found == revision
+
+    def was_there_before(self, workload: str, revision: str) -> bool:
+        """The recording found it in place: nothing is known of how it got there."""
+        life = self._lives.get(workload)
+        return life is not None and life.revisions[0] == revision
+
+    def is_warm(self, workload: str, pod: str, at: datetime, after: timedelta) -> bool:
+        """Whether the pod had been ready for so long."""
+        life = self._lives.get(workload)
+        known = life.pods.get(pod) if life is not None else None
+        return known is None or known.first_ready is None or at - known.first_ready > after
 
     def started_at(self, workload: str) -> datetime:
         """When its present revision became current."""

@@ -83,14 +83,23 @@ class SampleStore:
         return tuple(found)
 
     def of(
-        self, workload: str, wanted: Callable[[str, datetime], bool], first: datetime, last: datetime
+        self,
+        workload: str,
+        wanted: Callable[[str, datetime], bool],
+        first: datetime,
+        last: datetime,
+        *,
+        warm: Callable[[str, datetime], bool] = lambda pod, at: True,
     ) -> tuple[Sample, ...]:
-        """The pods that are `wanted` (by name and moment) together, at each moment at which any of them has a value."""
+        """The pods that are `wanted` (by name and moment) together, at each moment at which any of them has a value.
+
+        Latencies of a pod that is not yet `warm` are left out.
+        """
         found = []
         for index in self._span(workload, first, last):
             at = self._sampling.moment(index)
             pods = [
-                values
+                values if warm(pod, at) else _cold(values)
                 for pod, values in self._by_workload[workload][index].pods.items()
                 if pod is not None and wanted(pod, at)
             ]
@@ -115,6 +124,10 @@ class SampleStore:
             pods=len(pods),
             each=tuple((name, tuple(one.value for one in found)) for name, found in joined.items() if len(found) > 1),
         )
+
+
+def _cold(values: dict[str, list[_Value]]) -> dict[str, list[_Value]]:
+    return {name: each for name, each in values.items() if KINDS[name.removesuffix(OUTBOUND)] is not SignalKind.LATENCY}
 
 
 def _requests(joined: Mapping[str, Sequence[_Value]]) -> float | None:

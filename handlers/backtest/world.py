@@ -172,7 +172,14 @@ class World:
         return Measured(measurement=measurement)
 
     def _of(self, workload: str, revision: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
-        return self.samples.of(workload, lambda pod, at: self.cluster.ran(workload, pod, revision, at), first, last)
+        cluster, after = self.cluster, self._policy.latency_warm_up
+        return self.samples.of(
+            workload,
+            lambda pod, at: cluster.ran(workload, pod, revision, at),
+            first,
+            last,
+            warm=lambda pod, at: cluster.is_warm(workload, pod, at, after),
+        )
 
     def _peer(self, workload: Workload, onset: datetime, now: datetime) -> Peer:
         ago, step = onset - self._policy.assumed_for, self._sampling.step
@@ -188,8 +195,8 @@ class World:
     def _prove(self, action: ProveSoak, now: datetime) -> Result:
         until = action.until or now
         key, revision = action.workload.key, action.revision.id
-        if (key, revision) in self._given and until - action.since >= self._policy.soak:
-            span = until - action.since
+        if (key, revision) in self._given or self.cluster.was_there_before(key, revision):
+            span = max(until - action.since, self._policy.soak)
             return Soaked(
                 soak=SoakMeasurement(
                     since=action.since, until=until, healthy=span, quiet=timedelta(0), inconclusive=timedelta(0),
