@@ -80,9 +80,10 @@ async def from_prometheus(
     _check(start, end, step)
     reader, steps = Reader(client), Steps(progress, SHARES)
     window = max(policy.signal_window, step, SCRAPES * await _scrape_interval(reader, end, step))
-    for warning in past_signals.warnings(past_signals.questions(policy)):
+    asked = past_signals.questions(await past_signals.measured_by(client, policy, start, end))
+    for warning in past_signals.warnings(asked):
         tell(warning)
-    signals = past_signals.Signals(reader, policy, step, timedelta(seconds=round(window.total_seconds())))
+    signals = past_signals.Signals(reader, asked, step, timedelta(seconds=round(window.total_seconds())))
     try:
         alerts = await past_alerts.read(reader, start, end, step, steps)
     except past_alerts.TooManyAlertsError as error:

@@ -1,21 +1,27 @@
-"""The signals of pods within a window: the policy's own, and CPU and memory against their limits where it names none.
+"""The signals of pods within a window: the policy's own, by whatever metrics this Prometheus had, and CPU and memory.
 
 Each signal is one query for all pods of the window (by_pod); where its query cannot be asked so, one for each pod.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daemon.core.policy import Policy, SignalKind, SignalRule
-from handlers.backtest.by_pod import ByPod, by_pod, pods_label
+from daemon.core.policy import SATURATION_SIGNALS, Policy, SignalKind, SignalRule
+from handlers.backtest.by_pod import ByPod, by_pod
 from handlers.backtest.past_rollouts import Key, name_of
 from handlers.backtest.reading import Reader
 from handlers.backtest.recording import SampleSeen
 from handlers.faults import FaultKind, Permanent
-from handlers.prometheus import PODS_MAX, Matrix, render
+from handlers.prometheus import PODS_MAX, Matrix, PrometheusClient, render
+from handlers.signal_presets import Existing, ways
+from handlers.signal_search import laid_over, search, together
+from handlers.signal_sources import SOURCE_LABEL, Alternative, alternatives_of, chosen, united
+
+Points = Sequence[tuple[datetime, float]]
 
 TRAFFIC = "traffic_rate"
 WEIGHED = frozenset({"error_ratio", "latency_seconds"})
@@ -32,72 +38,83 @@ NAMES = {
 }
 """The name in a recording. Of several signals that mean the same the first by the order above is read."""
 
-_POD = 'namespace="$namespace",pod=~"$pods"'
-_USED = f'rate(container_cpu_usage_seconds_total{{{_POD},container!="",container!="POD"}}[$window])'
-_HELD = f'container_memory_working_set_bytes{{{_POD},container!="",container!="POD"}}'
-_LIMIT = "max by (pod, container) (kube_pod_container_resource_limits{{" + _POD + ',resource="{resource}"}})'
-
-
-def _against_limit(used: str, resource: str) -> str:
-    """The container that is nearest to its limit tells for its pod: a sidecar without work must not hide it."""
-    limit = _LIMIT.replace("{{", "{").replace("}}", "}").replace("{resource}", resource)
-    return f"max(sum by (pod, container) ({used}) / on (pod, container) ({limit} > 0))"
-
-
-SATURATION = (
-    SignalRule(name="cpu_ratio", kind=SignalKind.CPU, query=_against_limit(_USED, "cpu")),
-    SignalRule(name="memory_ratio", kind=SignalKind.MEMORY, query=_against_limit(_HELD, "memory")),
-)
-"""cAdvisor's usage against the limit that kube-state-metrics tells; pods without limits have no such signal."""
+SEARCHES = 4
+"""How often in the history it is looked which metrics there are: teams change them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One signal of the recording: the rule's template as it is, and for all pods at once where that can be asked."""
+    """One signal of the recording: its rule, and per source of its query how it is asked for all pods at once.
+
+    `parts` is empty where none can be asked so: then the rule's query is asked for one pod after the other.
+    """
 
     signal: str
     rule: SignalRule
-    together: ByPod | None
+    parts: Mapping[str, ByPod]
+
+    @property
+    def query(self) -> str:
+        """One query for all pods and sources."""
+        if list(self.parts) == [""]:
+            return self.parts[""].query
+        return united([Alternative(source=source, query=part.query) for source, part in self.parts.items()])
 
 
-def questions(policy: Policy) -> tuple[Question, ...]:
+async def measured_by(
+    client: PrometheusClient, policy: Policy, start: datetime, end: datetime
+) -> tuple[SignalRule, ...]:
+    """The policy's signals, CPU and memory, the defaults among them by the metrics that this Prometheus had.
+
+    Raises Transient or Permanent.
+    """
+    existing = Existing()
+    for number in range(SEARCHES + 1):
+        existing = together(existing, await search(client, start + (end - start) * number / SEARCHES))
+    kinds = {rule.kind for rule in policy.signals}
+    wanted = (*policy.signals, *(rule for rule in SATURATION_SIGNALS if rule.kind not in kinds))
+    return laid_over(wanted, ways(existing))
+
+
+def questions(rules: Iterable[SignalRule]) -> tuple[Question, ...]:
     """What is asked of every window: one rule for each of the recording's signals, traffic first."""
     found: dict[str, Question] = {}
     order = list(NAMES)
-    for rule in sorted((*policy.signals, *SATURATION), key=lambda rule: order.index(rule.kind)):
+    for rule in sorted(rules, key=lambda rule: order.index(rule.kind)):
         name = NAMES[rule.kind]
         if name not in found:
-            found[name] = Question(signal=name, rule=rule, together=by_pod(rule.query))
+            sources = {each.source: by_pod(each.query) for each in alternatives_of(rule.query)}
+            parts = {source: part for source, part in sources.items() if part is not None}
+            found[name] = Question(signal=name, rule=rule, parts=parts)
     return tuple(found.values())
+
+
+def _names_pods(question: Question) -> bool:
+    return bool(question.parts) or "$pods" in question.rule.query
 
 
 def warnings(asked: Iterable[Question]) -> Iterable[str]:
     """What a person should know of the questions before they are asked."""
     for each in asked:
-        if pods_label(each.rule.query) is None:
+        if not _names_pods(each):
             yield (
-                f"policy.signals.{each.rule.name} is left out: its query compares no label with $pods, so that pods cannot"
-                ' be told apart; write pod=~"$pods"'
+                f"signal {each.rule.name} is left out: its query holds no $pods, so that pods cannot be told apart;"
+                ' write pod=~"$pods"'
             )
-        elif each.together is None:
-            yield f"policy.signals.{each.rule.name} is asked for one pod at a time, because of its functions; it takes longer"
+        elif not each.parts:
+            yield f"signal {each.rule.name} is asked for one pod at a time, because of its query's functions; it takes longer"
 
 
 class Signals:
     """Reads the samples of windows."""
 
-    def __init__(self, reader: Reader, policy: Policy, step: timedelta, window: timedelta) -> None:
+    def __init__(self, reader: Reader, asked: Iterable[Question], step: timedelta, window: timedelta) -> None:
         """`window` is what a rate looks back on; it holds two scrapes at least."""
         self._reader = reader
         self._step = step
         self._window = window
-        self._asked = tuple(each for each in questions(policy) if pods_label(each.rule.query) is not None)
+        self._asked = tuple(each for each in asked if _names_pods(each))
         self.seen: set[str] = set()
-
-    @property
-    def queries(self) -> int:
-        """Per window, where no signal is asked for pod by pod."""
-        return len(self._asked)
 
     @property
     def unseen(self) -> Sequence[str]:
@@ -132,24 +149,23 @@ class Signals:
 
     async def _series(
         self, asked: Question, namespace: str, pods: Sequence[str], start: datetime, end: datetime
-    ) -> list[tuple[str, Sequence[tuple[datetime, float]]]]:
-        if asked.together is None:
-            return [
-                (pod, samples)
-                for pod in pods
-                for _, samples in _one(asked, await self._ask(asked.rule.query, namespace, [pod], start, end))
-            ]
-        found: dict[str, Sequence[tuple[datetime, float]]] = {}
+    ) -> list[tuple[str, Points]]:
+        if not asked.parts:
+            found = [(pod, await self._ask(asked.rule.query, namespace, [pod], start, end)) for pod in pods]
+            return [(pod, samples) for pod, matrix in found for _, samples in _one(asked, matrix)]
+        by_pod: dict[str, dict[str, Points]] = defaultdict(dict)
         for first in range(0, len(pods), PODS_MAX):
-            some = pods[first : first + PODS_MAX]
-            for labels, samples in await self._ask(asked.together.query, namespace, some, start, end):
-                pod = labels.get(asked.together.label)
+            for labels, samples in await self._ask(asked.query, namespace, pods[first : first + PODS_MAX], start, end):
+                source = labels.get(SOURCE_LABEL, "")
+                pod = labels.get(asked.parts[source].label) if source in asked.parts else None
                 if pod is None:
                     continue  # a number of its own, like that of `vector(0)`
-                if pod in found:
+                if source in by_pod[pod]:
                     raise _several(asked)
-                found[pod] = samples
-        return list(found.items())
+                by_pod[pod][source] = samples
+        # All pods of a window by the same source: a mesh's latency against an application's own would be no comparison.
+        source = chosen(asked.query, list(by_pod.values())) or ""
+        return [(pod, sources[source]) for pod, sources in by_pod.items() if source in sources]
 
     async def _ask(self, query: str, namespace: str, pods: Sequence[str], start: datetime, end: datetime) -> Matrix:
         filled = render(query, namespace=namespace, pods=pods, window=self._window)

@@ -207,7 +207,7 @@ def _set(namespace: str, name: str, revision: str) -> dict[str, str]:
 
 
 def _samples(recording: Recording, step: timedelta, series: _Series) -> None:
-    """Counters of requests, a histogram of their durations, and cAdvisor's usage (of a limit of 2)."""
+    """Counters of requests, a histogram of their durations, how often cAdvisor saw it throttled, and its memory (limit 2)."""
     counted: dict[tuple[str, str, str], float] = defaultdict(float)
     by_moment: dict[tuple[datetime, str, str], dict[str, SampleSeen]] = defaultdict(dict)
     for record in recording.evidence:
@@ -232,9 +232,11 @@ def _samples(recording: Recording, step: timedelta, series: _Series) -> None:
             count("http_request_duration_seconds_bucket", requests, le="+Inf")
         container = _container(namespace, pod)
         if (cpu := values.get("cpu_ratio")) is not None:
-            key = ("cpu", pod, "")
-            counted[key] += 2.0 * step.total_seconds() * (cpu.value or 0.0)
-            series.put("container_cpu_usage_seconds_total", container, at, counted[key])
+            periods = 10 * step.total_seconds()
+            for which, by in (("", periods), ("throttled_", periods * (cpu.value or 0.0))):
+                counted["cpu", pod, which] += by
+                total = counted["cpu", pod, which]
+                series.put(f"container_cpu_cfs_{which}periods_total", container, at, total)
         if (memory := values.get("memory_ratio")) is not None:
             series.put("container_memory_working_set_bytes", container, at, 2.0 * (memory.value or 0.0))
 
