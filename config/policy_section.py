@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from config import durations, policy_checks, problems
 from daemon.core.model import Workload
-from daemon.core.policy import DEFAULT_SIGNALS, ApproverRule, Policy, SignalRule
+from daemon.core.policy import DEFAULT_SIGNALS, SATURATION_SIGNALS, ApproverRule, Policy, SignalRule
 
 ZERO_ALLOWED = frozenset({"countdown", "latency_warm_up", "assumed_for"})
 """Durations of the policy where 0 has a meaning: at once, no warm-up, rules without `for`. Elsewhere 0 is a mistake."""
@@ -153,15 +153,16 @@ def _as_given(rule: SignalRule) -> dict[str, Any]:
 
 
 def _laid_over_defaults(value: object) -> object:
-    """The defaults, with what is given laid over them by name and key; a null drops a default."""
+    """The defaults, with what is given laid over them by name and key; a null drops a default. `cpu: {}` is enough to add it."""
     if not isinstance(value, Mapping):
         raise ValueError("`signals` is no mapping; write `signals: {error_ratio: {trigger_above: 0.1}}`")
     merged: dict[Any, Any] = {rule.name: _as_given(rule) for rule in DEFAULT_SIGNALS}
+    known = {rule.name: _as_given(rule) for rule in (*DEFAULT_SIGNALS, *SATURATION_SIGNALS)}
     for name, rule in value.items():
         if rule is None:
             merged.pop(name, None)
         elif isinstance(rule, Mapping):
-            merged[name] = {**merged.get(name, {}), **rule}
+            merged[name] = {**known.get(name, {}), **rule}
         else:
             merged[name] = rule
     return merged

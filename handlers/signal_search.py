@@ -14,11 +14,11 @@ from typing import Protocol
 
 import structlog
 
-from daemon.core.policy import DEFAULT_SIGNALS, SignalKind, SignalRule
+from daemon.core.policy import DEFAULT_SIGNALS, SATURATION_SIGNALS, SignalKind, SignalRule
 from daemon.ports import Clock
 from handlers import signal_presets as presets
 from handlers.faults import Fault, Permanent
-from handlers.prometheus import Vector
+from handlers.prometheus import Vector, render
 from handlers.signal_presets import Existing, PodLabels
 from handlers.signal_sources import SOURCES_MAX, Alternative, united
 
@@ -72,9 +72,24 @@ def together(one: Existing, other: Existing) -> Existing:
     )
 
 
+async def understood(prometheus: Metrics, ways: Ways, now: datetime) -> Ways:
+    """The ways whose query this server answers, each tried once for no pod at all: one that it refuses must not take the
+    place of a default that it knows. Raises Transient.
+    """
+    good: dict[SignalKind, tuple[Alternative, ...]] = {}
+    for kind, each in ways.items():
+        try:
+            await prometheus.query(render(united(each[:SOURCES_MAX]), namespace="", pods=(), window=LOOK_BACK), now)
+        except Permanent as fault:
+            _log.warning("signal_query_refused", signal=kind.value, reason=fault.reason)
+            continue
+        good[kind] = each
+    return good
+
+
 def laid_over(signals: Sequence[SignalRule], ways: Ways) -> tuple[SignalRule, ...]:
     """The signals, those with a default's query measured by what was found; where nothing was, and thresholds, as they were."""
-    defaults = {rule.query for rule in DEFAULT_SIGNALS}
+    defaults = {rule.query for rule in (*DEFAULT_SIGNALS, *SATURATION_SIGNALS)}
     return tuple(
         replace(rule, query=united(ways[rule.kind][:SOURCES_MAX]))
         if rule.query in defaults and rule.kind in ways
@@ -102,18 +117,31 @@ class SignalSearch:
     async def once(self) -> bool:
         """One search; False where Prometheus could not be asked, and then nothing is concluded."""
         try:
-            existing = together(self._known, await search(self._prometheus, self._clock.now()))
+            now = self._clock.now()
+            existing = together(self._known, await search(self._prometheus, now))
+            if existing != self._known:
+                self._take(existing, await understood(self._prometheus, presets.ways(existing), now))
         except Fault as fault:
             if not self._failing:
                 _log.warning("signals_not_searched", reason=fault.reason)
             self._failing = True
             return False
         self._failing = False
-        if existing != self._known:
-            self._known, ways = existing, presets.ways(existing)
-            _log.info("signals_found", **{kind.value: [way.source for way in each] for kind, each in ways.items()})
-            self._found(ways)
         return True
+
+    def _take(self, existing: Existing, ways: Ways) -> None:
+        self._known = existing
+        _tell(ways)
+        self._found(ways)
+
+
+def _tell(ways: Ways) -> None:
+    """By what each kind is measured from now on, and what is one source too many."""
+    sources = {kind.value: [way.source for way in each] for kind, each in ways.items()}
+    _log.info("signals_found", **{kind: each[:SOURCES_MAX] for kind, each in sources.items()})
+    left = {kind: each[SOURCES_MAX:] for kind, each in sources.items() if len(each) > SOURCES_MAX}
+    if left:
+        _log.warning("signals_left_out", at_most=SOURCES_MAX, remedy="write the query into policy.signals", **left)
 
 
 def _wanted() -> Mapping[PodLabels, set[str]]:

@@ -70,6 +70,21 @@ DEFAULT_SIGNALS = (
     ),
 )
 
+_CONTAINERS = f'{_SELECTOR},container!="",container!="POD"'
+_THROTTLED, _PERIODS = (
+    f"sum by (pod, container) (rate(container_cpu_cfs_{name}_total{{{_CONTAINERS}}}[$window]))"
+    for name in ("throttled_periods", "periods")
+)
+_USED = f"max by (pod, container) (container_memory_working_set_bytes{{{_CONTAINERS}}})"
+_LIMIT = f'max by (pod, container) (kube_pod_container_resource_limits{{{_SELECTOR},resource="memory"}})'
+
+# Of the container that is worst off. Measured only where somebody names them (`cpu: {}`): what is starved at its start, or is at
+# home near its limit, would be bad for ever by the table's absolute numbers.
+SATURATION_SIGNALS = (
+    SignalRule(name="cpu", kind=SignalKind.CPU, query=f"max({_THROTTLED} / ({_PERIODS} > 0))"),
+    SignalRule(name="memory", kind=SignalKind.MEMORY, query=f"max({_USED} / on (pod, container) {_LIMIT})"),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeRule:
