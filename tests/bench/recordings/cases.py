@@ -10,7 +10,7 @@ from random import Random
 from handlers.backtest.recording import AlertSeen, PodSeen, Record, RolloutSeen, SampleSeen, TruthSeen
 from tests.bench.recordings import showing
 from tests.bench.recordings.faults import Recipe
-from tests.bench.recordings.ranges import RANGES, Half
+from tests.bench.recordings.ranges import RANGES, Half, Ranges
 from tests.bench.recordings.recipes import RECIPES
 from tests.bench.recordings.script import Kind, Script, script
 from tests.bench.recordings.staging import Played, play
@@ -59,10 +59,10 @@ def case(half: Half, seed: int) -> Case:
     return made(half, seed, kind, recipes[place % len(recipes)])
 
 
-def made(half: Half, seed: int, kind: Kind, recipe: Recipe) -> Case:
-    """A case of this kind and recipe."""
+def made(half: Half, seed: int, kind: Kind, recipe: Recipe, ranges: Ranges | None = None) -> Case:
+    """A case of this kind and recipe, from other ranges than the half's where they are given."""
     rng = Random(f"{half} {seed}")
-    drawn = script(rng, RANGES[half], kind, recipe)
+    drawn = script(rng, ranges or RANGES[half], kind, recipe)
     played = play(rng, drawn)
     found = showing.shown(drawn, played)
     bad = drawn.bad

@@ -38,6 +38,8 @@ class Effect:
     """Share of its answers that look well and make its callers fail."""
     rubbish: tuple[tuple[str, float], ...] = ()
     """Share of its calls to one callee that the callee refuses, rightly: they count as the callee's errors."""
+    poison: tuple[tuple[str, float], ...] = ()
+    """Share of one callee's requests, whoever's, that fails where all its calls come from pods such as this."""
     lost: tuple[tuple[str, float], ...] = ()
     """Share of its calls to one callee that never get there."""
     forgiven: float = 0.0
@@ -69,6 +71,7 @@ def both(one: Effect, other: Effect) -> Effect:
         mute=max(one.mute, other.mute, key=("no", "requests", "all").index),
         wrong=max(one.wrong, other.wrong),
         rubbish=one.rubbish + other.rubbish,
+        poison=one.poison + other.poison,
         lost=one.lost + other.lost,
         forgiven=max(one.forgiven, other.forgiven),
         calls=one.calls * other.calls,

@@ -45,6 +45,8 @@ class Ranges:
     """Deviation (log) between the pods of one revision."""
     confounders: tuple[tuple[int, float], ...]
     """How many of them at once."""
+    untidy: float = 1.0
+    """Factor of the odds that a recording lacks a signal or an end of its edges, that samples get lost, that pods warm up."""
 
 
 RANGES: dict[Half, Ranges] = {

@@ -23,6 +23,9 @@ CHOICE: tuple[tuple[Confounder, float], ...] = (
 )  # fmt: skip
 """How often each confounder is taken, against the others."""
 
+LACKING = (("cpu_ratio", 0.12), ("memory_ratio", 0.12), ("traffic_rate", 0.1), ("latency_seconds", 0.05))
+"""How many recordings have nothing of a signal."""
+
 FAST, SLOW = 20.0, 300.0
 """Intervals up to the first get small worlds (a recording stays below some 100,000 lines), those from the second on long ones."""
 
@@ -105,12 +108,13 @@ def _fitted(ranges: Ranges, interval: float, *, edges: bool) -> Ranges:
 def _style(
     rng: Random, ranges: Ranges, land: Landscape, interval: float, view: str, *, missing: bool, until: float
 ) -> Style:
+    untidy = ranges.untidy
     side: Literal["both", "inbound", "outbound"] = chance.weighed(
-        rng, (("both", 0.7), ("inbound", 0.22), ("outbound", 0.08))
+        rng, (("both", 0.7), ("inbound", 0.22 * untidy), ("outbound", 0.08 * untidy))
     )
     signals = set(SIGNALS)
-    for signal, odds in (("cpu_ratio", 0.12), ("memory_ratio", 0.12), ("traffic_rate", 0.1), ("latency_seconds", 0.05)):
-        if rng.random() < odds:
+    for signal, odds in LACKING:
+        if rng.random() < odds * untidy:
             signals.discard(signal)
     holes: set[tuple[str, str]] = set()
     gaps: list[tuple[float, float]] = []
@@ -120,9 +124,9 @@ def _style(
         gaps = [(begins, begins + rng.uniform(1.0, 5.0) * interval)]
     return Style(
         interval=interval, view=next(each for each, _ in ranges.views if each == view), side=side,
-        weights=rng.random() < 0.75, signals=frozenset(signals), nulls=rng.random() < 0.4,
-        errors_from_first=rng.random() < 0.12, staggered=rng.random() < 0.2,
-        loss=rng.choice((0.0, 0.0, 0.0, 0.005, 0.03)), gaps=tuple(gaps), missing=frozenset(holes),
+        weights=rng.random() >= 0.25 * untidy, signals=frozenset(signals), nulls=rng.random() < 0.4,
+        errors_from_first=rng.random() < 0.12 * untidy, staggered=rng.random() < 0.2 * untidy,
+        loss=rng.choice((0.0, 0.0, 0.0, 0.005, 0.03)) * untidy, gaps=tuple(gaps), missing=frozenset(holes),
         request_spread=chance.between(rng, ranges.latency_noise),
     )  # fmt: skip
 

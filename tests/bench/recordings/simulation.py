@@ -55,6 +55,7 @@ class Load:
     rate: float = 0.0
     callers: dict[str, float] = field(default_factory=dict)
     refused: dict[str, float] = field(default_factory=dict)
+    poisoned: float = 0.0
     errors: float = 0.0
     wrong: float = 0.0
     latency: float = 0.0
@@ -121,6 +122,7 @@ def _down(land: Landscape, loads: Mapping[str, Load], load: Load, moods: Moods) 
             serving.calls.append(Outgoing(call=call, rate=rate, reaches=1 - lost, rubbish=rubbish))
             callee = loads[call.callee]
             callee.callers[name] = callee.callers.get(name, 0.0) + rate * (1 - lost)
+            callee.poisoned += _share(felt.poison, call.callee) * (serving.rate / load.rate if load.rate > 0 else 0.0)
             if rubbish:
                 callee.refused[name] = callee.refused.get(name, 0.0) + rate * (1 - lost) * rubbish
 
@@ -134,7 +136,7 @@ def _up(loads: Mapping[str, Load], load: Load, moods: Moods, now: float) -> None
     service = load.service
     mood = moods.latency.get(service.name, 1.0)
     for serving in load.pods:
-        _pod(loads, service, serving, mood, now)
+        _pod(loads, load, serving, mood, now)
     total = sum(serving.weight for serving in load.pods)
     if total <= 0:
         load.errors, load.latency = 1.0, min(service.timeout, 1.0)
@@ -145,8 +147,8 @@ def _up(loads: Mapping[str, Load], load: Load, moods: Moods, now: float) -> None
     load.latency = sum(part * serving.latency**MIX for part, serving in parts) ** (1 / MIX)
 
 
-def _pod(loads: Mapping[str, Load], service: Service, serving: Serving, mood: float, now: float) -> None:
-    felt, pod = serving.effect, serving.pod
+def _pod(loads: Mapping[str, Load], load: Load, serving: Serving, mood: float, now: float) -> None:
+    service, felt, pod = load.service, serving.effect, serving.pod
     asked = serving.rate / service.rate if service.rate > 0 else 0.0
     wants = service.cpu * asked * felt.cpu * pod.cpu_bias + felt.busy + 0.01
     serving.cpu = min(1.0, wants)
@@ -161,7 +163,7 @@ def _pod(loads: Mapping[str, Load], service: Service, serving: Serving, mood: fl
         fails = 1 - (1 - fails) * (1 - hurt)
         latency += min(1.0, out.call.each) * out.latency
     overdue = max(0.0, wants - 1.15)
-    own = 1 - (1 - service.errors) * (1 - felt.errors) * (1 - min(0.6, overdue))
+    own = 1 - (1 - service.errors) * (1 - felt.errors) * (1 - min(0.6, overdue)) * (1 - min(1.0, load.poisoned))
     late = min(0.9, max(0.0, latency / service.timeout - 1.0))
     serving.errors = 1 - (1 - own) * (1 - fails) * (1 - late)
     serving.latency = min(latency, service.timeout * 1.5)

@@ -47,7 +47,7 @@ class Effects:
         self._warm: dict[str, Callable[[Pod, float], Effect | None]] = {
             service.name: warm_up(stage.rng)
             for service in stage.script.land.services
-            if everyone or stage.rng.random() < WARM_UP
+            if everyone or stage.rng.random() < WARM_UP * stage.script.ranges.untidy
         }
         self._on: list[Disturbance] = []
         self.demand = 1.0

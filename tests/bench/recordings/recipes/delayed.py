@@ -19,7 +19,7 @@ def errors_later(rng: Random, place: Place) -> Fault:
 
 def slow_later(rng: Random, place: Place) -> Fault:
     """Then it is slow: a table that has grown."""
-    effect = Effect(slow=rng.uniform(1.8, 5.0), wait=rng.choice((0.0, 0.1, 0.5)))
+    effect = Effect(slow=rng.uniform(2.0, 5.0), wait=rng.choice((0.1, 0.3, 0.6)))
     return Fault(
         recipe="delayed.slow_later", shows=("latency_seconds",), acts=lambda plight: effect, delay=rng.uniform(*DELAY)
     )

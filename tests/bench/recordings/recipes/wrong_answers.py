@@ -17,11 +17,11 @@ def fail_callers(rng: Random, place: Place) -> Fault:
 
 
 def fail_callees(rng: Random, place: Place) -> Fault:
-    """It asks one callee for what that must refuse, and makes do without the answer."""
+    """It writes to one callee what makes that fail later, whoever asks: its own calls are accepted."""
     _, _, callees = place
     if not callees:
         raise NotSuitedError
-    effect = Effect(rubbish=((rng.choice(callees), rng.uniform(0.3, 1.0)),), forgiven=rng.uniform(0.97, 1.0))
+    effect = Effect(poison=((rng.choice(callees), rng.uniform(0.3, 0.9)),))
     return Fault(recipe="wrong_answers.fail_callees", shows=(), acts=lambda plight: effect)
 
 
