@@ -28,7 +28,7 @@ from config.durations import read as duration_or_zero  # noqa: E402
 from config.durations import render  # noqa: E402
 from config.settings import Settings  # noqa: E402
 from config.sources import DELIMITER, PREFIX  # noqa: E402
-from daemon.core.policy import DEFAULT_SIGNALS, Policy  # noqa: E402
+from daemon.core.policy import DEFAULT_SIGNALS, SATURATION_SIGNALS, Policy, SignalRule  # noqa: E402
 from daemon.runtime.score_metrics import WORKLOADS_MAX  # noqa: E402
 from daemon.runtime.telemetry import Metrics  # noqa: E402
 from handlers.access_check import NAMESPACES_MAX  # noqa: E402
@@ -304,9 +304,16 @@ def _cell(text: str) -> str:
 
 
 def _signals() -> Iterator[str]:
-    yield "\nThe signals that are measured when none is given:\n\n| signal | kind | query |\n|---|---|---|\n"
-    for rule in DEFAULT_SIGNALS:
-        yield f"| `{rule.name}` | {rule.kind.value} | `{_cell(rule.query)}` |\n"
+    head = "\n\n| signal | kind | query |\n|---|---|---|\n"
+    yield "\nThe signals that are measured when none is given. Each is measured by the metrics that are found "
+    yield f"([signals.md](signals.md)), and by this query where none is:{head}"
+    yield from map(_signal, DEFAULT_SIGNALS)
+    yield f"\nMeasured as well where they are named (`cpu: {{}}` is enough):{head}"
+    yield from map(_signal, SATURATION_SIGNALS)
+
+
+def _signal(rule: SignalRule) -> str:
+    return f"| `{rule.name}` | {rule.kind.value} | `{_cell(rule.query)}` |\n"
 
 
 def metrics() -> str:
