@@ -36,8 +36,8 @@ def would(verdict: Verdict, suspicions: tuple[Suspicion, ...]) -> VerdictKind:
     blamed = verdict.blames or not _INNOCENT.isdisjoint(refusal.reason for refusal in left)
     if Consequence.ESCALATE in consequences and (blamed or all(_hopeless(each) for each in suspicions)):
         return VerdictKind.ESCALATE
-    waits = verdict.kind is VerdictKind.ESCALATE and not blamed
-    if waits or Consequence.HOLD in consequences or Consequence.ESCALATE in consequences:
+    unaccused = verdict.kind is VerdictKind.ESCALATE and not blamed
+    if unaccused or Consequence.HOLD in consequences or Consequence.ESCALATE in consequences:
         return VerdictKind.HOLD
     return VerdictKind.PROPOSE if Consequence.PROPOSE in consequences else VerdictKind.ROLL_BACK
 

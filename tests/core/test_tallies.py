@@ -18,15 +18,17 @@ from tests.core.builders import (
     HOUR,
     MINUTE,
     NOON,
+    SECOND,
     SHOP,
     V1,
     V2,
     V3,
-    a_measurement,
+    a_location,
     a_policy,
     a_rollout_view,
     a_soak,
     a_view,
+    an_alert,
 )
 from tests.core.story import Story
 from tests.core.test_reviewing import observed, tally
@@ -189,9 +191,10 @@ def test_a_later_decision_about_the_same_revision_is_judged_with_it() -> None:
 
 
 def test_a_second_rollout_is_another_decision() -> None:
-    """V3 replaces V2 and is bad as well."""
+    """V3 replaces V2 and is bad as well: both wait for a word, the newest first."""
     story = observed()
-    story.measures = lambda action: a_measurement(story.now)
+    story.now += 10 * MINUTE
     story.sees(a_rollout_view(V3, V1, started_at=story.now))
-    before = sum(tally(story).counts.values())
-    assert before == 1
+    story.where["f2"] = a_location(onset=story.now + SECOND)
+    story.fires(an_alert("f2", starts_at=story.now + MINUTE))
+    assert [each.revision for each in tally(story).unjudged] == [V3.id, V2.id]
