@@ -40,6 +40,7 @@ def played(ours: Replayed, theirs: Replayed | None = None, *, recipe: str = "err
         confounders=("node",),
         culprit=CART,
         fault_at=minute(2),
+        overlap=5,
         methods={BASELINE: theirs or replay_of(), LASTGOOD: ours},
     )
 
@@ -104,6 +105,23 @@ def test_what_went_wrong_is_listed_with_what_was_said() -> None:
     assert listed.count(f"FALSE rollback of {SHIP}") == 1
     assert listed.count("NOT PROPOSED") == 1
     assert f"12:05:00   +3.0 min roll_back {SHIP}" in listed
+
+
+def test_misses_are_counted_by_what_held_the_last_verdict_on_the_culprit() -> None:
+    """Found, named others, held, and silent; what does not show itself is no miss."""
+    cases = [
+        played(replay_of(RIGHT), number=1),
+        played(replay_of(told(4, SHIP, VerdictKind.HOLD)), number=2),
+        played(replay_of(told(4, CART, VerdictKind.HOLD), told(9, CART, VerdictKind.DISMISS)), number=3),
+        played(replay_of(), number=4),
+        played(replay_of(shows_itself=None), number=5),
+    ]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in blame_report.misses_table(cases).splitlines()]
+    assert sorted(rows[2:]) == [
+        ["hold BLAMED_CONTRAST", "1", "3"],
+        ["named others", "1", "2"],
+        ["said nothing", "1", "4"],
+    ]
 
 
 def test_the_picture_is_svg_with_a_bar_and_an_interval_for_each_method() -> None:

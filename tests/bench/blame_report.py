@@ -12,6 +12,9 @@ from handlers.backtest.score import Replayed, Summary, rollbacks, strongest, sum
 from handlers.backtest.verdicts import Told
 from tests.bench.blame_run import LASTGOOD, Played
 
+SEEDS_SHOWN = 12
+"""Seeds named per row of the misses, to try one again."""
+
 TOLD_MAX = 12
 """Verdicts of one wrong case that are shown: the first and the last ones."""
 
@@ -62,6 +65,29 @@ def kinds_table(played: Sequence[Played]) -> str:
     return _lastgood_table("kind", grouped(played, lambda each: [each.kind]))
 
 
+def misses_table(played: Sequence[Played]) -> str:
+    """Why Lastgood did not roll back what the new revision's own signals show: what held the last verdict on the culprit."""
+    why: dict[str, list[Played]] = defaultdict(list)
+    for case in played:
+        each = case.methods[LASTGOOD]
+        if each.shows_itself and not true_rollbacks(each, rollbacks(each)):
+            why[_held(case, each.told)].append(case)
+    rows = [
+        [reason, str(len(cases)), ", ".join(str(case.seed) for case in cases[:SEEDS_SHOWN])]
+        for reason, cases in sorted(why.items(), key=lambda pair: -len(pair[1]))
+    ]
+    return table(["missed, last said of the culprit", "cases", "seeds"], rows)
+
+
+def _held(case: Played, told: Sequence[Told]) -> str:
+    of_culprit = [one for one in told if one.workload == case.culprit and one.verdict.value != "dismiss"]
+    if not of_culprit:
+        return "named others" if any(one.workload for one in told) else "named nobody" if told else "said nothing"
+    last = of_culprit[-1]
+    held = ", ".join(refusal.reason.name for refusal in last.would_refuse)
+    return f"{last.verdict.value} {last.reason.name}" + (f", refused: {held}" if held else "")
+
+
 def _lastgood_table(what: str, groups: Mapping[str, Sequence[Played]]) -> str:
     head = [what, "cases", "rolled back", "of these shown", "false", "false / 1000", "proposed (semantic)", "top-1",
             "samples p50 / p90"]  # fmt: skip
@@ -106,7 +132,12 @@ def wrong(played: Sequence[Played]) -> Iterator[str]:
         if faults:
             with_what = ", ".join(case.confounders) or "no confounder"
             yield f"\n{case.name}  seed {case.seed}  {case.recipe} ({case.kind}), {with_what}"
-            yield f"  culprit {case.culprit}, fault at {case.fault_at}: {'; '.join(faults)}"
+            when = (
+                ""
+                if case.fault_at is None
+                else f", fault at {case.fault_at:%H:%M:%S}, then {case.overlap} samples of both"
+            )
+            yield f"  culprit {case.culprit}{when}: {'; '.join(faults)}"
             yield from _said(case)
 
 

@@ -27,7 +27,10 @@ NAMES = (*METHODS, LASTGOOD)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """A case as far as the tables need it, and what each method said of it."""
+    """A case as far as the tables need it, and what each method said of it.
+
+    `overlap` counts the samples after the fault began at which both revisions' pods reported.
+    """
 
     name: str
     seed: int
@@ -36,6 +39,7 @@ class Played:
     confounders: tuple[str, ...]
     culprit: str | None
     fault_at: datetime | None
+    overlap: int
     methods: dict[str, Replayed]
 
 
@@ -85,6 +89,7 @@ def _played(case: Case, job: Job) -> Played:
         confounders=tuple(case.confounders),
         culprit=case.culprit or case.hidden,
         fault_at=case.fault_at,
+        overlap=case.overlap,
         methods={name: _scored(case, made, _said(name, made)) for name in job.names},
     )
 

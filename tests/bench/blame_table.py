@@ -16,7 +16,13 @@ from tests.bench import blame_chart, blame_report
 from tests.bench.blame_run import LASTGOOD, NAMES, Job, run
 
 CHART = Path(__file__).parent / "blame.svg"
-SEEDS = range(100)
+SEEDS = range(200)
+LASTGOODS_TABLES = (
+    blame_report.kinds_table,
+    blame_report.recipes_table,
+    blame_report.confounders_table,
+    blame_report.misses_table,
+)
 
 
 def say(text: str) -> None:
@@ -43,7 +49,7 @@ def main(given: Sequence[str] | None = None) -> int:
     )
     say(f"{note}\n\n{blame_report.methods_table(found)}")
     if LASTGOOD in found:
-        for told in (blame_report.kinds_table, blame_report.recipes_table, blame_report.confounders_table):
+        for told in LASTGOODS_TABLES:
             say(f"\n{told(played)}")
         say(f"\n{blame_report.demands_table(blame_report.demands(found))}")
     if options.wrong and LASTGOOD in found:
@@ -59,7 +65,7 @@ def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(prog="blame_table", description=__doc__)
     parser.add_argument("--half", choices=("tune", "report"), default="report", help="which recipes and ranges")
-    parser.add_argument("--seeds", type=_seeds, default=SEEDS, metavar="A-B", help="both included (default 0-99)")
+    parser.add_argument("--seeds", type=_seeds, default=SEEDS, metavar="A-B", help="both included (default 0-199)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument(
         "--only", type=str.lower, action="append", metavar="METHOD", help="a part of a method's name; draws nothing"
