@@ -123,8 +123,9 @@ def containers(now: datetime) -> Iterator[Series]:
     bare = of("spec", container="app")
     yield gauge(now, "container_memory_working_set_bytes", bare, 600e6)
     yield gauge(now, "container_spec_memory_limit_bytes", bare, 1000e6)
-    yield gauge(now, "container_spec_memory_limit_bytes", of("endless", container="app"), 0.0)
-    yield gauge(now, "container_memory_working_set_bytes", of("endless", container="app"), 600e6)
+    for namespace, container in (("endless", "app"), ("spec", "cache")):  # 0 is no limit
+        yield gauge(now, "container_spec_memory_limit_bytes", of(namespace, container=container), 0.0)
+        yield gauge(now, "container_memory_working_set_bytes", of(namespace, container=container), 600e6)
 
 
 def everything(now: datetime) -> Iterator[Series]:
