@@ -179,7 +179,7 @@ SHOWS = {
     "starved.throttled": ("cpu_ratio", "latency_seconds"), "configuration.wrong_address": ("outbound",),
     "partial.some_requests": ("error_ratio",), "delayed.errors_later": ("error_ratio",), "crash.never_ready": ("pod",),
     "errors.growing": ("error_ratio",), "slow.waiting": ("latency_seconds",), "crash.after_a_while": ("pod",),
-    "silent.falls_silent": ("silence",), "leak.by_request": ("memory_ratio", "pod"),
+    "silent.falls_silent": ("silence",), "silent.refuses": ("silence",), "leak.by_request": ("memory_ratio", "pod"),
     "starved.burning": ("cpu_ratio",), "configuration.hidden_by_fallback": ("outbound",),
     "partial.in_bursts": ("error_ratio",), "delayed.slow_later": ("latency_seconds",), "errors.one_route": ("error_ratio",),
     "slow.in_the_tail": ("latency_seconds",),

@@ -65,7 +65,7 @@ def rules(rng: Random, ranges: Ranges, land: Landscape, mode: Mode) -> tuple[Rul
     lasting = {asks: chance.between(rng, ranges.alert_for) for asks in NAMES}
     kept: dict[Asks, float] = {"traffic": 0.3, "unready": 0.5, "replicas": 0.6, "throttled": 0.5, "memory": 0.5}
     wanted = [asks for asks in NAMES if rng.random() < kept.get(asks, 0.85)]
-    errors, latency = rng.choice((0.01, 0.02, 0.05, 0.05, 0.1)), rng.choice((1.6, 2.0, 2.5, 3.0))
+    errors, latency = rng.choice((0.01, 0.01, 0.02, 0.05, 0.1)), rng.choice((1.4, 1.6, 2.0, 2.5))
     thresholds: dict[Asks, float] = {
         "errors": errors,
         "latency": latency,

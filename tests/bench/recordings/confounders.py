@@ -14,6 +14,7 @@ from tests.bench.recordings.lives import Pod
 Confounder = Literal[
     "outage", "traffic spike", "flapping alert", "noisy neighbour", "low traffic", "clock skew", "missing series",
     "restart only", "warm-up", "neighbours roll out", "undone by hand", "silent alerts", "decoy",
+    "unheard",
 ]  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def _ready(pod: Pod, now: float) -> bool:
 def traffic_spike(rng: Random, land: Landscape, begins: float) -> Disturbance:
     """More requests from outside than on a quiet day, for some minutes."""
     return Disturbance(
-        name="traffic spike", begins=begins, ends=begins + rng.uniform(300.0, 1500.0), demand=rng.uniform(1.5, 3.0)
+        name="traffic spike", begins=begins, ends=begins + rng.uniform(300.0, 1500.0), demand=rng.uniform(1.3, 2.4)
     )
 
 
@@ -112,6 +113,16 @@ def noisy_neighbour(rng: Random, pod: Pod, begins: float) -> Disturbance:
         return mild if other.node == pod.node and not alone and other.service != pod.service else None
 
     return Disturbance(name="noisy neighbour", begins=begins, ends=begins + rng.uniform(240.0, 1500.0), hits=hits)
+
+
+def unheard(service: str, revision: str, until: float) -> Disturbance:
+    """A sound revision that monitoring does not know: another port, another label. It serves, and no sample comes of it."""
+    effect = Effect(mute="all")
+
+    def hits(pod: Pod) -> Effect | None:
+        return effect if pod.service == service and pod.revision == revision else None
+
+    return Disturbance(name="unheard", begins=0.0, ends=until, hits=hits)
 
 
 def warm_up(rng: Random) -> Callable[[Pod, float], Effect | None]:

@@ -108,7 +108,7 @@ def _calls(rng: Random, ranges: Ranges, layers: list[list[str]]) -> dict[str, li
 
     def add(caller: str, callee: str) -> None:
         if all(call.callee != callee for call in calls[caller]):
-            needed = rng.uniform(0.8, 1.0) if rng.random() < 0.75 else rng.uniform(0.1, 0.5)
+            needed = rng.uniform(0.8, 1.0) if rng.random() < 0.6 else rng.uniform(0.05, 0.4)
             calls[caller].append(Call(callee=callee, each=chance.between(rng, ranges.calls_each), needed=needed))
 
     for above, layer in pairwise(layers):

@@ -19,7 +19,7 @@ REQUEST_SIGNALS = ("error_ratio", "latency_seconds", "traffic_rate")
 P95_SPREAD = 2.11
 """Deviation of a 95th percentile of n log-normal requests, over their own deviation, times the root of n."""
 
-OUTLIER, BLIP = 0.004, 0.002
+OUTLIER, BLIP = 0.002, 0.0006
 """Chance per pod and sample of a slow minute (a long collection) and of a few errors, with any revision."""
 
 

@@ -69,7 +69,7 @@ RANGES: dict[Half, Ranges] = {
         alert_for=(60.0, 300.0),
         latency_noise=(0.4, 0.8),
         pod_bias=(0.02, 0.10),
-        confounders=((0, 0.25), (1, 0.35), (2, 0.25), (3, 0.15)),
+        confounders=((0, 0.4), (1, 0.35), (2, 0.18), (3, 0.07)),
     ),
     "report": Ranges(
         services=(7, 14),
@@ -96,6 +96,6 @@ RANGES: dict[Half, Ranges] = {
         alert_for=(60.0, 300.0),
         latency_noise=(0.5, 1.0),
         pod_bias=(0.02, 0.14),
-        confounders=((0, 0.2), (1, 0.35), (2, 0.28), (3, 0.17)),
+        confounders=((0, 0.35), (1, 0.35), (2, 0.2), (3, 0.1)),
     ),
 }

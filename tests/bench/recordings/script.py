@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal
 
 from tests.bench.recordings import chance, rollouts
-from tests.bench.recordings.confounders import OUTAGES, Confounder, Disturbance, traffic_spike
+from tests.bench.recordings.confounders import OUTAGES, Confounder, Disturbance, traffic_spike, unheard
 from tests.bench.recordings.faults import Fault, NotSuitedError, Recipe
 from tests.bench.recordings.landscape import Landscape, Service, landscape
 from tests.bench.recordings.observing import REQUEST_SIGNALS, Style
@@ -17,9 +17,9 @@ from tests.bench.recordings.rollouts import Plan
 Kind = Literal["bad", "healthy", "outage", "hidden"]
 SIGNALS = (*REQUEST_SIGNALS, "cpu_ratio", "memory_ratio")
 CHOICE: tuple[tuple[Confounder, float], ...] = (
-    ("outage", 0.8), ("traffic spike", 1.0), ("flapping alert", 1.0), ("noisy neighbour", 1.0), ("low traffic", 0.9),
+    ("outage", 0.8), ("traffic spike", 1.0), ("flapping alert", 1.0), ("noisy neighbour", 1.0), ("low traffic", 0.6),
     ("clock skew", 0.8), ("missing series", 1.0), ("restart only", 0.8), ("warm-up", 1.5), ("neighbours roll out", 1.0),
-    ("undone by hand", 0.6), ("silent alerts", 0.8), ("decoy", 1.0),
+    ("undone by hand", 0.6), ("silent alerts", 0.5), ("decoy", 1.0), ("unheard", 0.4),
 )  # fmt: skip
 """How often each confounder is taken, against the others."""
 
@@ -72,6 +72,10 @@ def script(rng: Random, ranges: Ranges, kind: Kind, recipe: Recipe) -> Script:
     culprit, fault = _culprit(rng, land, recipe) if kind in {"bad", "hidden"} else (None, None)
     plans = _plans(rng, ranges, land, kind, culprit, confounders, begins, until, current)
     disturbances = _disturbances(rng, land, kind, confounders, begins, until)
+    sound = [plan for plan in plans if not plan.bad]
+    if "unheard" in confounders and sound:
+        plan = rng.choice(sound)
+        disturbances += (unheard(plan.service.name, plan.revision, until),)
     busy = {plan.service.name for plan in plans}
     idle = [service.name for service in land.services if service.name not in busy]
     restarted = (

@@ -145,7 +145,7 @@ def watched(stage: Stage, begins: datetime, fault_at: float | None) -> Timed:
 
 def _watch(stage: Stage, begins: datetime) -> alerts.Watch:
     script, rng = stage.script, stage.rng
-    mode: alerts.Mode = "none" if "silent alerts" in script.confounders else "some" if rng.random() < 0.2 else "all"
+    mode: alerts.Mode = "none" if "silent alerts" in script.confounders else "some" if rng.random() < 0.15 else "all"
     skew = timedelta(seconds=round(rng.uniform(-150.0, 120.0))) if "clock skew" in script.confounders else timedelta()
     return alerts.Watch(
         rng, alerts.rules(rng, script.ranges, script.land, mode), skew=skew,

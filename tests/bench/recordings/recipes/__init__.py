@@ -44,6 +44,7 @@ RECIPES: dict[Half, tuple[Recipe, ...]] = {
         delayed.slow_later,
         errors.one_route,
         slow.in_the_tail,
+        silent.refuses,
         wrong_answers.flood_callees,
     ),
 }

@@ -17,6 +17,12 @@ def from_the_start(rng: Random, place: Place) -> Fault:
     return Fault(recipe="silent.from_the_start", shows=("silence",), acts=lambda plight: effect)
 
 
+def refuses(rng: Random, place: Place) -> Fault:
+    """Never a sample: its probe is answered and everything else is refused at once, for its port is not the one of before."""
+    effect = Effect(mute=rng.choice(("requests", "requests", "all")), errors=1.0, early=1.0)
+    return Fault(recipe="silent.refuses", shows=("silence",), acts=lambda plight: effect)
+
+
 def falls_silent(rng: Random, place: Place) -> Fault:
     """It serves well for one to six minutes, then its event loop hangs."""
     after = rng.uniform(60.0, 360.0)
