@@ -92,7 +92,7 @@ def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, te
         session,
         settings.prometheus.url or "",
         telemetry=telemetry,
-        headers=_headers(settings.prometheus),
+        headers=headers_of(settings.prometheus),
         params=settings.prometheus.params,
         timeout=settings.prometheus.timeout,
     )
@@ -103,14 +103,15 @@ def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, te
             settings.alertmanager.urls,
             clock=clock,
             telemetry=telemetry,
-            headers=_headers(settings.alertmanager),
+            headers=headers_of(settings.alertmanager),
             timeout=settings.alertmanager.timeout,
             settle=settings.alertmanager.settle,
         )
     return Clients(prometheus=prometheus, alertmanager=alertmanager, history=AlertHistory(client=prometheus))
 
 
-def _headers(section: Any) -> dict[str, str]:
+def headers_of(section: Any) -> dict[str, str]:
+    """The headers of every request to this server, those with a secret among them."""
     secret = {name: value.get_secret_value() for name, value in section.secret_headers.items()}
     return {**section.headers, **secret}
 

@@ -140,7 +140,21 @@ def _daemon_commands(add: Add) -> None:
     backtest.add_argument(
         "--policy", type=Path, action="append", metavar="FILE", help="compare with this configuration"
     )
+    record = add("record", "write what happened as a recording, from Prometheus and the daemon, for `backtest`")
+    record.add_argument("file", type=Path, metavar="FILE", help="where to (-: standard output)")
+    add_past(record)
     add("check-access", "ask the API server what this credential may do, and name what is missing or too much")
+
+
+def add_past(parser: argparse.ArgumentParser) -> None:
+    """The options that say which time is read from which Prometheus (daemon.cli.past)."""
+    group = parser.add_argument_group("which time, and from where")
+    group.add_argument("--prometheus", metavar="URL", help="its address; else the configuration's, with its headers")
+    group.add_argument(
+        "--from", dest="since", metavar="TIME", help="2026-03-02, 2026-03-02T12:00:00Z or 30d (ago); default 1d"
+    )
+    group.add_argument("--to", dest="until", metavar="TIME", help="the same; default now")
+    group.add_argument("--step", metavar="DURATION", help="between two samples, 10s at least (default 60s)")
 
 
 def _questions(add: Add) -> None:

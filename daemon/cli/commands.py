@@ -81,6 +81,10 @@ def _follow(options: argparse.Namespace) -> int:
         from daemon.cli import backtest
 
         return backtest.run(options)
+    if options.command == "record":
+        from daemon.cli import record
+
+        return record.run(options)
     if options.command == "rollback":
         from daemon.cli import rollback
 

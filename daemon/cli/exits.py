@@ -27,7 +27,7 @@ MEANINGS = """exit codes:
        gives 1 there); for `run`: a part of the daemon failed
   2    the command is written wrongly
   3    the daemon cannot be reached, or cannot keep a command now; for
-       check-access: the API server cannot be reached
+       check-access the API server, for record and backtest Prometheus
   4    not authorised: no or wrong token, or no permission on the socket
   5    the configuration is bad
   70   a bug in lastgood

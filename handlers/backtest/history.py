@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from daemon.core.policy import Policy
 from handlers.alert_history import Spell
 from handlers.backtest import past_alerts, past_pods, past_rollouts, past_signals
-from handlers.backtest.past_rollouts import COARSE, Key, Past, name_of
+from handlers.backtest.past_rollouts import COARSE, Key, Past, key_of, name_of
 from handlers.backtest.reading import Progress, Reader, Steps, a_few_at_once, merged, spans
-from handlers.backtest.recording import Record, Recording, SampleSeen, recording
+from handlers.backtest.recording import Record, Recording, RolloutSeen, SampleSeen, recording
 from handlers.prometheus import PrometheusClient
 
 BEFORE_ROLLOUT = timedelta(minutes=15)
@@ -68,14 +68,16 @@ async def from_prometheus(
     *,
     step: timedelta,
     policy: Policy,
+    known: Sequence[RolloutSeen] = (),
     progress: Progress = lambda done, total: None,
     tell: Tell = lambda warning: None,
 ) -> Recording:
     """The recording of start..end, sampled every `step` (whole seconds, 10 s to 5 min).
 
-    `progress` is told how much is done of how much; `tell` gets what a person should know of what is missing, one sentence
-    each. Raises HistoryError where nothing can be made of the question or the answers, Transient or Permanent
-    (handlers.faults) where Prometheus does not answer.
+    `known` are rollouts that somebody else saw, such as the daemon: those of workloads of which kube-state-metrics tells none
+    (DaemonSets) are taken in. `progress` is told how much is done of how much; `tell` gets what a person should know of what is
+    missing, one sentence each. Raises HistoryError where nothing can be made of the question or the answers, Transient or
+    Permanent (handlers.faults) where Prometheus does not answer.
     """
     _check(start, end, step)
     reader, steps = Reader(client), Steps(progress, SHARES)
@@ -89,6 +91,7 @@ async def from_prometheus(
     except past_alerts.TooManyAlertsError as error:
         raise HistoryError(f"{error}; take a shorter time") from None
     past = await past_rollouts.read(reader, start, end, step, steps)
+    past.add(each for each in known if start <= each.at <= end)
     if not past.workloads:
         raise HistoryError(_no_workloads(start, end))
     records: list[Record] = list(past.rollouts)
@@ -192,8 +195,7 @@ def _pieces(past: Past, spells: Sequence[Spell], span: Window) -> Iterator[_Piec
     windows: dict[Key, list[Window]] = defaultdict(list)
     begun = [each for each in past.rollouts if each.phase == "started"]
     for each in begun:
-        namespace, kind, name = each.workload.split("/", 2)
-        windows[namespace, kind, name].append((each.at - BEFORE_ROLLOUT, each.at + AFTER_ROLLOUT))
+        windows[key_of(each.workload)].append((each.at - BEFORE_ROLLOUT, each.at + AFTER_ROLLOUT))
     moments = [each.at for each in begun]
     keys = sorted(past.workloads)
     for spell in spells:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -25,29 +25,21 @@ DAY = timedelta(days=1)
 AFTER = timedelta(minutes=15)
 """So long after the last change it is looked whether the new pods became ready."""
 
-QUERIES_PER_DAY = 4
+QUERIES_PER_DAY = 3
 
 Key = tuple[str, str, str]
 """Namespace, kind and name of a workload."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A ReplicaSet: whose it is, and when it was created, where that is known."""
-
-    workload: Key
-    created: datetime | None
-
-
 @dataclass(slots=True, kw_only=True)
 class Past:
-    """What was found: every workload, its ReplicaSets (namespace, name), and the rollouts in time order.
+    """What was found: every workload, whose each ReplicaSet (namespace, name) is, and the rollouts in time order.
 
     `active` holds for each workload when which of its ReplicaSets had replicas, in coarse steps; `sets` the same for the
     revisions of StatefulSets.
     """
 
-    made: dict[tuple[str, str], Made] = field(default_factory=dict)
+    made: dict[tuple[str, str], Key] = field(default_factory=dict)
     workloads: set[Key] = field(default_factory=set)
     rollouts: list[RolloutSeen] = field(default_factory=list)
     active: dict[Key, dict[str, list[datetime]]] = field(default_factory=dict)
@@ -57,6 +49,12 @@ class Past:
         """Those of the workload that had replicas in this time."""
         found = self.active.get(workload, {})
         return [name for name, moments in found.items() if _any_in(moments, start, end + coarse)]
+
+    def add(self, known: Iterable[RolloutSeen]) -> None:
+        """Take in rollouts of workloads of which no ReplicaSet and no StatefulSet tells."""
+        others = [each for each in known if key_of(each.workload) not in self.workloads]
+        self.rollouts = sorted([*self.rollouts, *others], key=lambda each: (each.at, each.workload))
+        self.workloads |= {key_of(each.workload) for each in others}
 
 
 def _any_in(moments: Sequence[datetime], start: datetime, end: datetime) -> bool:
@@ -72,6 +70,12 @@ def revision_of(workload: Key, replica_set: str) -> str:
 def name_of(workload: Key) -> str:
     """`namespace/Kind/name`."""
     return "/".join(workload)
+
+
+def key_of(workload: str) -> Key:
+    """From `namespace/Kind/name`."""
+    namespace, kind, name = workload.split("/", 2)
+    return namespace, kind, name
 
 
 async def read(reader: Reader, start: datetime, end: datetime, step: timedelta, steps: Steps) -> Past:
@@ -90,9 +94,7 @@ async def read(reader: Reader, start: datetime, end: datetime, step: timedelta, 
         key, span, names = one
         first, last = max(span[0], start), min(span[1], end)
         if names:
-            known = {name: past.made[key[0], name].created for name in names}
-            matrix = await reader.matrix(_replicas(key, names), first, last, step)
-            found.extend(of_replica_sets(key, matrix, known, step))
+            found.extend(of_replica_sets(key, await reader.matrix(_replicas(key, names), first, last, step), step))
         else:
             found.extend(of_stateful_set(key, await reader.matrix(_stateful_set(key), first, last, step)))
         steps.one()
@@ -130,25 +132,17 @@ _UPDATE = (
 
 
 async def _owners(reader: Reader, first: datetime, last: datetime, past: Past, steps: Steps) -> None:
-    """Whose ReplicaSets there were within the span, and when each was created."""
+    """Whose ReplicaSets there were within the span."""
 
     def owner(window: timedelta) -> str:
         inner = f"max_over_time(kube_replicaset_owner[{seconds(window)}])"
         return f"max by (namespace, replicaset, owner_kind, owner_name) ({inner})"
 
-    def created(window: timedelta) -> str:
-        return f"max by (namespace, replicaset) (max_over_time(kube_replicaset_created[{seconds(window)}]))"
-
-    born = {
-        (labels.get("namespace", ""), labels.get("replicaset", "")): value
-        for labels, value in await reader.vector(created, last, last - first)
-    }
-    steps.one()
     for labels, _ in await reader.vector(owner, last, last - first):
-        place = (labels.get("namespace", ""), labels.get("replicaset", ""))
+        namespace, replica_set = labels.get("namespace", ""), labels.get("replicaset", "")
         kind, name = labels.get("owner_kind", ""), labels.get("owner_name", "")
-        if all((*place, kind, name)) and kind != "<none>":
-            past.made[place] = Made(workload=(place[0], kind, name), created=moment(born.get(place)))
+        if all((namespace, replica_set, kind, name)) and kind != "<none>":
+            past.made[namespace, replica_set] = (namespace, kind, name)
     steps.one()
 
 
@@ -162,9 +156,9 @@ def moment(value: float | None) -> datetime | None:
 
 def _note(matrix: Matrix, past: Past) -> None:
     for labels, samples in matrix:
-        made = past.made.get((labels.get("namespace", ""), labels.get("replicaset", "")))
-        if made is not None:
-            moments = past.active.setdefault(made.workload, {}).setdefault(labels["replicaset"], [])
+        workload = past.made.get((labels.get("namespace", ""), labels.get("replicaset", "")))
+        if workload is not None:
+            moments = past.active.setdefault(workload, {}).setdefault(labels["replicaset"], [])
             moments += [at for at, _ in samples]
 
 
@@ -202,6 +196,7 @@ def _replicas(workload: Key, names: Sequence[str]) -> str:
         {
             "spec": f"max by (replicaset) (kube_replicaset_spec_replicas{{{chosen}}})",
             "ready": f"max by (replicaset) (kube_replicaset_status_ready_replicas{{{chosen}}})",
+            "created": f"max by (replicaset) (kube_replicaset_created{{{chosen}}})",
         }
     )
 
@@ -221,11 +216,14 @@ def tagged(queries: Mapping[str, str]) -> str:
     return " or ".join(f'label_replace({query}, "what", "{what}", "", "")' for what, query in queries.items())
 
 
-def of_replica_sets(
-    workload: Key, matrix: Matrix, created: Mapping[str, datetime | None], step: timedelta
-) -> list[RolloutSeen]:
-    """The rollouts in these samples of `spec` and `ready` replicas of a workload's ReplicaSets."""
+def of_replica_sets(workload: Key, matrix: Matrix, step: timedelta) -> list[RolloutSeen]:
+    """The rollouts in these samples of `spec` and `ready` replicas of a workload's ReplicaSets, and when they were `created`."""
     spec, ready = _by_moment(matrix, "spec", "replicaset"), _by_moment(matrix, "ready", "replicaset")
+    created = {
+        labels.get("replicaset", ""): moment(values[0][1])
+        for labels, values in matrix
+        if labels.get("what") == "created"
+    }
     turns = _Turns(workload)
     before: Mapping[str, float] = {}
     for at, now in sorted(spec.items()):

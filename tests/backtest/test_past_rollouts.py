@@ -27,10 +27,13 @@ def samples(what: str, label: str, rows: Mapping[str, Sequence[int | None]]) -> 
 def found(
     spec: Mapping[str, Sequence[int | None]],
     ready: Mapping[str, Sequence[int | None]] | None = None,
-    created: Mapping[str, datetime | None] | None = None,
+    created: Mapping[str, datetime] | None = None,
 ) -> list[tuple[str, str | None, str, float]]:
     matrix = samples("spec", "replicaset", spec) + samples("ready", "replicaset", spec if ready is None else ready)
-    told = of_replica_sets(WEB, matrix, created or {}, MINUTE)
+    matrix += [
+        ({"what": "created", "replicaset": name}, [(NOON, at.timestamp())]) for name, at in (created or {}).items()
+    ]
+    told = of_replica_sets(WEB, matrix, MINUTE)
     return [(each.revision, each.replaces, each.phase, (each.at - NOON) / MINUTE) for each in told]
 
 
@@ -87,7 +90,7 @@ def test_a_superseded_rollout_is_followed_by_the_next() -> None:
 def test_its_creation_is_when_it_began() -> None:
     """A new ReplicaSet's creation is exact; that of one that was made long ago says nothing about this rollout."""
     spec = {"web-a": [3, 3, 0], "web-b": [0, 3, 3]}
-    assert found(spec, created={"web-b": NOON + MINUTE / 3})[0][3] == 1 / 3
+    assert found(spec, created={"web-b": NOON + timedelta(seconds=20)})[0][3] == 1 / 3
     assert found(spec, created={"web-b": NOON - timedelta(days=3)})[0][3] == 1
 
 
