@@ -13,6 +13,7 @@ from daemon.core.incidents import Decision, Incident
 from daemon.core.ledger import LedgerEntry, counted, next_check, proof_of
 from daemon.core.measurement import SoakMeasurement
 from daemon.core.model import ActionId, Revision, RevisionId, Rollout, Workload, WorkloadKey, WorkloadView
+from daemon.core.reasons import Reason
 from daemon.core.state import Tracked
 from daemon.core.table import table
 
@@ -152,11 +153,11 @@ def _backwards(draft: Draft, soak: SoakMeasurement) -> bool:
 
 
 def suspended(draft: Draft, workload: Workload, revision: Revision) -> bool:
-    """Blame suspends the soak, until a person says that it was wrong."""
+    """Blame suspends the soak, until a person declines what was proposed or says that the blame was wrong."""
     return any(
         incident.suspect == workload and incident.blamed is not None and incident.blamed.id == revision.id
         for incident in draft.state.open_incidents
-        if not incident.judged_wrong
+        if not incident.judged_wrong and incident.reason is not Reason.DECLINED
     )
 
 

@@ -282,3 +282,15 @@ def test_wrong_ends_the_suspension_of_the_soak() -> None:
     story.waits(2 * HOUR)
     assert not story.incidents[0].phase.ended
     assert story.verified(V2)
+
+
+def test_declining_ends_the_suspension_of_the_soak() -> None:
+    """Who declines takes the revision as it is; it has to prove itself like any other."""
+    story = Story(a_policy(default_mode=Mode.APPROVE))
+    story.spikes()
+    first = story.incident
+    story.declines()
+    story.completes()
+    story.waits(HOUR)
+    assert story.state.incidents[first.id].phase is Phase.ESCALATED
+    assert story.verified(V2)
