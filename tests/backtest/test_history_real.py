@@ -13,9 +13,8 @@ from daemon.core.policy import Policy
 from handlers.backtest import history
 from handlers.backtest.past_alerts import ONSET
 from handlers.backtest.recording import AlertSeen, PodSeen, Recording, RolloutSeen, SampleSeen
-from handlers.prometheus import PrometheusClient
 from tests.backtest import past_world as world
-from tests.backtest.filled_prometheus import filled_with
+from tests.backtest.filled_prometheus import client_of, filled_with
 from tests.backtest.openmetrics import text_of
 from tests.backtest.past_world import MINUTE, STEP
 
@@ -30,19 +29,19 @@ Read = tuple[Recording, list[tuple[int, int]], list[str]]
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     """The recording of the planted world, the progress that was told, and the warnings."""
-    return asyncio.run(_read(tmp_path_factory.mktemp("prometheus")))
-
-
-async def _read(folder: Path) -> Read:
     told: list[tuple[int, int]] = []
     warnings: list[str] = []
-    async with filled_with(text_of(world.planted(), STEP), folder) as client:
-        found = await asked(client, progress=lambda done, total: told.append((done, total)), tell=warnings.append)
+    with filled_with(text_of(world.planted(), STEP), tmp_path_factory.mktemp("prometheus")) as url:
+        found = asked(url, progress=lambda done, total: told.append((done, total)), tell=warnings.append)
     return found, told, warnings
 
 
-async def asked(client: PrometheusClient, **more: Any) -> Recording:
-    return await history.from_prometheus(client, world.START, world.END, step=STEP, policy=POLICY, **more)
+def asked(url: str, **more: Any) -> Recording:
+    async def ask() -> Recording:
+        async with client_of(url) as client:
+            return await history.from_prometheus(client, world.START, world.END, step=STEP, policy=POLICY, **more)
+
+    return asyncio.run(ask())
 
 
 def rollouts(recording: Recording) -> list[RolloutSeen]:
@@ -160,21 +159,12 @@ def test_progress_rises_to_its_end(read: Read) -> None:
 
 def test_a_server_with_small_limits_gives_the_same(read: Read, tmp_path: Path) -> None:
     """Where an answer is over `--query.max-samples` the span is halved until it is not; the recording is the same."""
-
-    async def again() -> Recording:
-        async with filled_with(text_of(world.planted(), STEP), tmp_path, "--query.max-samples=1500") as client:
-            return await asked(client)
-
-    assert asyncio.run(again()).evidence == read[0].evidence
+    with filled_with(text_of(world.planted(), STEP), tmp_path, "--query.max-samples=1500") as url:
+        assert asked(url).evidence == read[0].evidence
 
 
 def test_a_prometheus_without_kube_state_metrics_is_named(tmp_path: Path) -> None:
     """Where nothing tells of workloads the error says which series are needed."""
     text = ["up 1 1741075200\n", "# EOF\n"]
-
-    async def ask() -> Recording:
-        async with filled_with(text, tmp_path) as client:
-            return await asked(client)
-
-    with pytest.raises(history.HistoryError, match="kube_replicaset_spec_replicas"):
-        asyncio.run(ask())
+    with filled_with(text, tmp_path) as url, pytest.raises(history.HistoryError, match="kube_replicaset_spec_replicas"):
+        asked(url)
