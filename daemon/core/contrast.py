@@ -37,7 +37,7 @@ FAR_OUT = 3.5
 LASTING_SAMPLES = 3
 """The newest samples of the new pods, of which one at least must be bad after the old pods are gone."""
 
-SINGLE_POD_TIMES = 1.5
+SINGLE_POD_TIMES = 2.0
 """How many times the old pods' latency that of a single new pod must be: its node may be slow, and no second pod tells."""
 
 STANDS_OUT = {SignalKind.ERROR_RATIO: (2.0, 0.05), SignalKind.CPU: (1.15, 0.2), SignalKind.MEMORY: (1.15, 0.15)}

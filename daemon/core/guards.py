@@ -237,6 +237,8 @@ def common_cause(case: Case) -> Refusal | None:
         seen = f"{name} new {number(contrast.new_value)}, old {number(contrast.old_value)} at the same time"
         return refuse(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "old pods that are good")
     peers = shared_by_peers(case.measurement, case.policy)
+    if case.suspicion.tier is Tier.START_FAILURE and len(peers) * 2 <= len(case.measurement.peers):
+        peers = ()  # who waits for pods that cannot start fails with them; an outage that keeps pods from starting is wider
     if peers and case.suspicion.tier is not Tier.CONTRAST:
         seen = f"also failing: {', '.join(peers[:5])}"
         return refuse(

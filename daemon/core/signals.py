@@ -21,8 +21,8 @@ CPU_HEALTHY, CPU_TRIGGER = 0.70, 0.90
 MEMORY_TRIGGER = 0.85
 NEAR = {SignalKind.LATENCY_P99: 1.15}
 """How far over its baseline a value is still "the same"; 1.10 for every kind that is not named."""
-FAR = {SignalKind.LATENCY: 1.25, SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
-"""How far over its baseline a latency must be to trigger."""
+FAR = {SignalKind.LATENCY: 1.5, SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
+"""How far over its baseline a latency must be to trigger; further for one of which nobody says which quantile it is."""
 
 TAIL = {SignalKind.LATENCY_P95: 0.05, SignalKind.LATENCY_P99: 0.01}
 """The share of requests that lies beyond the quantile."""

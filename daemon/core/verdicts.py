@@ -200,6 +200,9 @@ def _case(
     if rollout is None:  # pragma: no cover  an invariant of `candidates`, not a case
         raise AssertionError("a suspicion always has a rollout")
     measured = _seen_of(tracked, incident, measurement)
+    contrast = contrast_of(measured, rollout, policy)
+    # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
+    compared = _neighbour(incident, rollout) is not None and contrast.acquits(policy)
     close = second is not None and leader.score - second.score < policy.blame_margin
     return Case(
         incident=incident,
@@ -210,10 +213,10 @@ def _case(
         rollout=rollout,
         suspicion=leader,
         measurement=measured,
-        contrast=contrast_of(measured, rollout, policy),
+        contrast=contrast,
         choice=target_of(tracked, rollout, policy, incident.asked),
         ambiguous=second if close else None,
-        contrast_due=_contrast_due(rollout, measurement, policy, now),
+        contrast_due=not compared and _contrast_due(rollout, measurement, policy, now),
     )
 
 
@@ -231,8 +234,6 @@ def _blamed(leader: Suspicion, case: Case, policy: Policy) -> bool:
     if leader.score < policy.blame_threshold or leader.tier is Tier.NONE:
         return False
     strong = leader.tier in (Tier.START_FAILURE, Tier.CONTRAST)
-    if _neighbour(case.incident, case.rollout) is not None and case.contrast.acquits(policy):
-        return True  # its own signals have been compared, and what it does to others never shows in them
     return strong or not case.contrast_due or (policy.act_without_control and leader.tier is Tier.BEFORE_AFTER)
 
 
