@@ -13,7 +13,7 @@ from handlers.backtest.score import Begun, Culprit, Replayed
 from handlers.backtest.verdicts import Told
 from tests.backtest.score_cases import CART, SHIP, minute, told
 from tests.bench import blame_chart, blame_report, blame_table
-from tests.bench.blame_run import LASTGOOD, Played
+from tests.bench.blame_run import LASTGOOD, NAMES, Job, Played, play, run
 
 BASELINE = "fixed"
 
@@ -132,6 +132,25 @@ def test_the_picture_is_svg_with_a_bar_and_an_interval_for_each_method() -> None
     names = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text") if each.get("text-anchor") == "end"]
     assert names == [LASTGOOD, "a < b & c", "silent"]
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 2
+
+
+def test_a_generated_case_is_played_with_its_truth() -> None:
+    """A bad one has its culprit and a rollout of it; a hidden one a culprit without a rollout; a placebo none."""
+    found = {case.kind: case for seed in (0, 1, 5) for case in play(Job(half="tune", seed=seed, names=NAMES[:1]))}
+    scored = {kind: case.methods[NAMES[0]] for kind, case in found.items()}
+    assert scored["bad"].seen[0].workload == found["bad"].culprit
+    assert scored["hidden"].hidden
+    assert found["hidden"].culprit not in {each.workload for each in scored["hidden"].rollouts}
+    assert scored["healthy"].culprits == ()
+    assert all(each.judged and each.rollouts for each in scored.values())
+
+
+@pytest.mark.real
+def test_several_processes_say_the_same_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The order of the cases is that of the seeds; how far it is goes to stderr."""
+    jobs = [Job(half="tune", seed=seed, names=NAMES[:1]) for seed in (5, 0)]
+    assert run(jobs, 2) == run(jobs, 1)
+    assert "2 of 2 seeds" in capsys.readouterr().err
 
 
 def test_seeds_are_given_first_and_last(capsys: pytest.CaptureFixture[str]) -> None:

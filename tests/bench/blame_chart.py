@@ -7,7 +7,7 @@ from html import escape
 
 from handlers.backtest.confidence import Share
 
-WIDTH, LEFT, RIGHT, TOP, ROW, BAR, BOTTOM = 860, 340, 110, 56, 30, 16, 44
+WIDTH, LEFT, RIGHT, TOP, ROW, BAR, BOTTOM = 900, 372, 110, 56, 30, 16, 44
 FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 OURS, OTHERS, INK, GRID = "#1f6f54", "#9aa5b1", "#24292f", "#d8dee4"
 
