@@ -60,6 +60,8 @@ class SampleStore:
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         self._by_workload: dict[str, dict[int, _Moment]] = defaultdict(dict)
+        self._past: dict[tuple[str, str], dict[int, Sample | None]] = defaultdict(dict)
+        self._present = 0
 
     def add(self, sample: SampleSeen) -> None:
         """Keep it; a null value is no value."""
@@ -70,7 +72,9 @@ class SampleStore:
             if KINDS[name] not in _OUTBOUND_KINDS:
                 return
             name += OUTBOUND
-        moment = self._by_workload[sample.workload].setdefault(self._sampling.index(sample.at), _Moment())
+        index = self._sampling.index(sample.at)
+        self._present = max(self._present, index)
+        moment = self._by_workload[sample.workload].setdefault(index, _Moment())
         moment.pods.setdefault(sample.pod, {}).setdefault(name, []).append(_Value(sample.value, sample.weight))
 
     def whole(self, workload: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
@@ -85,27 +89,40 @@ class SampleStore:
     def of(
         self,
         workload: str,
+        group: str,
         wanted: Callable[[str, datetime], bool],
         first: datetime,
         last: datetime,
         *,
         warm: Callable[[str, datetime], bool] = lambda pod, at: True,
     ) -> tuple[Sample, ...]:
-        """The pods that are `wanted` (by name and moment) together, at each moment at which any of them has a value.
+        """The pods of a `group` (those that are `wanted`, by name and moment) together, where any of them has a value.
 
-        Latencies of a pod that is not yet `warm` are left out.
+        Latencies of a pod that is not yet `warm` are left out. What a moment that is past amounted to is remembered: a rollout
+        is looked at again with each sample.
         """
-        found = []
+        found, past = [], self._past[workload, group]
         for index in self._span(workload, first, last):
-            at = self._sampling.moment(index)
-            pods = [
-                values if warm(pod, at) else _cold(values)
-                for pod, values in self._by_workload[workload][index].pods.items()
-                if pod is not None and wanted(pod, at)
-            ]
-            if pods:
-                found.append(self._sample(index, pods))
+            if index not in past:
+                sample = self._of_group(workload, index, wanted, warm)
+                if index < self._present:
+                    past[index] = sample
+            else:
+                sample = past[index]
+            if sample is not None:
+                found.append(sample)
         return tuple(found)
+
+    def _of_group(
+        self, workload: str, index: int, wanted: Callable[[str, datetime], bool], warm: Callable[[str, datetime], bool]
+    ) -> Sample | None:
+        at = self._sampling.moment(index)
+        pods = [
+            values if warm(pod, at) else _cold(values)
+            for pod, values in self._by_workload[workload][index].pods.items()
+            if pod is not None and wanted(pod, at)
+        ]
+        return self._sample(index, pods) if pods else None
 
     def _span(self, workload: str, first: datetime, last: datetime) -> Sequence[int]:
         moments = self._by_workload.get(workload, {})

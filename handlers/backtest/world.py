@@ -175,6 +175,7 @@ class World:
         cluster, after = self.cluster, self._policy.latency_warm_up
         return self.samples.of(
             workload,
+            revision,
             lambda pod, at: cluster.ran(workload, pod, revision, at),
             first,
             last,
