@@ -7,13 +7,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import fmean
+from itertools import pairwise
+from statistics import fmean, median
 
 from handlers.backtest.recording import AlertSeen, PodSeen, Recording, RolloutSeen, SampleSeen
 from handlers.backtest.verdicts import Told
 
 POINTS_MAX = 120
 """Points of one line: more than a plot has room for. Beyond it the highest and lowest of each stretch are kept."""
+
+GAP = 3
+"""Samples that must be missing for a line to end there: one that came late is no hole."""
+
+PARTS_MAX = 40
+"""Parts of one line, the latest: a signal that comes and goes all the time."""
 
 SIGNALS_MAX = 8
 """Panels of one plot: the format names five signals, three of them also for what the workload calls."""
@@ -37,10 +44,18 @@ Points = tuple[tuple[datetime, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One signal of one side: the new revision's pods, the old one's, or the workload whatever its pods."""
+    """One signal of one side: the new revision's pods, the old one's, or the workload whatever its pods.
+
+    In parts: where nothing was measured in between, nothing is drawn.
+    """
 
     side: str
-    points: Points
+    parts: tuple[Points, ...]
+
+    @property
+    def points(self) -> Points:
+        """All of them."""
+        return tuple(point for part in self.parts for point in part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,10 +191,21 @@ def _rank(name: str) -> tuple[int, str]:
 
 def _lines(sides: Mapping[str, Mapping[datetime, Sequence[SampleSeen]]]) -> tuple[Line, ...]:
     return tuple(
-        Line(side=side, points=thinned([(at, _together(each)) for at, each in sorted(sides[side].items())]))
+        Line(side=side, parts=_parts([(at, _together(each)) for at, each in sorted(sides[side].items())]))
         for side in (OLD, NEW, WHOLE)
         if side in sides
     )
+
+
+def _parts(points: Sequence[tuple[datetime, float]]) -> tuple[Points, ...]:
+    """The points, apart where GAP samples or more are missing; each part has its share of POINTS_MAX."""
+    gaps = [(after[0] - before[0]).total_seconds() for before, after in pairwise(points)]
+    if not gaps:
+        return (tuple(points),)
+    widest = GAP * median(gaps)
+    bounds = [0, *(place for place, gap in enumerate(gaps, start=1) if gap > widest), len(points)]
+    parts = [points[first:last] for first, last in pairwise(bounds)]
+    return tuple(thinned(part, max(2, POINTS_MAX * len(part) // len(points))) for part in parts[-PARTS_MAX:])
 
 
 def _together(samples: Sequence[SampleSeen]) -> float:

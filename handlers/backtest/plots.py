@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from handlers import plain
-from handlers.backtest.lines import AlertSpan, Line, Panel, Picture
+from handlers.backtest.lines import AlertSpan, Panel, Picture, Points
 from handlers.backtest.verdicts import Told
 
-WIDTH, PANEL, GAP, LEFT, RIGHT, TOP, BOTTOM = 900, 100, 26, 62, 12, 40, 24
+WIDTH, PANEL, GAP, LEFT, RIGHT, TOP, BOTTOM = 900, 100, 26, 62, 12, 56, 24
 """Pixels at natural size; the page scales the whole to its width."""
 
 TEXT_MAX = 60
 """Characters of a name in a plot."""
 
 TICKS = 6
+
+ROWS, ROW, LETTER = 4, 12, 6.6
+"""Rows of labels above the panels, their height, and a letter's width: labels close to each other go into different rows."""
 
 
 def text(value: object, limit: int = TEXT_MAX) -> str:
@@ -102,34 +105,51 @@ def _panel(panel: Panel, scale: _Scale, top: float) -> Iterator[str]:
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text class="axis" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{amount(panel.signal, value)}</text>'
     for line in panel.lines:
-        yield _line(line, scale, foot, low, high)
+        for part in line.parts:
+            yield _line(line.side, part, scale, foot, low, high)
 
 
-def _line(line: Line, scale: _Scale, foot: float, low: float, high: float) -> str:
-    places = [(scale.x(at), foot - (value - low) / (high - low) * PANEL) for at, value in line.points]
+def _line(side: str, points: Points, scale: _Scale, foot: float, low: float, high: float) -> str:
+    places = [(scale.x(at), foot - (value - low) / (high - low) * PANEL) for at, value in points]
     if len(places) == 1:
         ((x, y),) = places
-        return f'<circle class="{line.side} dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+        return f'<circle class="{side} dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline class="{line.side}" points="{drawn}"/>'
+    return f'<polyline class="{side}" points="{drawn}"/>'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    """A moment with a name: its style, and what it is about in more words."""
+
+    at: datetime
+    kind: str
+    label: str
+    about: str
 
 
 def _marks(told: Told, picture: Picture, scale: _Scale, bottom: float) -> Iterator[str]:
-    for record in picture.marks:
-        yield from _mark("rollout", record.phase, f"{record.phase} {record.revision}", record.at, scale, bottom, 12)
+    marks = [
+        _Mark(at=each.at, kind="rollout", label=each.phase, about=f"{each.phase} {each.revision}")
+        for each in picture.marks
+    ]
     if told.onset is not None and told.onset >= picture.start:
-        yield from _mark("onset", "onset", "the anomaly began", told.onset, scale, bottom, 24)
-    yield from _mark("verdict", told.verdict.value, "the verdict", told.at, scale, bottom, 36)
+        marks.append(_Mark(at=told.onset, kind="onset", label="onset", about="the anomaly began"))
+    marks.append(_Mark(at=told.at, kind="verdict", label=told.verdict.value, about="the verdict"))
+    taken = [0.0] * ROWS
+    for mark in sorted(marks, key=lambda each: each.at):
+        x = scale.x(mark.at)
+        length = len(mark.label) * LETTER
+        left = min(x + 4, WIDTH - length)
+        # Where no row is free the least used one has to do.
+        row = next((row for row in range(ROWS) if taken[row] <= left), taken.index(min(taken)))
+        taken[row] = left + length + 4
+        yield from _mark(mark, x, left, 10 + row * ROW, bottom)
 
 
-def _mark(
-    kind: str, label: str, about: str, at: datetime, scale: _Scale, bottom: float, height: float
-) -> Iterator[str]:
-    x = scale.x(at)
-    anchor = "end" if x > WIDTH - 100 else "start"
-    shift = -4 if anchor == "end" else 4
-    yield f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{height - 8:.0f}" y2="{bottom}"/>'
+def _mark(mark: _Mark, x: float, left: float, height: float, bottom: float) -> Iterator[str]:
+    yield f'<line class="{mark.kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{height - 8:.0f}" y2="{bottom}"/>'
     yield (
-        f'<text class="{kind}" text-anchor="{anchor}" x="{x + shift:.1f}" y="{height:.0f}">'
-        f"{text(label)}<title>{text(about, 120)}</title></text>"
+        f'<text class="{mark.kind}" x="{left:.1f}" y="{height:.0f}">'
+        f"{text(mark.label)}<title>{text(mark.about, 120)}</title></text>"
     )

@@ -224,3 +224,28 @@ def test_alerts_of_other_namespaces_are_left_out() -> None:
         )
     ]
     assert [span.name for span in Lines(made(*alerts)).picture(told()).alerts] == ["Web", "Node"]
+
+
+def test_a_line_ends_where_nothing_was_measured() -> None:
+    """A revision that had no pods for a while has no line there: one across the hole would tell what nobody saw."""
+    records = [each for each in history() if not (isinstance(each, SampleSeen) and hole(each))]
+    (panel,) = Lines(made(*records)).picture(told()).panels
+    old = next(line for line in panel.lines if line.side == "old")
+    assert len(old.parts) == 2
+    assert page([(made(*records), [told()])]).count('polyline class="old"') == 2
+
+
+def hole(sample: SampleSeen) -> bool:
+    return sample.pod == "web-old-1" and NOON + 22 * MINUTE < sample.at < NOON + 40 * MINUTE
+
+
+def test_labels_close_to_each_other_are_in_rows() -> None:
+    """Moments of one minute keep their labels apart."""
+    stages = [
+        RolloutSeen(at=NOON + 27 * MINUTE, workload=WEB, revision="new", replaces="old", phase="stage")
+        for _ in range(3)
+    ]
+    html = page([(made(*history(), *stages), [told()])])
+    heights = re.findall(r'<text class="(?:rollout|verdict)" x="[\d.]+" y="(\d+)">(?:stage|roll_back)', html)
+    assert len(heights) == 4
+    assert len(set(heights)) == 4
