@@ -17,7 +17,7 @@ from daemon.core.mode import mode_of
 from daemon.core.model import LocatedAlert, OnsetSource
 from daemon.core.policy import Policy
 from daemon.core.state import NotedAlert, State, Tracked
-from handlers import notice_rows, overview, road
+from handlers import notice_rows, overview, road, scorecard
 from handlers.overview import Document, cut, moment
 from handlers.road import History
 
@@ -105,6 +105,7 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "commands": list(commands(incident, state)),
         "unmapped_alerts": overview.unmapped_alerts(state, UNMAPPED_MAX),
         "declared": _declared(incident),
+        "decision": scorecard.decision(incident.decision) if incident.decision is not None else None,
         "notices": notice_rows.rows(notices_of(incident, state)),
     }
 

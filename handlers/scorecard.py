@@ -48,7 +48,7 @@ def of(name: str, state: State, policy: Policy, now: datetime) -> Document | Non
     everything = together(state.scorecards.values())
     tallies = [state.scorecards.get(each.key) or _empty(each, now) for each in found.values()]
     rows = [
-        {**_row(each, everything, state, policy, now), "latest": [_decision(d) for d in reversed(each.decisions)]}
+        {**_row(each, everything, state, policy, now), "latest": [decision(d) for d in reversed(each.decisions)]}
         for each in tallies
     ]
     return {"now": moment(now), "total": _counted(everything), "workloads": rows, "left_out": 0}
@@ -72,7 +72,7 @@ def _row(tally: Tally, everything: Counts, state: State, policy: Policy, now: da
         "days": max(0, (now - tally.since).days),
         **_counted(tally.counts),
         "healthy": tally.healthy,
-        "unjudged": [decision.incident for decision in tally.unjudged],
+        "unjudged": [each.incident for each in tally.unjudged],
         "enough": ready.enough,
         "sentence": ready.sentence,
     }
@@ -97,7 +97,8 @@ def _precision(found: Precision) -> Document:
     return {"right": found.right, "judged": found.judged, "value": found.value, "low": found.low, "high": found.high}
 
 
-def _decision(found: Decision) -> Document:
+def decision(found: Decision) -> Document:
+    """A decision, with what people said of it."""
     return {
         "incident": found.incident,
         "at": moment(found.at),

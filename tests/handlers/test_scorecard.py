@@ -148,7 +148,9 @@ async def test_explain_tells_what_it_would_have_done_and_what_was_said(client: C
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
         session.get(f"{client.address}/api/v1/explain", params={"about": client.incident}) as response,
     ):
-        steps = {step["what"]: step for step in (await response.json())["road"]}
+        document = await response.json()
+    assert (document["decision"]["made"], document["decision"]["word"]) == ("roll_back", "wrong")
+    steps = {step["what"]: step for step in document["road"]}
     assert steps["decided"]["text"] == f"In auto it would have rolled {V2.label} back by itself."
     assert steps["reviewed"]["text"] == "the decision was wrong, says token:ann: the database"
 
