@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from daemon.core.incidents import VerdictKind
 from daemon.core.policy import Policy
+from daemon.core.reasons import Reason
 from handlers.backtest import history
 from handlers.backtest.past_alerts import ONSET
 from handlers.backtest.recording import AlertSeen, PodSeen, Recording, RolloutSeen, SampleSeen
+from handlers.backtest.replay import replay
 from tests.backtest import past_world as world
 from tests.backtest.filled_prometheus import client_of, filled_with
 from tests.backtest.openmetrics import text_of
@@ -168,3 +171,12 @@ def test_a_prometheus_without_kube_state_metrics_is_named(tmp_path: Path) -> Non
     text = ["up 1 1741075200\n", "# EOF\n"]
     with filled_with(text, tmp_path) as url, pytest.raises(history.HistoryError, match="kube_replicaset_spec_replicas"):
         asked(url)
+
+
+def test_a_replay_finds_the_planted_bad_rollouts(read: Read) -> None:
+    """What Lastgood would have done with this history: it rolls back the two bad rollouts, and none of the healthy ones."""
+    told = [each for each in replay(read[0]) if each.verdict is VerdictKind.ROLL_BACK]
+    assert {(each.workload, each.revision) for each in told} == {(world.WEB, "bbb222"), (world.CART, "hhh888")}
+    by_workload = {each.workload: each for each in told}
+    assert by_workload[world.WEB].at <= world.BAD_AT + 6 * MINUTE
+    assert by_workload[world.CART].reason is Reason.BLAMED_START_FAILURE
