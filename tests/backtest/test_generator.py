@@ -50,7 +50,7 @@ PLAIN = {
 """Long stages and nothing beside the fault: what is seen here is the recipe's doing."""
 EVERY = [(half, recipe) for half in HALVES for recipe in RECIPES[half]]
 SEMANTIC = "wrong_answers."
-SEEDS = range(9000, 9004)
+SEEDS = range(9000, 9003)
 
 
 def digest(found: Case) -> str:
@@ -288,7 +288,8 @@ def test_a_hidden_culprit_is_nowhere(half: Half) -> None:
         assert found.hidden is not None
         for record in found.records:
             assert not (isinstance(record, RolloutSeen) and record.workload == found.hidden)
-            assert not (isinstance(record, PodSeen) and record.revision == found.bad_revision)
+            if isinstance(record, PodSeen) and record.workload == found.hidden:
+                assert record.revision != found.bad_revision
             assert not (isinstance(record, SampleSeen) and record.workload == found.hidden and record.pod is not None)
             assert not (isinstance(record, TruthSeen) and record.culprit is not None)
         assert found.healthy_rollouts >= 1

@@ -19,7 +19,7 @@ SIGNALS = (*REQUEST_SIGNALS, "cpu_ratio", "memory_ratio")
 CHOICE: tuple[tuple[Confounder, float], ...] = (
     ("outage", 0.8), ("traffic spike", 1.0), ("flapping alert", 1.0), ("noisy neighbour", 1.0), ("low traffic", 0.6),
     ("clock skew", 0.8), ("missing series", 1.0), ("restart only", 0.8), ("warm-up", 1.5), ("neighbours roll out", 1.0),
-    ("undone by hand", 0.6), ("silent alerts", 0.5), ("decoy", 1.0), ("unheard", 0.4),
+    ("undone by hand", 0.6), ("silent alerts", 0.5), ("decoy", 1.0), ("unheard", 0.25),
 )  # fmt: skip
 """How often each confounder is taken, against the others."""
 

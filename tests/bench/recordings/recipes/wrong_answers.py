@@ -26,9 +26,9 @@ def fail_callees(rng: Random, place: Place) -> Fault:
 
 
 def flood_callees(rng: Random, place: Place) -> Fault:
-    """Each request makes three to six times the calls: it bears it, its callees do not."""
+    """Each request makes six to fifteen times the calls: it bears it, its callees do not."""
     _, _, callees = place
     if not callees:
         raise NotSuitedError
-    effect = Effect(calls=rng.uniform(3.0, 6.0))
+    effect = Effect(calls=rng.uniform(6.0, 15.0))
     return Fault(recipe="wrong_answers.flood_callees", shows=(), acts=lambda plight: effect)
