@@ -29,8 +29,8 @@ MAD_TO_SIGMA = 1.4826
 """Of normal values: 1 / inverse normal of 0.75."""
 
 SIGNALS = ("error_ratio",)
-"""What the gates watch. On the tuning half each of them does better with errors alone (F1 by .04 to .09): latencies, CPU and memory
-find a little more and accuse many."""
+"""What the gates watch. On the tuning half each of them does better with errors alone (F1 by .04 to .09): latencies, CPU and
+memory find a little more and accuse many."""
 
 SPREAD_MIN = {"error_ratio": 0.005}
 SPREAD_SHARE_MIN = 0.05
