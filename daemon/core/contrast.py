@@ -81,19 +81,25 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     before = typical(measurement.before)
     warm = (measurement.new[0].at if measurement.new else rollout.started_at) + policy.latency_warm_up
     window = [*pairs, *_early(measurement, policy, before, warm)][-policy.persistence_of :]
-    convicting = alike = fine = 0
+    alike = fine = 0
     per_rule: dict[str, int] = {}
+    against: dict[str, int] = {}
     for new, old in window:
         bad = _bad_rules(policy, new, old, warm)
         shared = [rule for rule in bad if _old_is_bad(rule, old, before)]
         guilty = [rule for rule in bad if rule not in shared and _stands_out(rule, new, old)]
-        convicting += bool(guilty)
+        for rule in guilty:
+            against[rule.name] = against.get(rule.name, 0) + 1
         alike += bool(shared) and not guilty
         fine += not bad and judge_sample(policy, new, old) is Health.HEALTHY
         for rule in guilty or shared:
             per_rule[rule.name] = per_rule.get(rule.name, 0) + 1
     worst = next(
-        (r for r in policy.signals if r.name == max(per_rule, key=lambda n: per_rule[n], default="")),
+        (
+            r
+            for r in policy.signals
+            if r.name == max(per_rule, key=lambda n: (against.get(n, 0), per_rule[n]), default="")
+        ),
         None,
     )
     new_value, old_value = _typical_pair(worst, window)
@@ -105,12 +111,12 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     return Contrast(
         pairs=len(pairs),
         recent=len(window),
-        convicting=convicting,
+        convicting=max(against.values(), default=0),
         alike=alike,
         fine=fine,
         enough=all(enough_traffic(policy, side) for side in sides),
         sure=sure,
-        lasts=worst is None or _lasts(worst, measurement, window, policy),
+        lasts=worst is None or _lasts(worst, measurement, window),
         worst=worst,
         new_value=new_value,
         old_value=old_value,
@@ -171,9 +177,7 @@ def _typical_pair(
     )
 
 
-def _lasts(
-    rule: SignalRule, measurement: Measurement, window: Sequence[tuple[Sample, Sample]], policy: Policy
-) -> bool:
+def _lasts(rule: SignalRule, measurement: Measurement, window: Sequence[tuple[Sample, Sample]]) -> bool:
     """The new pods are bad still, as far as they have said anything since: pods that were slow to warm up are well by now."""
     latest = [sample for sample in measurement.new if sample.value(rule.name) is not None][-LASTING_SAMPLES:]
     old = typical([pair[1] for pair in window])
@@ -213,13 +217,16 @@ def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: 
     """Not one pod on a bad node: most of the new pods are bad, and a single one is so by far and persistently."""
     if all(new.pods is None for new, _ in told):
         return True  # only all together are known
-    if rule.kind in policy.latency_kinds and max(new.pods or 0 for new, _ in told) == 1:
+    if rule.kind in policy.latency_kinds and max(len(_each(rule, new)) for new, _ in told) == 1:
         far = [new for new, old in told if _times(rule, new, old) >= SINGLE_POD_TIMES]
         return len(far) > policy.persistence_bad
-    bad = [
-        judge(rule, value, old.value(rule.name)) is Health.UNHEALTHY for new, old in told for value in _each(rule, new)
-    ]
-    return sum(bad) * 2 >= len(bad)
+    return sum(_most_are_bad(rule, new, old) for new, old in told) >= policy.persistence_bad
+
+
+def _most_are_bad(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    values, baseline = _each(rule, new), old.value(rule.name)
+    bad = [judge(rule, value, baseline) is Health.UNHEALTHY for value in values]
+    return sum(bad) * 2 > len(bad) and (len(bad) > 1 or rule.kind is SignalKind.ERROR_RATIO)
 
 
 def _times(rule: SignalRule, new: Sample, old: Sample) -> float:

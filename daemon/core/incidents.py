@@ -18,6 +18,7 @@ from daemon.core.model import (
     IncidentId,
     LocatedAlert,
     Mode,
+    Neighbour,
     OnsetSource,
     Revision,
     RevisionId,
@@ -304,6 +305,7 @@ class Incident:
     merged_into: IncidentId | None = None
     page: PageState | None = None
     thread: ThreadState = ThreadState()
+    neighbours: tuple[Neighbour, ...] = ()
     revert: ActionId | None = None
     revert_url: str | None = None
     decision: Decision | None = None

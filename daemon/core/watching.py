@@ -12,10 +12,13 @@ from daemon.core import intake, measuring, verdicts
 from daemon.core.actions import Measure
 from daemon.core.draft import Draft
 from daemon.core.facts import WatchDue
-from daemon.core.incidents import Tier
+from daemon.core.incidents import Phase, Tier
 from daemon.core.measurement import Measurement
-from daemon.core.model import ActionId, Rollout
+from daemon.core.model import ActionId, Rollout, StartFailureKind
 from daemon.core.state import Tracked
+
+
+_AT_WORK = frozenset({Phase.OPEN, Phase.PROPOSED, Phase.ROLLING_BACK, Phase.VERIFYING})
 
 
 def began(draft: Draft, rollout: Rollout) -> None:
@@ -45,11 +48,11 @@ def due(draft: Draft, tracked: Tracked) -> None:
 
 def _in_question(draft: Draft, rollout: Rollout) -> bool:
     """An incident measures it already, or has come to a conclusion about it: nobody is told the same twice."""
+    since = [each for each in draft.state.incidents.values() if each.opened_at >= rollout.started_at]
     return any(
-        (rollout.workload in (incident.suspect, *incident.scope) and not incident.phase.ended)
-        or (incident.suspect == rollout.workload and incident.blamed is not None and incident.blamed.id == rollout.revision.id)
-        for incident in draft.state.incidents.values()
-        if incident.opened_at >= rollout.started_at
+        incident.suspect == rollout.workload
+        and (incident.phase in _AT_WORK or (incident.blamed is not None and incident.blamed.id == rollout.revision.id))
+        for incident in since
     )
 
 
@@ -61,6 +64,14 @@ def watched(draft: Draft, action: Measure, measurement: Measurement) -> None:
         return
     if _in_question(draft, rollout):
         return
+    if _is_slow_to_start(tracked, measurement):
+        return
     suspicion = verdicts.seen_by_itself(tracked, rollout, measurement, draft.policy, draft.now)
     if suspicion.tier in (Tier.START_FAILURE, Tier.CONTRAST) and suspicion.score >= draft.policy.blame_threshold:
         intake.open_without_alert(draft, action.workload, rollout.started_at)
+
+
+def _is_slow_to_start(tracked: Tracked, measurement: Measurement) -> bool:
+    """Not ready yet, and nobody complains: some take minutes to start, and the progress deadline says when it is too long."""
+    failure = measurement.start_failure
+    return failure is not None and failure.kind is StartFailureKind.NEVER_READY and not tracked.view.stuck

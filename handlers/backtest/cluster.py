@@ -27,8 +27,11 @@ INFRASTRUCTURE = frozenset(
 )
 """Never a start failure: nobody's rollout is to blame for it (DESIGN)."""
 
-NEVER_READY_AFTER = timedelta(minutes=5)
-"""Beyond it a pod that was never ready is one that cannot start; images are pulled and caches filled before."""
+NEVER_READY_AFTER = timedelta(minutes=2)
+"""As in the daemon (handlers.pods)."""
+
+PROGRESS_DEADLINE = timedelta(minutes=10)
+"""Kubernetes' default; a recording does not tell it."""
 
 RESTARTS_OF_A_CRASH = 2
 """Of a pod that is not ready: one restart may be anything."""
@@ -207,6 +210,7 @@ class RecordedCluster:
         named = [life.replaces, current] if only is None else [only]
         kept = list(dict.fromkeys([*life.revisions, *(name for name in named if name is not None)]))[-_HISTORY_MAX:]
         history = [_revision(life, name) for name in kept if only is None or name == only]
+        failure = None if now is None else self._start_failure(life, now)
         return WorkloadView(
             workload=life.workload,
             uid=life.workload.key,
@@ -220,7 +224,8 @@ class RecordedCluster:
             converged=converged,
             started_at=started_at,
             available_since=available_since,
-            start_failure=None if now is None else self._start_failure(life, now),
+            start_failure=failure,
+            stuck=failure is not None and now is not None and now - started_at >= PROGRESS_DEADLINE,
         )
 
     def _pods(self, life: _Life, revision: str, *, alone: bool) -> RevisionPods:

@@ -19,6 +19,8 @@ from handlers.backtest.intervals import Sampling
 from handlers.backtest.recording import SampleSeen
 
 OUTBOUND = "_outbound"
+INBOUND = "_inbound"
+"""Of one edge; counts where the pod has no number of all its traffic."""
 KINDS = {
     "traffic_rate": SignalKind.TRAFFIC,
     "error_ratio": SignalKind.ERROR_RATIO,
@@ -72,6 +74,8 @@ class SampleStore:
             if KINDS[name] not in _OUTBOUND_KINDS:
                 return
             name += OUTBOUND
+        elif sample.peer is not None:
+            name += INBOUND
         index = self._sampling.index(sample.at)
         self._present = max(self._present, index)
         moment = self._by_workload[sample.workload].setdefault(index, _Moment())
@@ -98,7 +102,7 @@ class SampleStore:
     ) -> tuple[Sample, ...]:
         """The pods of a `group` (those that are `wanted`, by name and moment) together, where any of them has a value.
 
-        Latencies of a pod that is not yet `warm` are left out. What a moment that is past amounted to is remembered: a rollout
+        Of a pod that is not yet `warm` only the traffic counts. What a moment that is past amounted to is remembered: a rollout
         is looked at again with each sample.
         """
         found, past = [], self._past[workload, group]
@@ -130,8 +134,10 @@ class SampleStore:
         return [index for index in range(low, high + 1) if index in moments]
 
     def _sample(self, index: int, pods: Sequence[dict[str, list[_Value]]]) -> Sample:
-        names = sorted({name for values in pods for name in values})
-        joined = {name: [one for values in pods for one in values.get(name, ())] for name in names}
+        """One number of each pod and signal first, then one of all pods."""
+        single = [_by_signal(values) for values in pods]
+        names = sorted({name for values in single for name in values})
+        joined = {name: [values[name] for values in single if name in values] for name in names}
         values = {name: _together(name, each) for name, each in joined.items()}
         if "traffic_rate" not in values and (requests := _requests(joined)) is not None:
             values["traffic_rate"] = requests / self._sampling.step.total_seconds()
@@ -143,8 +149,20 @@ class SampleStore:
         )
 
 
+def _by_signal(values: dict[str, list[_Value]]) -> dict[str, _Value]:
+    found: dict[str, _Value] = {}
+    for name, several in values.items():
+        signal = name.removesuffix(INBOUND)
+        if signal != name and signal in values:
+            continue
+        weights = [each.weight for each in several if each.weight is not None]
+        weight = sum(weights) if len(weights) == len(several) else None
+        found[signal] = _Value(_together(signal, several), weight) if len(several) > 1 else several[0]
+    return found
+
+
 def _cold(values: dict[str, list[_Value]]) -> dict[str, list[_Value]]:
-    return {name: each for name, each in values.items() if KINDS[name.removesuffix(OUTBOUND)] is not SignalKind.LATENCY}
+    return {name: each for name, each in values.items() if name.removesuffix(INBOUND) == "traffic_rate"}
 
 
 def _requests(joined: Mapping[str, Sequence[_Value]]) -> float | None:
