@@ -124,6 +124,13 @@ def test_misses_are_counted_by_what_held_the_last_verdict_on_the_culprit() -> No
     ]
 
 
+def test_false_rollbacks_are_counted_by_what_misled() -> None:
+    """A right one is not in it; of a false one the reason, the kind, the recipe and the seed are."""
+    cases = [played(replay_of(RIGHT), number=1), played(replay_of(RIGHT, WRONG), number=2)]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in blame_report.false_table(cases).splitlines()]
+    assert rows[2:] == [["BLAMED_CONTRAST", "fault", "errors", "1", "2"]]
+
+
 def test_the_picture_is_svg_with_a_bar_and_an_interval_for_each_method() -> None:
     """Best on top; names are escaped; a method without a call has no bar."""
     scores = {"a < b & c": f1(4, 4, 2), LASTGOOD: f1(9, 0, 1), "silent": share(0, 0)}

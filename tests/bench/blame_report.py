@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from handlers.backtest.confidence import Quantile, Share
-from handlers.backtest.score import Replayed, Summary, rollbacks, strongest, summary, true_rollbacks
+from handlers.backtest.score import Replayed, Rollback, Summary, rollbacks, strongest, summary, true_rollbacks
 from handlers.backtest.verdicts import Told
 from tests.bench.blame_run import LASTGOOD, Played
 
@@ -77,6 +77,29 @@ def misses_table(played: Sequence[Played]) -> str:
         for reason, cases in sorted(why.items(), key=lambda pair: -len(pair[1]))
     ]
     return table(["missed, last said of the culprit", "cases", "seeds"], rows)
+
+
+def false_table(played: Sequence[Played]) -> str:
+    """What misled Lastgood into its false rollbacks: the verdict's reason and its heaviest term, and in which recordings."""
+    why: dict[tuple[str, str, str], list[Played]] = defaultdict(list)
+    for case in played:
+        each = case.methods[LASTGOOD]
+        found = rollbacks(each)
+        true = true_rollbacks(each, found)
+        for one in found:
+            if one not in true:
+                why[_misled(each.told, one), case.kind, case.recipe].append(case)
+    rows = [
+        [reason, kind, recipe, str(len(cases)), ", ".join(str(case.seed) for case in cases[:SEEDS_SHOWN])]
+        for (reason, kind, recipe), cases in sorted(why.items(), key=lambda pair: -len(pair[1]))
+    ]
+    return table(["false rollbacks: reason, heaviest term", "kind", "recipe", "times", "seeds"], rows)
+
+
+def _misled(told: Sequence[Told], rollback: Rollback) -> str:
+    said = next(one for one in told if one.at == rollback.at and one.workload == rollback.workload)
+    heaviest = max(said.evidence, key=lambda term: term.weight, default=None)
+    return said.reason.name + (f", {heaviest.name}" if heaviest else "")
 
 
 def _held(case: Played, told: Sequence[Told]) -> str:

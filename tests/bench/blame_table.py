@@ -22,6 +22,7 @@ LASTGOODS_TABLES = (
     blame_report.recipes_table,
     blame_report.confounders_table,
     blame_report.misses_table,
+    blame_report.false_table,
 )
 
 
