@@ -160,8 +160,11 @@ def test_progress_rises_to_its_end(read: Read) -> None:
     assert warnings == []
 
 
-def test_a_server_with_small_limits_gives_the_same(read: Read, tmp_path: Path) -> None:
-    """Where an answer is over `--query.max-samples` the span is halved until it is not; the recording is the same."""
+def test_small_answers_and_small_windows_give_the_same(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer over `--query.max-samples` is read in halves, a long stretch in windows; the recording is the same."""
+    monkeypatch.setattr(history, "WINDOW_MAX", 20 * MINUTE)
     with filled_with(text_of(world.planted(), STEP), tmp_path, "--query.max-samples=1500") as url:
         assert asked(url).evidence == read[0].evidence
 
