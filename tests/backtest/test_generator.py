@@ -320,3 +320,22 @@ def test_seeds_that_are_none_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main(["--half", "tune", "--seeds", "some", "--out", str(tmp_path)])
     assert "FIRST-LAST" in capsys.readouterr().err
+
+
+def test_a_culprit_may_have_rolled_out_twice() -> None:
+    """Then the bad revision replaces the sound one, which was all there was when it began."""
+    plain_twice = replace(PLAIN["tune"], confounders=((13, 1.0),))
+    found = made("tune", 9200, "bad", RECIPES["tune"][0], plain_twice)
+    assert "twice" in found.confounders
+    mine = [each for each in found.records if isinstance(each, RolloutSeen) and each.workload == found.culprit]
+    first, second = (
+        next(each for each in mine if each.phase == "started"),
+        next(each for each in mine if each.phase == "started" and each.revision == found.bad_revision),
+    )
+    assert second.replaces == first.revision
+    serving = {
+        record.revision: record.ready
+        for record in found.records
+        if isinstance(record, PodSeen) and record.workload == found.culprit and record.at < second.at
+    }
+    assert serving[first.revision]

@@ -14,7 +14,7 @@ from tests.bench.recordings.lives import Pod
 Confounder = Literal[
     "outage", "traffic spike", "flapping alert", "noisy neighbour", "low traffic", "clock skew", "missing series",
     "restart only", "warm-up", "neighbours roll out", "undone by hand", "silent alerts", "decoy",
-    "unheard",
+    "unheard", "twice",
 ]  # fmt: skip
 
 

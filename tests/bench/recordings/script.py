@@ -19,7 +19,7 @@ SIGNALS = (*REQUEST_SIGNALS, "cpu_ratio", "memory_ratio")
 CHOICE: tuple[tuple[Confounder, float], ...] = (
     ("outage", 0.8), ("traffic spike", 1.0), ("flapping alert", 1.0), ("noisy neighbour", 1.0), ("low traffic", 0.6),
     ("clock skew", 0.8), ("missing series", 1.0), ("restart only", 0.8), ("warm-up", 1.5), ("neighbours roll out", 1.0),
-    ("undone by hand", 0.6), ("silent alerts", 0.5), ("decoy", 1.0), ("unheard", 0.25),
+    ("undone by hand", 0.6), ("silent alerts", 0.5), ("decoy", 1.0), ("unheard", 0.25), ("twice", 0.5),
 )  # fmt: skip
 """How often each confounder is taken, against the others."""
 
@@ -90,7 +90,7 @@ def script(rng: Random, ranges: Ranges, kind: Kind, recipe: Recipe) -> Script:
 
 
 def _confounders(rng: Random, ranges: Ranges, kind: Kind) -> tuple[Confounder, ...]:
-    wanted = chance.weighed(rng, ranges.confounders) + (1 if kind == "healthy" else 0)
+    wanted = min(len(CHOICE), chance.weighed(rng, ranges.confounders) + (1 if kind == "healthy" else 0))
     found: list[Confounder] = []
     while len(found) < wanted:
         each = chance.weighed(rng, CHOICE)
@@ -176,13 +176,26 @@ def _plans(
         )
     if not starts or (kind == "hidden" and len(starts) < 2):
         add(list(land.services), begins + 30.0)
-    return tuple(
+    planned = [
         rollouts.plan(
             rng, ranges, service, round(start, 3), _revisions(rng, land, current[service.name]),
             bad=culprit is not None and service.name == culprit.name,
         )
         for service, start in sorted(starts, key=lambda each: each[1])
-    )  # fmt: skip
+    ]  # fmt: skip
+    if culprit is not None and "twice" in confounders:
+        planned = _twice(rng, ranges, land, planned, begins)
+    return tuple(sorted(planned, key=lambda plan: plan.starts))
+
+
+def _twice(rng: Random, ranges: Ranges, land: Landscape, planned: list[Plan], begins: float) -> list[Plan]:
+    """The culprit had another rollout, a sound one, over before the bad one began."""
+    bad = next(plan for plan in planned if plan.bad)
+    between = _revisions(rng, land, bad.replaces)[0]
+    names, rolling = (between, bad.replaces), replace(ranges, staged=0.0)
+    first = rollouts.plan(rng, rolling, bad.service, max(60.0, begins - rng.uniform(600.0, 1500.0)), names, bad=False)
+    second = replace(bad, revision=_revisions(rng, land, between)[0], replaces=between)
+    return [first, *(second if plan is bad else plan for plan in planned)]
 
 
 def _revisions(rng: Random, land: Landscape, old: str) -> tuple[str, str]:

@@ -84,7 +84,7 @@ def _differ(rng: Random, pods: Sequence[Pod]) -> None:
 def _undo(stage: Stage, rolled: Rolled, at: float) -> Rolled:
     """Somebody rolls the bad revision back by hand; what is left of its rollout."""
     service, rng, script = rolled.plan.service, stage.rng, stage.script
-    old = [pod for pod in stage.pods[service.name] if not pod.new]
+    old = [pod for pod in stage.pods[service.name] if pod.revision != rolled.plan.revision]
     shortened, back = rollouts.undo(rng, script.land, rolled, old, at, script.bias, script.until)
     stage.pods[service.name] = [*old, *shortened.pods, *back.pods]
     stage.back.append(back)
