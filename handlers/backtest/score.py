@@ -123,7 +123,7 @@ class Summary:
     delay_samples: tuple[Quantile, Quantile]
 
     def document(self) -> dict[str, Any]:
-        """The closing JSON object of `--score`: plain numbers first, their bounds under `intervals`, what was counted last."""
+        """What `--score` closes with: plain numbers first, their bounds under `intervals`, what was counted last."""
         shares = {name: (each.value, each.low, each.high) for name, each in self._shares()}
         shares["false_rollbacks_per_1000"] = self.false_rollbacks.scaled(1000)
         shares["placebo_rollbacks_per_1000"] = self.placebo.scaled(1000)
@@ -131,7 +131,6 @@ class Summary:
         counts["false_rollbacks_per_1000"] = {"hits": self.false_rollbacks.hits, "of": self.false_rollbacks.of}
         counts["placebo_rollbacks_per_1000"] = {"hits": self.placebo.hits, "of": self.placebo.of}
         return {
-            "summary": "score",
             "recordings": self.recordings,
             "without_truth": self.without_truth,
             "rollouts": self.rollouts,
