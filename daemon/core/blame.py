@@ -24,6 +24,8 @@ WEIGHTS = {
     # The new pods answered, and then fell silent or began to restart, while the old ones go on: as good as a contrast, for
     # no metric of theirs is left to compare (blame.md: leaving this out costs a quarter of the F1).
     "silence": 0.8,
+    # Pods that were never heard may only lack a scrape annotation: enough to ask a person.
+    "unheard": 0.5,
     "restarts": 0.8,
     # It got worse at the rollout, but so may have everything else: half of a conviction.
     "before_after": 0.4,
@@ -100,7 +102,7 @@ def suspect(
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
-        *_silence(measurement, policy),
+        *_silence(measurement, policy, neighbour),
         *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
@@ -122,7 +124,7 @@ def suspect(
 _TIERS = {
     Tier.START_FAILURE: ("start_failure",),
     Tier.CONTRAST: ("contrast", "silence", "restarts"),
-    Tier.BEFORE_AFTER: ("before_after",),
+    Tier.BEFORE_AFTER: ("before_after", "unheard"),
     Tier.TIMING: ("timing",),
 }
 """Which terms reach which tier, the strongest first."""
@@ -160,27 +162,51 @@ RESTARTS_TOLD = 3
 """Restarts of the new pods, none of the old ones, that are no accident any more."""
 
 
-def _silence(measurement: Measurement, policy: Policy) -> list[Term]:
+def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> list[Term]:
     """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
     spoke = [sample.at for sample in measurement.new if served(policy, sample)]
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
-    silent = [sample for sample in measurement.old if (not spoke or sample.at > spoke[-1]) and served(policy, sample)]
+    answered = [sample.at for sample in measurement.old if served(policy, sample)]
+    moments = _silent_moments(measurement, spoke, answered, policy)
     firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
     unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
-    if len(silent) < SILENT_SAMPLES or not (firing or (unwell and spoke)):
+    if moments < SILENT_SAMPLES or not (firing or (unwell and spoke)):
         return []
-    if not spoke and judge_sample(policy, silent[-1], typical(measurement.before)) is not Health.HEALTHY:
-        return []  # an alert, and the old pods are not well either: theirs
+    if not spoke and not _accused_by_others(measurement, policy, neighbour):
+        return []
     return [
         Term(
-            name="silence",
-            value=float(len(silent)),
+            name="silence" if spoke else "unheard",
+            value=float(moments),
             threshold=float(SILENT_SAMPLES),
-            weight=WEIGHTS["silence"],
-            sentence=f"The new pods fell silent {len(silent)} samples ago while the old ones answer.",
+            weight=WEIGHTS["silence" if spoke else "unheard"],
+            sentence=(
+                f"The new pods fell silent {moments} samples ago while the old ones answered."
+                if spoke
+                else f"Nothing was heard of the new pods in {moments} samples, and an alert fires."
+            ),
         )
     ]
+
+
+def _silent_moments(
+    measurement: Measurement, spoke: Sequence[datetime], answered: Sequence[datetime], policy: Policy
+) -> int:
+    """Samples since the new pods were heard last: those in which old pods answered, and those since nobody does."""
+    last = spoke[-1] if spoke else None
+    beside = sum(1 for at in answered if last is None or at > last)
+    if not answered or (last is not None and last > answered[-1]) or not measurement.new_ready:
+        return beside
+    return beside + int((measurement.at - answered[-1]) / policy.sample_interval)
+
+
+def _accused_by_others(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> bool:
+    """Of pods that never were heard only others tell: those who call them directly, or its own alert while old pods are well."""
+    if neighbour is not None:
+        return neighbour.called and neighbour.hops == 1
+    latest = measurement.old[-1:]
+    return all(judge_sample(policy, each, typical(measurement.before)) is Health.HEALTHY for each in latest)
 
 
 def _restarts(measurement: Measurement, *, old_ran: bool) -> list[Term]:
