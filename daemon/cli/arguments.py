@@ -133,8 +133,9 @@ def _daemon_commands(add: Add) -> None:
     )
     backtest = add("backtest", "replay recordings: what Lastgood would have done")
     backtest.add_argument(
-        "recordings", type=Path, nargs="+", metavar="RECORDING", help="a file, or a folder of *.jsonl"
+        "recordings", type=Path, nargs="*", metavar="RECORDING", help="a file, or a folder of *.jsonl; or --prometheus"
     )
+    add_past(backtest)
     backtest.add_argument("--score", action="store_true", help="close with precision, recall, delay against the truth")
     backtest.add_argument("--html", type=Path, metavar="FILE", help="write a page with one plot per verdict")
     backtest.add_argument(

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from config import ConfigError, load
+from daemon.cli import past
 from daemon.cli.arguments import ascii_only
 from daemon.cli.exits import CliError, Exit
 from daemon.core.policy import Policy
+from daemon.runtime.clock import SystemClock
 from handlers.backtest import recording as recordings
 from handlers.backtest import replay as replays
 from handlers.backtest.page import page
@@ -28,23 +30,35 @@ def run(options: argparse.Namespace) -> int:
     policies = [(AS_SHIPPED, None), *((str(path), _policy(path)) for path in options.policy or ())]
     scored: dict[str, list[Replayed]] = {name: [] for name, _ in policies}
     shown: list[tuple[Recording, Sequence[Told]]] = []
-    paths = list(_files(options.recordings))
-    for number, path in enumerate(paths, start=1):
-        _progress(number, len(paths), path.name)
-        recording = _read(path)
+    for recording in _recordings(options):
         for name, policy in policies:
             told = list(_printed(recording, policy, name if len(policies) > 1 else None))
             if options.score:
                 scored[name].append(replayed(recording, told))
             if options.html is not None and (policy is not None or len(policies) == 1):
                 shown.append((recording, told))
-    _progress(0, 0, "")
     if options.score:
         _print_scores(scored)
     if options.html is not None:
         _write(options.html, page(shown))
     sys.stdout.flush()
     return Exit.OK
+
+
+def _recordings(options: argparse.Namespace) -> Iterator[Recording]:
+    """Those that are named, one at a time; or the past that a Prometheus holds."""
+    asked = options.prometheus is not None or options.since is not None
+    if asked == bool(options.recordings):
+        remedy = "lastgood backtest FILE…, or lastgood backtest --prometheus URL --from 30d"
+        raise CliError(Exit.USAGE, "name either recordings or a Prometheus", remedy)
+    if asked:
+        yield past.recorded(past.source_of(options), past.span_of(options, SystemClock().now()))
+        return
+    paths = list(_files(options.recordings))
+    for number, path in enumerate(paths, start=1):
+        _progress(number, len(paths), path.name)
+        yield _read(path)
+    _progress(0, 0, "")
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:

@@ -69,6 +69,8 @@ def judge(rule: SignalRule, value: float | None, baseline: float | None) -> Heal
         return Health.UNHEALTHY
     if healthy is not None and value <= healthy:
         return Health.HEALTHY
+    if healthy is None and rule.kind is SignalKind.MEMORY:
+        return Health.NO_DATA  # steady or not, only a comparison tells
     return Health.INCONCLUSIVE
 
 

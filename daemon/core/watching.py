@@ -17,7 +17,6 @@ from daemon.core.measurement import Measurement
 from daemon.core.model import ActionId, Rollout, StartFailureKind
 from daemon.core.state import Tracked
 
-
 _AT_WORK = frozenset({Phase.OPEN, Phase.PROPOSED, Phase.ROLLING_BACK, Phase.VERIFYING})
 
 

@@ -27,7 +27,7 @@ class CallGraph:
 
     def near(self, workloads: Iterable[Workload]) -> tuple[Neighbour, ...]:
         """All within HOPS_MAX calls, called ones and callers, nearest first; a workload once, by its shortest way."""
-        start = {workload.key for workload in workloads}
+        start: set[str] = {workload.key for workload in workloads}
         found: dict[str, tuple[int, bool]] = {}
         for calls, called in ((self._callees, True), (self._callers, False)):
             edge, seen = set(start), set(start)
@@ -39,4 +39,6 @@ class CallGraph:
                     if known is None or hops < known[0]:
                         found[name] = (hops, called)
         order = sorted(found.items(), key=lambda item: (item[1][0], not item[1][1], item[0]))
-        return tuple(Neighbour(workload=workload_named(name), hops=hops, called=called) for name, (hops, called) in order)
+        return tuple(
+            Neighbour(workload=workload_named(name), hops=hops, called=called) for name, (hops, called) in order
+        )

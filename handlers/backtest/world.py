@@ -35,10 +35,11 @@ from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
 from daemon.core.measurement import AlertState, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Workload
 from daemon.core.policy import Policy
-from handlers import ladder
+from handlers import ladder, revisions
 from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.graph import CallGraph
 from handlers.backtest.intervals import Sampling
+from handlers.backtest.past_alerts import ONSET
 from handlers.backtest.recording import AlertSeen, EdgeSeen, Evidence, PodSeen, RolloutSeen, SampleSeen
 from handlers.backtest.samples import SampleStore
 
@@ -131,14 +132,16 @@ class World:
 
     def _locate(self, action: Locate, now: datetime) -> Result:
         found = ladder.place(action.alert, self.cluster, self._policy.mappings)  # type: ignore[arg-type]
-        onset = action.alert.starts_at - self._policy.assumed_for
+        onset, source = action.alert.starts_at - self._policy.assumed_for, OnsetSource.ASSUMED
+        if (known := revisions.parse_time(dict(action.alert.annotations).get(ONSET))) is not None:
+            onset, source = known, OnsetSource.FOR_STATE
         return Located(
             location=Location(
                 workloads=found.workloads,
                 rung=found.rung,
                 tried=found.tried,
                 onset=onset,
-                onset_source=OnsetSource.ASSUMED,
+                onset_source=source,
                 neighbours=self._graph.near(found.workloads),
             )
         )
