@@ -173,7 +173,7 @@ def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | No
     unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
     if moments < SILENT_SAMPLES or not (firing or (unwell and spoke)):
         return []
-    if not spoke and not _accused_by_others(measurement, policy, neighbour):
+    if not (unwell and spoke) and not _accused_by_others(measurement, policy, neighbour):
         return []
     return [
         Term(
@@ -202,9 +202,9 @@ def _silent_moments(
 
 
 def _accused_by_others(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> bool:
-    """Of pods that never were heard only others tell: those who call them directly, or its own alert while old pods are well."""
-    if neighbour is not None:
-        return neighbour.called and neighbour.hops == 1
+    """Of pods that are not heard only others tell: those who call them directly, or its own alert while old pods are well."""
+    if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
+        return False
     latest = measurement.old[-1:]
     return all(judge_sample(policy, each, typical(measurement.before)) is Health.HEALTHY for each in latest)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 
 from daemon.core import statistics as tests
@@ -39,6 +39,15 @@ LASTING_SAMPLES = 3
 
 SINGLE_POD_TIMES = 2.0
 """How many times the old pods' latency that of a single new pod must be: its node may be slow, and no second pod tells."""
+
+SLOW_FOR = timedelta(seconds=90)
+"""How long latency must have been bad, however often it is sampled: caches fill and code is compiled for a minute or two."""
+
+BREAK_SAMPLES = 2
+"""Good samples in a row that end a bad time."""
+
+SINGLE_POD_SLOW_FOR = timedelta(minutes=4)
+"""How long a single new pod must have been slow for the plain threshold to be enough."""
 
 STANDS_OUT = {SignalKind.ERROR_RATIO: (2.0, 0.05), SignalKind.CPU: (1.15, 0.2), SignalKind.MEMORY: (1.15, 0.15)}
 """How many times the old pods' value, or how much more in absolute terms, is more than two equals on both sides of an edge."""
@@ -104,9 +113,7 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     )
     new_value, old_value = _typical_pair(worst, window)
     asked = sum(1 for rule in policy.signals if any(new.value(rule.name) is not None for new, _ in window))
-    sure = worst is not None and _is_sure(
-        worst, window, [*measurement.before, *(old for _, old in pairs)], asked, policy
-    )
+    sure = worst is not None and _is_sure(worst, window, pairs, measurement.before, asked, policy)
     sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
     return Contrast(
         pairs=len(pairs),
@@ -198,7 +205,8 @@ def _stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
 def _is_sure(
     rule: SignalRule,
     window: Sequence[tuple[Sample, Sample]],
-    reference: Sequence[Sample],
+    pairs: Sequence[tuple[Sample, Sample]],
+    before: Sequence[Sample],
     asked: int,
     policy: Policy,
 ) -> bool:
@@ -206,20 +214,37 @@ def _is_sure(
     told = [(new, old) for new, old in window if None not in (new.value(rule.name), old.value(rule.name))]
     if rule.kind is SignalKind.ERROR_RATIO and (counts := _counts(rule, told, policy)) is not None:
         return min(1.0, tests.proportion_p(*counts) * max(1, asked)) <= CHANCE_MAX
-    values = [value for sample in reference for value in _each(rule, sample)]
+    values = [value for sample in (*before, *(old for _, old in pairs)) for value in _each(rule, sample)]
     middle = median(value for new, _ in told for value in _each(rule, new))
     floor = STANDS_OUT[rule.kind][1] / FAR_OUT if rule.kind in STANDS_OUT else 0.0
     far = tests.robust_z(middle, values, floor=floor)
-    return (far is None or far >= FAR_OUT) and _most_pods(rule, told, policy)
+    if far is not None and far < FAR_OUT:
+        return False
+    lasted = _bad_for(rule, pairs)
+    if rule.kind is SignalKind.LATENCY and lasted < SLOW_FOR:
+        return False
+    return _most_pods(rule, told, policy, lasted)
 
 
-def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: Policy) -> bool:
+def _bad_for(rule: SignalRule, pairs: Sequence[tuple[Sample, Sample]]) -> timedelta:
+    """From the first to the last bad pair of the newest ones; two good ones in a row end it."""
+    good, bad = 0, list[datetime]()
+    for new, old in reversed(pairs):
+        if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY:
+            bad.append(new.at)
+            good = 0
+        elif (good := good + 1) == BREAK_SAMPLES:
+            break
+    return bad[0] - bad[-1] if bad else timedelta(0)
+
+
+def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: Policy, lasted: timedelta) -> bool:
     """Not one pod on a bad node: most of the new pods are bad, and a single one is so by far and persistently."""
     if all(new.pods is None for new, _ in told):
         return True  # only all together are known
     if rule.kind in policy.latency_kinds and max(len(_each(rule, new)) for new, _ in told) == 1:
         far = [new for new, old in told if _times(rule, new, old) >= SINGLE_POD_TIMES]
-        return len(far) > policy.persistence_bad
+        return len(far) > policy.persistence_bad or lasted >= SINGLE_POD_SLOW_FOR
     return sum(_most_are_bad(rule, new, old) for new, old in told) >= policy.persistence_bad
 
 

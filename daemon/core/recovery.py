@@ -55,9 +55,19 @@ def _signals(incident: Incident, measurement: Measurement, policy: Policy) -> He
     oldest = measurement.at - STALE_AFTER * policy.sample_interval
     fresh = [sample for sample in measurement.new if sample.at >= oldest]
     health = judge_sample(policy, fresh[-1], _baseline(incident, measurement)) if fresh else Health.NO_DATA
+    if fresh and _worse_than_old(incident, measurement, fresh[-1], policy):
+        return Health.UNHEALTHY
     if health is Health.NO_DATA:
         return Health.INCONCLUSIVE if measurement.missing or _had_signals(measurement, policy) else Health.HEALTHY
     return health
+
+
+def _worse_than_old(incident: Incident, measurement: Measurement, latest: Sample, policy: Policy) -> bool:
+    """Nobody complained: the incident is about the new pods being worse than the old ones, and they still are."""
+    if incident.alerts or incident.phase not in (Phase.OPEN, Phase.PROPOSED):
+        return False
+    old = typical(measurement.old[-policy.persistence_of :])
+    return old is not None and judge_sample(policy, latest, old) is Health.UNHEALTHY
 
 
 def _had_signals(measurement: Measurement, policy: Policy) -> bool:
