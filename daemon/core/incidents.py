@@ -306,6 +306,7 @@ class Incident:
     page: PageState | None = None
     thread: ThreadState = ThreadState()
     neighbours: tuple[Neighbour, ...] = ()
+    kin: tuple[Workload, ...] = ()
     revert: ActionId | None = None
     revert_url: str | None = None
     decision: Decision | None = None

@@ -166,6 +166,7 @@ def open_incident(
             symptom=symptom_of(location),
             scope=location.workloads,
             neighbours=location.neighbours,
+            kin=location.kin,
             rung=location.rung,
             opened_at=draft.now,
             onset=location.onset,

@@ -98,11 +98,10 @@ def _peers(draft: Draft, incident: Incident, workload: Workload) -> tuple[Worklo
     Not those near to where it hurts in the call graph: they suffer with it, whatever the cause.
     """
     window = incident.onset - draft.policy.blame_window
-    near = {neighbour.workload for neighbour in incident.neighbours}
     others = [
         tracked.view.workload
         for tracked in draft.state.workloads.values()
-        if tracked.view.workload not in (workload, *incident.scope, *near)
+        if tracked.view.workload not in (workload, *incident.scope, *incident.kin)
         and not _same_pods(tracked, draft.state.workloads.get(workload.key))
         and (tracked.rollout is None or tracked.rollout.replaced is None or tracked.rollout.started_at < window)
     ]

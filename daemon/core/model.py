@@ -371,7 +371,8 @@ class Neighbour:
 class Location:
     """To which workloads an alert belongs, by which rung, and when its anomaly began.
 
-    `neighbours` are those in the call graph, nearest first; empty where no graph is known.
+    `neighbours` are those in the call graph, nearest first; `kin` all that a few calls join to it, whoever calls whom: what fails
+    there fails with it. Both are empty where no graph is known.
     """
 
     workloads: tuple[Workload, ...]
@@ -380,6 +381,7 @@ class Location:
     onset: datetime
     onset_source: OnsetSource
     neighbours: tuple[Neighbour, ...] = ()
+    kin: tuple[Workload, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,7 +202,8 @@ def _case(
     measured = _seen_of(tracked, incident, measurement)
     contrast = contrast_of(measured, rollout, policy)
     # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
-    compared = _neighbour(incident, rollout) is not None and contrast.acquits(policy)
+    enough = contrast.recent >= policy.persistence_of and not contrast.convicting
+    compared = enough and _neighbour(incident, rollout) is not None
     close = second is not None and leader.score - second.score < policy.blame_margin
     return Case(
         incident=incident,

@@ -42,3 +42,12 @@ class CallGraph:
         return tuple(
             Neighbour(workload=workload_named(name), hops=hops, called=called) for name, (hops, called) in order
         )
+
+    def kin(self, workloads: Iterable[Workload]) -> tuple[Workload, ...]:
+        """All that HOPS_MAX calls join to these, in whatever direction."""
+        edge: set[str] = {workload.key for workload in workloads}
+        seen = set(edge)
+        for _ in range(HOPS_MAX):
+            edge = {name for each in edge for calls in (self._callees, self._callers) for name in calls.get(each, ())} - seen
+            seen |= edge
+        return tuple(workload_named(name) for name in sorted(seen))

@@ -143,6 +143,7 @@ class World:
                 onset=onset,
                 onset_source=source,
                 neighbours=self._graph.near(found.workloads),
+                kin=self._graph.kin(found.workloads),
             )
         )
 
