@@ -146,9 +146,13 @@ class RecordedCluster:
         """Whether anything was ever said of it."""
         return workload in self._lives
 
-    def names(self) -> Sequence[str]:
-        """All workloads, as the recording names them."""
-        return tuple(self._lives)
+    def exchanging(self) -> Sequence[str]:
+        """The workloads whose rollout has pods that are not ready: time alone changes how they stand."""
+        return [
+            name
+            for name, life in self._lives.items()
+            if life.rollouts > 1 and not all(pod.ready for pod in life.alive(life.revision))
+        ]
 
     def ran(self, workload: str, pod: str, revision: str, at: datetime) -> bool:
         """Whether that pod ran that revision at that moment; what is known of it later counts for before, too."""

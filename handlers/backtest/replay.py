@@ -71,7 +71,7 @@ class _Replay:
         if not evidence:
             return
         self._happens(Started(at=evidence[0].at, down_since=None), evidence[0].at)
-        position = 0
+        position = looked = 0
         while position < len(evidence):
             now = evidence[position].at
             self._pass(now)
@@ -79,6 +79,9 @@ class _Replay:
             while position < len(evidence) and evidence[position].at == now:
                 events += self._world.feed(evidence[position])
                 position += 1
+            if self._sampling.index(now) > looked:
+                looked = self._sampling.index(now)
+                events += self._world.look_again(now)
             for event in events:
                 self._happens(event, now)
                 self._answer(now)

@@ -96,6 +96,10 @@ class World:
                     self._graph.add(*((callee, caller) if record.direction == "inbound" else (caller, callee)))
         return []
 
+    def look_again(self, now: datetime) -> list[Event]:
+        """What time alone has changed: pods that are not ready for too long."""
+        return [WorkloadSeen(at=now, view=self.cluster.view(name, now)) for name in self.cluster.exchanging()]
+
     def _rollout(self, record: RolloutSeen) -> list[Event]:
         """A revision that is replaced counts as verified: it is shown to have served alone, and was healthy all the while."""
         self.cluster.rollout(record)
