@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 
 from daemon.core.measurement import Sample
 from daemon.core.policy import Policy, SignalRule
-from daemon.core.signals import settling
 from handlers import signal_sources
 from handlers.faults import Fault, FaultKind, Permanent
 from handlers.pod_groups import PodGroup
@@ -61,7 +60,7 @@ class Sampler:
 
     def settled(self, now: datetime) -> datetime:
         """Up to when Prometheus can be expected to know everything."""
-        return now - settling(self.policy)
+        return now - self.policy.settling
 
     async def samples(
         self,

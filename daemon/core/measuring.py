@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from daemon.core import signals, verdicts
+from daemon.core import verdicts
 from daemon.core.actions import CheckTarget, Measure, MeasurePurpose
 from daemon.core.draft import Draft
 from daemon.core.facts import MeasureBegan
@@ -160,7 +160,7 @@ def next_sample(now: datetime, policy: Policy) -> datetime:
     Samples lie at whole multiples of the interval since the epoch (handlers.prometheus), and are taken once they have settled.
     """
     step = timedelta(seconds=max(1, math.ceil(policy.sample_interval.total_seconds())))
-    first = EPOCH + policy.sample_phase + signals.settling(policy)
+    first = EPOCH + policy.sample_phase + policy.settling
     return first + ((now - first) // step + 1) * step
 
 

@@ -201,9 +201,6 @@ class Policy:
 
     sample_interval: timedelta = timedelta(seconds=30)
     signal_window: timedelta = MINUTE
-    settling: timedelta | None = None
-    sample_phase: timedelta = timedelta(0)
-    unknown_traffic_is_enough: bool = False
     persistence_bad: int = 2
     persistence_of: int = 5
     latency_warm_up: timedelta = timedelta(seconds=60)
@@ -235,6 +232,25 @@ class Policy:
     pipeline_managers: tuple[str, ...] = ()
 
     @property
+    def settling(self) -> timedelta:
+        """How long after its moment a sample can be expected to be known whole.
+
+        The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is two scrapes
+        where the window holds four, as it should; never more than one sample interval, or a recovery would always look stale.
+        """
+        return min(self.signal_window / 2, self.sample_interval)
+
+    @property
+    def sample_phase(self) -> timedelta:
+        """When samples lie, counted from the whole multiples of the interval since the epoch."""
+        return timedelta(0)
+
+    @property
+    def unknown_traffic_is_enough(self) -> bool:
+        """Whether signals count of which nobody knows how many requests are behind them."""
+        return False
+
+    @property
     def latency_kinds(self) -> frozenset[SignalKind]:
         """The kinds whose first `latency_warm_up` after a pod's start is left out."""
         return frozenset({SignalKind.LATENCY, SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
@@ -251,3 +267,25 @@ class Policy:
             and (not rule.names or any(fnmatchcase(workload.name, glob) for glob in rule.names))
             for rule in self.approvers
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPolicy(Policy):
+    """A policy for a recording: its samples are whole, lie where they lie, and may not tell the traffic (issue 5)."""
+
+    phase: timedelta = timedelta(0)
+
+    @property
+    def settling(self) -> timedelta:
+        """What is recorded is known."""
+        return timedelta(0)
+
+    @property
+    def sample_phase(self) -> timedelta:
+        """Where the recording has its samples."""
+        return self.phase
+
+    @property
+    def unknown_traffic_is_enough(self) -> bool:
+        """A weight that is null means unknown, not low."""
+        return True

@@ -7,7 +7,6 @@ to compare it with and without thresholds set by the user is not judged at all (
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from itertools import pairwise
 from statistics import median
 
@@ -111,17 +110,6 @@ def served(policy: Policy, sample: Sample) -> bool:
     """Whether requests were served; where the traffic is not known, as far as the policy lets that pass."""
     rate = traffic(policy, sample)
     return policy.unknown_traffic_is_enough if rate is None else rate > 0
-
-
-def settling(policy: Policy) -> timedelta:
-    """How long after its moment a sample can be expected to be known whole.
-
-    The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is two scrapes
-    where the window holds four, as it should; never more than one sample interval, or a recovery would always look stale.
-    """
-    if policy.settling is not None:
-        return policy.settling
-    return min(policy.signal_window / 2, policy.sample_interval)
 
 
 def typical(samples: Sequence[Sample]) -> Sample | None:

@@ -7,7 +7,7 @@ to that moment. The core looks at samples as soon as all of one moment are there
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields
 from datetime import datetime, timedelta
 
 from daemon.core.actions import RollBack
@@ -16,7 +16,7 @@ from daemon.core.events import ActionFinished, DeadlinePassed, Event, Started
 from daemon.core.facts import ActionOwed, Fact, Judged, Moved
 from daemon.core.incidents import Incident, Trigger, VerdictKind
 from daemon.core.model import Mode
-from daemon.core.policy import Policy
+from daemon.core.policy import Policy, RecordedPolicy
 from daemon.core.reasons import Reason
 from daemon.core.state import State
 from handlers.backtest import intervals
@@ -34,15 +34,13 @@ AFTERWARDS = timedelta(minutes=15)
 
 def judged_as(policy: Policy, sampling: intervals.Sampling) -> Policy:
     """The policy for a recording: what it was sampled by, and what it is judged by."""
-    return replace(
-        policy,
-        signals=RULES,
-        sample_interval=sampling.step,
-        signal_window=max(policy.signal_window, sampling.step),
-        settling=timedelta(0),
-        sample_phase=sampling.phase,
-        unknown_traffic_is_enough=True,
-    )
+    given = {each.name: getattr(policy, each.name) for each in fields(Policy)}
+    found = {
+        "signals": RULES,
+        "sample_interval": sampling.step,
+        "signal_window": max(policy.signal_window, sampling.step),
+    }
+    return RecordedPolicy(**(given | found), phase=sampling.phase)
 
 
 def default_policy() -> Policy:
