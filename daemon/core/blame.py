@@ -39,7 +39,12 @@ WEIGHTS = {
     "alike": -0.3,
     # Where it hurts is called by it or calls it: half of a conviction, halved again with each call in between.
     "graph": 0.3,
+    # Per further place where it hurts and that calls it: what all of them share is likelier than what one has by itself.
+    "explains": 0.1,
 }
+
+EXPLAINS_MAX = 3
+"""Further places that count."""
 
 CALLER_SHARE = 0.6
 """Of the weight of the graph for one that calls where it hurts: answers go wrong more often than questions."""
@@ -94,10 +99,12 @@ def suspect(
     regression: bool = False,
     declared: Declaration | None = None,
     neighbour: Neighbour | None = None,
+    explains: int = 0,
 ) -> Suspicion:
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach.
 
     `neighbour` where it hurts at another workload, near in the call graph: then good signals of its own acquit nobody.
+    `explains` counts further places where it hurts now and which call it.
     """
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
@@ -108,6 +115,7 @@ def suspect(
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
         *_timing(rollout, onset, onset_source, chain_start),
         *_graph(neighbour),
+        *_explains(explains),
         *_declared(declared),
     ]
     score = round(sum(term.weight for term in terms), 4)
@@ -235,6 +243,20 @@ def _graph(neighbour: Neighbour | None) -> list[Term]:
             threshold=1.0,
             weight=round(WEIGHTS["graph"] * share, 4),
             sentence=f"It {how}, {neighbour.hops} call(s) away.",
+        )
+    ]
+
+
+def _explains(others: int) -> list[Term]:
+    if not others:
+        return []
+    return [
+        Term(
+            name="explains",
+            value=float(others),
+            threshold=1.0,
+            weight=round(WEIGHTS["explains"] * min(others, EXPLAINS_MAX), 4),
+            sentence=f"{others} more that call it hurt at the same time.",
         )
     ]
 

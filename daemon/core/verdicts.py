@@ -153,7 +153,20 @@ def _suspicion(
         regression=incident.regression,
         declared=incident.declared,
         neighbour=_neighbour(incident, rollout),
+        explains=_explains(incident, rollout, state),
     )
+
+
+def _explains(incident: Incident, rollout: Rollout, state: State) -> int:
+    """How many other places hurt that call the workload, directly or not."""
+    symptoms = {
+        other.symptom
+        for other in state.open_incidents
+        if other.symptom != incident.symptom
+        and other.alerts
+        and any(near.called and near.workload == rollout.workload for near in other.neighbours)
+    }
+    return len(symptoms)
 
 
 def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:
