@@ -21,6 +21,9 @@ LINE_BYTES_MAX = 1024 * 1024
 SHOWN_MAX = 200
 """Characters of what the decoder says that an error repeats."""
 
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Of all moments: what lies outside is no time of a recording (an unset one is the year 1), and nothing can be added to it."""
+
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 WorkloadName = Annotated[str, msgspec.Meta(pattern=r"^[^/]+/[^/]+/[^/]+$")]
 """`namespace/Kind/name`."""
@@ -145,10 +148,18 @@ def parse(lines: Iterator[bytes] | Sequence[bytes], name: str) -> Iterator[Recor
         if line.isspace() or not line:
             continue
         try:
-            yield _DECODER.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            yield _checked(_DECODER.decode(line))
+        except ValueError as error:
             said = str(error)[:SHOWN_MAX]
             raise RecordingError(f"{name}:{number}: {said}; deploy/docs/recordings.md has the format") from error
+
+
+def _checked(record: Record) -> Record:
+    if not EARLIEST <= record.at <= LATEST:
+        raise ValueError(f"before {EARLIEST.year} or after {LATEST.year} - at `$.at`")
+    if isinstance(record, AlertSeen) and not EARLIEST <= record.starts_at <= LATEST:
+        raise ValueError(f"before {EARLIEST.year} or after {LATEST.year} - at `$.startsAt`")
+    return record
 
 
 def written(record: Record) -> bytes:
