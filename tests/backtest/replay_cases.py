@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from handlers.backtest.recording import (
     AlertSeen,
     EdgeSeen,
+    Evidence,
     PodSeen,
     Record,
     Recording,
@@ -121,6 +122,6 @@ def cut(found: Recording, until: datetime) -> Recording:
     )
 
 
-def without(found: Recording, dropped: Callable[[Record], bool]) -> Recording:
+def without(found: Recording, dropped: Callable[[Evidence], bool]) -> Recording:
     """The recording without some of its evidence."""
     return replace(found, evidence=[each for each in found.evidence if not dropped(each)])
