@@ -193,7 +193,7 @@ def test_where_it_hurts_the_comparison_goes_on_while_the_rollout_does() -> None:
     """Neither good nor bad at the place itself may still become either; of a callee it says all that it ever will."""
     for place, phase in ((FRONT, Phase.PROPOSED), (SHOP, Phase.OPEN)):
         story = calling()
-        story.measures = lambda _, story=story: a_measurement(story.now, new=0.02, old=0.02)  # type: ignore[misc]
+        story.measures = lambda _, story=story: a_measurement(story.now, new=0.03, old=0.01)  # type: ignore[misc]
         story.where[FINGERPRINT] = hurts_at(place, CALLED)
         story.fires()
         story.expect(phase)
