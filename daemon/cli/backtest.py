@@ -81,6 +81,8 @@ def _read(path: Path) -> Recording:
         raise CliError(Exit.USAGE, ascii_only(said), remedy) from None
     if found.sorted_lines:
         _say(f"{path.name}: {found.sorted_lines} line(s) out of order, sorted by `at`")
+    if not found.evidence:
+        _say(f"{path.name}: nothing is recorded in it")
     return found
 
 
@@ -117,7 +119,7 @@ def _write(path: Path, text: str) -> None:
 
 def _progress(number: int, total: int, name: str) -> None:
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[Kbacktest: {number} of {total}: {name}" if total else "\r\x1b[K")
+        sys.stderr.write(f"\r\x1b[Kbacktest: {number} of {total}: {ascii_only(name)}" if total else "\r\x1b[K")
         sys.stderr.flush()
 
 

@@ -31,7 +31,7 @@ SAMPLE = f'{{{AT}, "kind": "sample", "signal": "error_ratio", "workload": "{WEB}
     ("line", "says"),
     [
         ("[1]", "Expected `object`"),
-        (f'{{{AT}, X),
+        (f'{{{AT}, "kin', "malformed"),
         (f"{{{AT}}}", "required field `kind`"),
         (f'{{{AT}, "kind": "pods"}}', r"Invalid value 'pods' - at `\$.kind`"),
         (f'{{{AT}, "kind": "edge", "caller": "a/Deployment/b"}}', "required field `callee`"),
