@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from daemon.core.actions import Measure, Measured, MeasurePurpose, RollBack
+from daemon.core.actions import Measure, Measured, MeasurePurpose
 from daemon.core.events import ActionFinished
-from daemon.core.facts import WatchDue
+from daemon.core.facts import IncidentOpened, WatchDue
 from daemon.core.incidents import Phase
-from daemon.core.measurement import Health, Measurement
-from daemon.core.model import AlertStatus, LocatedAlert, StartFailureKind
-from daemon.core.recovery import symptom
+from daemon.core.measurement import Measurement
+from daemon.core.model import StartFailureKind
 from tests.core.builders import (
     CART,
     HOUR,
@@ -35,7 +34,6 @@ from tests.core.builders import (
     a_view,
     an_alert,
     samples,
-    states,
 )
 from tests.core.story import Story, done, failed
 
@@ -129,6 +127,14 @@ def test_our_own_rollback_is_watched_by_its_incident() -> None:
     assert len(looks(story)) == seen
 
 
+def test_a_watch_that_never_was_is_not_ended() -> None:
+    """A rollback of ours that is seen first of all leaves no fact about a schedule."""
+    story = Story()
+    story.proves_v1()
+    story.rolls_out(action_id="inc-0/roll_back")
+    assert story.of(WatchDue) == []
+
+
 def test_the_next_rollout_takes_the_watch_over() -> None:
     """From then on v3 is looked at, against v2."""
     story = rolling()
@@ -216,7 +222,7 @@ def test_pods_that_are_slow_to_start_are_given_until_the_progress_deadline() -> 
     assert len(story.incidents) == 0
     story.sees(a_rollout_view(started_at=NOON, stuck=True))
     story.waits(STEP)
-    assert [incident.suspect for incident in story.incidents] == [SHOP]
+    assert [fact.incident.suspect for fact in story.of(IncidentOpened)] == [SHOP]
 
 
 def test_what_was_never_seen_to_serve_is_no_better_than_what_cannot_start() -> None:
@@ -271,6 +277,19 @@ def test_an_incident_of_the_rollout_before_says_nothing_of_this_one() -> None:
     story.rolls_out(V3, V2)
     story.waits(5 * MINUTE)
     assert [incident.opened_at >= NOON + 5 * MINUTE for incident in story.incidents] == [False, True]
+
+
+def test_a_revision_that_was_rolled_back_and_is_back_is_watched_again() -> None:
+    """What was said of its rollout before is not said of this one."""
+    story = rolling(contrast)
+    story.waits(2 * MINUTE)
+    story.is_back()
+    story.waits(5 * MINUTE)
+    story.expect(Phase.RECOVERED)
+    story.measures = story.watches
+    story.rolls_out()
+    story.waits(2 * MINUTE)
+    assert [incident.onset for incident in story.incidents] == [NOON, NOON + 7 * MINUTE]
 
 
 def test_an_incident_elsewhere_is_not_about_it() -> None:
@@ -347,37 +366,3 @@ def test_a_look_that_fails_shows_nothing() -> None:
     story.happens(ActionFinished(at=story.now, action_id=look.id, outcome=failed()))
     assert story.incidents == ()
     assert story.state.workloads[SHOP.key].watch_due == NOON + 2 * STEP
-
-
-# -- gone, where nobody complained
-
-
-def slower(story: Story, new: float = 0.3, old: float | None = 0.1) -> Measurement:
-    """No request fails; the new pods take three times as long as the old ones."""
-    beside = () if old is None else samples(0.0, until=story.now, count=8, latency_p95=old)
-    served = samples(0.0, until=story.now, count=8, latency_p95=new)
-    return replace(a_measurement(story.now, alerts=()), new=served, old=beside, before=())
-
-
-def test_what_an_incident_without_an_alert_is_about_is_a_symptom() -> None:
-    """A latency that nobody set a limit to is bad beside the old pods only: as long as it is, nothing is gone."""
-    story = rolling(slower)
-    story.waits(2 * MINUTE)
-    assert [action.target.id for action in story.rollbacks] == [V1.id]
-    assert len(story.incidents) == 1
-
-
-def test_worse_than_the_old_pods_counts_without_an_alert_and_before_a_decision_only() -> None:
-    """With an alert, that one says whether it hurts; after the rollback there is nothing to be worse than."""
-    story = rolling(slower)
-    story.withheld.add(RollBack)
-    story.waits(2 * MINUTE)
-    opened = replace(story.incident, phase=Phase.OPEN)
-    alerted = replace(opened, alerts=(LocatedAlert(alert=an_alert(), location=a_location()),))
-    resolved = replace(slower(story), alerts=states(AlertStatus.RESOLVED))
-    assert symptom(opened, slower(story), story.policy) is Health.UNHEALTHY
-    assert symptom(opened, slower(story, new=0.1), story.policy) is Health.HEALTHY
-    assert symptom(opened, slower(story, old=None), story.policy) is Health.HEALTHY
-    assert symptom(replace(opened, phase=Phase.PROPOSED), slower(story), story.policy) is Health.UNHEALTHY
-    assert symptom(replace(opened, phase=Phase.VERIFYING), slower(story), story.policy) is Health.HEALTHY
-    assert symptom(alerted, resolved, story.policy) is Health.HEALTHY
