@@ -32,7 +32,6 @@ from tests.core.builders import (
     a_rollout_view,
     a_start_failure,
     a_view,
-    an_alert,
     samples,
 )
 from tests.core.story import Story, done, failed
