@@ -7,7 +7,7 @@ to that moment. The core looks at samples as soon as all of one moment are there
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
 from daemon.core.actions import RollBack
@@ -16,12 +16,12 @@ from daemon.core.events import ActionFinished, DeadlinePassed, Event, Started
 from daemon.core.facts import ActionOwed, Fact, Judged, Moved
 from daemon.core.incidents import Incident, Trigger, VerdictKind
 from daemon.core.model import Mode
-from daemon.core.policy import Policy, RecordedPolicy
+from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
 from daemon.core.reasons import Reason
 from daemon.core.state import State
 from handlers.backtest import intervals
 from handlers.backtest.recording import Recording
-from handlers.backtest.samples import RULES
+from handlers.backtest.samples import KINDS, RULES
 from handlers.backtest.verdicts import Told
 from handlers.backtest.world import World
 
@@ -36,11 +36,20 @@ def judged_as(policy: Policy, sampling: intervals.Sampling) -> Policy:
     """The policy for a recording: what it was sampled by, and what it is judged by."""
     given = {each.name: getattr(policy, each.name) for each in fields(Policy)}
     found = {
-        "signals": RULES,
+        "signals": tuple(_as_written(rule, policy) for rule in RULES),
         "sample_interval": sampling.step,
         "signal_window": max(policy.signal_window, sampling.step),
     }
     return RecordedPolicy(**(given | found), phase=sampling.phase)
+
+
+def _as_written(rule: SignalRule, policy: Policy) -> SignalRule:
+    """With the thresholds that the policy has for this signal; what a workload sees of others has none of its own."""
+    kinds = (rule.kind, SignalKind.LATENCY_P95) if rule.kind is SignalKind.LATENCY else (rule.kind,)
+    found = [each for kind in kinds for each in policy.signals if each.kind is kind]
+    if rule.name not in KINDS or not found:
+        return rule
+    return replace(rule, healthy_below=found[0].healthy_below, trigger_above=found[0].trigger_above)
 
 
 def default_policy() -> Policy:

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from daemon.core.incidents import VerdictKind
-from daemon.core.policy import Policy
+from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.reasons import Reason
+from handlers.backtest import intervals
 from handlers.backtest import replay as replays
 from handlers.backtest.recording import (
     AlertSeen,
@@ -30,6 +31,7 @@ from handlers.backtest.recording import (
     written,
 )
 from handlers.backtest.replay import replay
+from handlers.backtest.samples import RULES
 from handlers.backtest.verdicts import Told
 from tests import repository
 from tests.backtest.replay_cases import BAD, FRONT, GOOD, MINUTE, ROLLED_AT, WEB, Shop, documents, told, without
@@ -236,3 +238,18 @@ def _printed(path: Path, seed: str) -> bytes:
     environment = {**os.environ, "PYTHONHASHSEED": seed}
     done = subprocess.run(command, capture_output=True, check=True, env=environment, cwd=repository.ROOT)
     return done.stdout
+
+
+def test_the_thresholds_of_a_policy_count() -> None:
+    """What is written under `policy.signals` is what a recording's signals are judged by; without it nothing changes."""
+    written_down = (
+        SignalRule(name="error_ratio", kind=SignalKind.ERROR_RATIO, query="", trigger_above=0.01, healthy_below=0.005),
+        SignalRule(name="latency_p95", kind=SignalKind.LATENCY_P95, query="", trigger_above=0.8),
+        SignalRule(name="memory", kind=SignalKind.MEMORY, query="", trigger_above=0.99),
+    )
+    sampling = intervals.find(Shop().recording().evidence)
+    found = {each.name: each for each in replays.judged_as(Policy(cluster="x", signals=written_down), sampling).signals}
+    assert (found["error_ratio"].trigger_above, found["error_ratio"].healthy_below) == (0.01, 0.005)
+    assert (found["latency_seconds"].trigger_above, found["memory_ratio"].trigger_above) == (0.8, 0.99)
+    assert found["error_ratio_outbound"].trigger_above is None
+    assert replays.judged_as(Policy(cluster="x"), sampling).signals == RULES
