@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from config import ConfigError, load
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
             if options.score:
                 scored[name].append(replayed(recording, told))
             if options.html is not None and (policy is not None or len(policies) == 1):
-                shown.append((recording, told))
+                shown.append(_shown(recording, told, name if len(policies) > 2 else None))
     if options.score:
         _print_scores(scored)
     if options.html is not None:
@@ -101,6 +102,14 @@ def _printed(recording: Recording, policy: Policy | None, name: str | None) -> I
         document = told.document() if name is None else {**told.document(), "policy": name}
         print(json.dumps(document, ensure_ascii=False))
         yield told
+
+
+def _shown(recording: Recording, told: Sequence[Told], name: str | None) -> tuple[Recording, Sequence[Told]]:
+    """For the page; of several policies each has its own name there."""
+    if name is None:
+        return recording, told
+    named = f"{recording.name} by {name}"
+    return replace(recording, name=named), [replace(each, recording=named) for each in told]
 
 
 def _print_scores(scored: dict[str, list[Replayed]]) -> None:

@@ -137,10 +137,11 @@ def _section(number: int, told: Told, picture: Picture) -> str:
 
 def _revisions(told: Told) -> str:
     if told.revision is None:
-        return ""
+        return f'<p class="soft">{text(told.recording, 200)}</p>'
     replaced = f", replaces {text(told.replaces, 120)}" if told.replaces else ""
     began = f", rollout began {_moment(told.rollout_at)}" if told.rollout_at else ""
-    return f'<p class="soft">revision {text(told.revision, 120)}{replaced}{began}</p>'
+    said = f"{text(told.recording, 200)}: revision {text(told.revision, 120)}{replaced}{began}"
+    return f'<p class="soft">{said}</p>'
 
 
 def _alert_names(picture: Picture) -> str:

@@ -229,6 +229,23 @@ def test_the_page_is_written(desk: Desk, bad: Path) -> None:
     assert "page.html: No such file" in one_line(failed.err)
 
 
+def test_the_page_says_whose_verdict_it_is(desk: Desk, bad: Path) -> None:
+    """Of which recording each is; and of several policies which one, the shipped one left out."""
+    page, one, other = (
+        desk.folder / "page.html",
+        desk.policy("one.yaml"),
+        desk.policy("other.yaml", default_mode="auto"),
+    )
+    desk.types(bad, "--html", page)
+    assert "bad.jsonl: revision new, replaces old" in page.read_text()
+    alone = documents(desk.types(bad, "--policy", other, "--html", page))
+    assert page.read_text().count("<svg") == sum(each["policy"] == str(other) for each in alone)
+    both = documents(desk.types(bad, "--policy", one, "--policy", other, "--html", page))
+    assert page.read_text().count("<svg") == sum(each["policy"] != "default" for each in both)
+    for path in (one, other):
+        assert f"bad.jsonl by {path}: revision new" in page.read_text()
+
+
 def test_a_name_that_a_terminal_obeys_is_shown_plainly(desk: Desk) -> None:
     """Also in the word about lines out of order."""
     records = Shop(minutes=32).records()
