@@ -275,3 +275,15 @@ def test_straight_from_a_prometheus(desk: Desk, prometheus: str) -> None:
     assert "<svg" in page.read_text()
     first = next(each for each in documents(found) if each["verdict"] == "roll_back" and each["workload"] == world.WEB)
     assert f"{world.BAD_AT:%Y-%m-%dT%H:%M:%SZ}" < str(first["at"]) < f"{world.BAD_AT + 10 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.mark.real
+def test_a_time_that_prometheus_does_not_hold(desk: Desk, prometheus: str) -> None:
+    """A plain no, exit code 1, with what is needed; a time that it holds has no truth, and the score says so."""
+    found = desk.types("--prometheus", prometheus, "--from", "2024-01-01", "--to", "2024-01-02")
+    assert (found.code, found.out) == (Exit.REFUSED, "")
+    assert "scrape kube-state-metrics" in found.err
+    span = ("--from", f"{world.START:%Y-%m-%dT%H:%M:%SZ}", "--to", f"{world.END:%Y-%m-%dT%H:%M:%SZ}")
+    last = documents(desk.types("--prometheus", prometheus, *span, "--score"))[-1]
+    summary: dict[str, object] = last["summary"]  # type: ignore[assignment]
+    assert (summary["without_truth"], summary["recordings"], summary["precision"]) == (1, 0, None)
