@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from handlers.backtest.recording import Evidence, SampleSeen
+from handlers.backtest.recording import AlertSeen, Evidence, RolloutSeen, SampleSeen
 
 GAPS_WANTED = 2000
 """Gaps between neighbouring samples of one series that are looked at: far more than one needs."""
+
+GAPS_ENOUGH = 20
+"""From which on nothing is read that comes after the first rollout or alert: no verdict may depend on what follows it."""
 
 TOGETHER = 0.8
 """The share of samples taken at the same moment of the interval from which on they count as taken together."""
@@ -45,7 +48,11 @@ def find(evidence: Iterable[Evidence]) -> Sampling:
     last: dict[tuple[str, str, str | None, str | None, str | None], datetime] = {}
     gaps: Counter[float] = Counter()
     moments: list[datetime] = []
+    begun = False
     for record in evidence:
+        begun = begun or isinstance(record, RolloutSeen | AlertSeen)
+        if begun and gaps.total() >= GAPS_ENOUGH:
+            break
         if not isinstance(record, SampleSeen):
             continue
         key = (record.signal, record.workload, record.pod, record.peer, record.direction)

@@ -11,10 +11,11 @@ from random import Random
 import msgspec
 import pytest
 
+from daemon.core.incidents import VerdictKind
 from handlers.backtest.recording import Evidence, PodSeen, Recording, RolloutSeen, SampleSeen, recording
 from handlers.backtest.replay import replay
 from handlers.backtest.verdicts import Told
-from tests.backtest.replay_cases import GOOD, MINUTE, Shop, cut
+from tests.backtest.replay_cases import GOOD, MINUTE, Shop, cut, without
 from tests.bench.recordings import Half, case
 
 SECOND = timedelta(seconds=1)
@@ -30,6 +31,8 @@ GENERATED: tuple[tuple[Half, int], ...] = (
     ("report", 7),
 )
 """Bad ones, an outage, a hidden culprit and a placebo."""
+
+LEFT_OUT = ("web-old-b", "front-old-a", "front-old-b")
 
 BY_HAND = {
     "bad": Shop(),
@@ -110,3 +113,15 @@ def test_a_small_recording_cut_at_each_verdict_gives_the_same_so_far(name: str) 
 def test_the_cases_have_verdicts_to_compare() -> None:
     """The property is not kept by silence."""
     assert sum(len(generated(half, seed)[1]) for half, seed in GENERATED) >= 5
+
+
+@pytest.mark.parametrize("seconds", [3, 17, 29, 41])
+def test_new_pods_that_are_sampled_at_other_moments_change_nothing_of_the_past(seconds: int) -> None:
+    """How it was sampled is found before anything is judged, not from what follows: one old pod, and new ones out of step."""
+    shop = Shop(stagger=seconds * SECOND, minutes=90, alert_after=None).recording()
+    whole = without(shop, lambda each: isinstance(each, SampleSeen | PodSeen) and each.pod in LEFT_OUT)
+    told = list(replay(whole))
+    assert [each.verdict for each in told] == [VerdictKind.ROLL_BACK]
+    for shift in (0, 1, 30):
+        at = told[0].at + shift * SECOND
+        assert up_to(list(replay(cut(whole, at))), at) == up_to(told, at), at

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from random import Random
 
+import msgspec
 import pytest
 
-from handlers.backtest.intervals import FALLBACK, Sampling, find
-from handlers.backtest.recording import EdgeSeen, SampleSeen
+from handlers.backtest.intervals import FALLBACK, GAPS_ENOUGH, Sampling, find
+from handlers.backtest.recording import EdgeSeen, RolloutSeen, SampleSeen
 from tests.backtest.replay_cases import FRONT, NOON, WEB
 
 SECOND = timedelta(seconds=1)
@@ -82,3 +83,14 @@ def test_the_same_moment_again_is_no_interval() -> None:
     """Two numbers of one series at one moment do not make it an interval of nothing."""
     twice = [each for each in sampled(60 * SECOND) for _ in range(3)]
     assert find(twice).step == 60 * SECOND
+
+
+def test_nothing_after_the_first_rollout_is_looked_at() -> None:
+    """Once there are gaps enough; before that, whatever comes is better than nothing."""
+    before = sampled(60 * SECOND)
+    rolled = RolloutSeen(at=before[-1].at, workload=WEB, revision="2", replaces="1", phase="started")
+    after = [msgspec.structs.replace(each, at=before[-1].at + (each.at - NOON) / 6) for each in before[1:] * 3]
+    after.sort(key=lambda each: each.at)
+    assert find([*before, rolled, *after]).step == 60 * SECOND
+    few = before[: GAPS_ENOUGH // 2]
+    assert find([*few, rolled, *after]).step == 10 * SECOND
