@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Suspicion, Term, Tier
-from daemon.core.measurement import Health, Measurement
+from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.model import AlertStatus, Declaration, Neighbour, OnsetSource, Rollout
-from daemon.core.policy import Policy
+from daemon.core.policy import LATENCIES, Policy, SignalKind
 from daemon.core.signals import enough_traffic, judge_sample, served, typical
 
 WEIGHTS = {
@@ -166,13 +166,15 @@ SILENT_SAMPLES = 3
 SPOKE_SAMPLES = 2
 """Moments at which the new pods must have answered before: one that never reports may have no metrics at all (blame.md)."""
 
+_OF_REQUESTS = frozenset({SignalKind.TRAFFIC, SignalKind.ERROR_RATIO, *LATENCIES})
+
 RESTARTS_TOLD = 3
 """Restarts of the new pods, none of the old ones, that are no accident any more."""
 
 
 def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> list[Term]:
     """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
-    spoke = [sample.at for sample in measurement.new if served(policy, sample)]
+    spoke = [sample.at for sample in measurement.new if _is_heard(sample, policy)]
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
     answered = [sample.at for sample in measurement.old if served(policy, sample)]
@@ -198,13 +200,19 @@ def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | No
     ]
 
 
+def _is_heard(sample: Sample, policy: Policy) -> bool:
+    """Something is known of its requests, and be it that there are none: nobody asks is not nobody answers."""
+    return any(sample.value(rule.name) is not None for rule in policy.signals if rule.kind in _OF_REQUESTS)
+
+
 def _silent_moments(
     measurement: Measurement, spoke: Sequence[datetime], answered: Sequence[datetime], policy: Policy
 ) -> int:
-    """Samples since the new pods were heard last: those in which old pods answered, and those since nobody does."""
-    last = spoke[-1] if spoke else None
-    beside = sum(1 for at in answered if last is None or at > last)
-    if not answered or (last is not None and last > answered[-1]) or not measurement.new_ready:
+    """Samples since the new pods were heard last in which old pods answered; of pods never heard also those since nobody does."""
+    if spoke:
+        return sum(1 for at in answered if at > spoke[-1])
+    beside = len(answered)
+    if not answered or not measurement.new_ready:
         return beside
     return beside + int((measurement.at - answered[-1]) / policy.sample_interval)
 

@@ -28,6 +28,10 @@ class SignalKind(StrEnum):
     MEMORY = "memory"
 
 
+LATENCIES = frozenset({SignalKind.LATENCY, SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
+"""All that are in seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalRule:
     """One signal: a PromQL template and, where the user wants other ones, its thresholds.
@@ -253,7 +257,7 @@ class Policy:
     @property
     def latency_kinds(self) -> frozenset[SignalKind]:
         """The kinds whose first `latency_warm_up` after a pod's start is left out."""
-        return frozenset({SignalKind.LATENCY, SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
+        return LATENCIES
 
     def severity_of(self, label: str | None) -> Severity:
         """The severity that the alert's severity label means; unknown ones are LOW (metrics only)."""

@@ -12,12 +12,10 @@ from daemon.core import intake, measuring, verdicts
 from daemon.core.actions import Measure
 from daemon.core.draft import Draft
 from daemon.core.facts import WatchDue
-from daemon.core.incidents import Phase, Tier
+from daemon.core.incidents import Incident, Phase, Tier
 from daemon.core.measurement import Measurement
 from daemon.core.model import ActionId, Rollout, StartFailureKind
 from daemon.core.state import Tracked
-
-_AT_WORK = frozenset({Phase.OPEN, Phase.PROPOSED, Phase.ROLLING_BACK, Phase.VERIFYING})
 
 
 def began(draft: Draft, rollout: Rollout) -> None:
@@ -47,12 +45,20 @@ def due(draft: Draft, tracked: Tracked) -> None:
 
 def _in_question(draft: Draft, rollout: Rollout) -> bool:
     """An incident measures it already, or has come to a conclusion about it: nobody is told the same twice."""
-    since = [each for each in draft.state.incidents.values() if each.opened_at >= rollout.started_at]
     return any(
-        incident.suspect == rollout.workload
-        and (incident.phase in _AT_WORK or (incident.blamed is not None and incident.blamed.id == rollout.revision.id))
-        for incident in since
+        incident.suspect == rollout.workload and _answers(incident, rollout, draft)
+        for incident in draft.state.incidents.values()
+        if incident.opened_at >= rollout.started_at
     )
+
+
+def _answers(incident: Incident, rollout: Rollout, draft: Draft) -> bool:
+    """An alert's incident that was handed over without blame leaves the question open: pods may still fail to start."""
+    if incident.blamed is not None and incident.blamed.id == rollout.revision.id:
+        return True
+    if incident.phase.ended:
+        return draft.now - incident.phase_since < draft.policy.decide_deadline
+    return incident.phase is not Phase.ESCALATED or not incident.alerts
 
 
 def watched(draft: Draft, action: Measure, measurement: Measurement) -> None:
