@@ -25,6 +25,9 @@ EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 """Of all moments: what lies outside is no time of a recording (an unset one is the year 1), and nothing can be added to it."""
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Requests = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+"""More in one sample is a mistake, and too much for the statistics."""
+
 WorkloadName = Annotated[str, msgspec.Meta(pattern=r"^[^/]+/[^/]+/[^/]+$")]
 """`namespace/Kind/name`."""
 
@@ -66,7 +69,7 @@ class SampleSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     peer: WorkloadName | None = None
     direction: Literal["inbound", "outbound"] | None = None
     value: float | None = None
-    weight: float | None = None
+    weight: Requests | None = None
 
 
 class AlertSeen(

@@ -40,7 +40,16 @@ from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.graph import CallGraph
 from handlers.backtest.intervals import Sampling
 from handlers.backtest.past_alerts import ONSET
-from handlers.backtest.recording import AlertSeen, EdgeSeen, Evidence, PodSeen, RolloutSeen, SampleSeen
+from handlers.backtest.recording import (
+    EARLIEST,
+    LATEST,
+    AlertSeen,
+    EdgeSeen,
+    Evidence,
+    PodSeen,
+    RolloutSeen,
+    SampleSeen,
+)
 from handlers.backtest.samples import SampleStore
 
 BEFORE_SAMPLES = 10
@@ -137,7 +146,8 @@ class World:
     def _locate(self, action: Locate, now: datetime) -> Result:
         found = ladder.place(action.alert, self.cluster, self._policy.mappings)  # type: ignore[arg-type]
         onset, source = action.alert.starts_at - self._policy.assumed_for, OnsetSource.ASSUMED
-        if (known := revisions.parse_time(dict(action.alert.annotations).get(ONSET))) is not None:
+        known = revisions.parse_time(dict(action.alert.annotations).get(ONSET))
+        if known is not None and EARLIEST <= known <= LATEST:
             onset, source = known, OnsetSource.FOR_STATE
         return Located(
             location=Location(

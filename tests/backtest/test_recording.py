@@ -48,6 +48,8 @@ SAMPLE = f'{{{AT}, "kind": "sample", "signal": "error_ratio", "workload": "{WEB}
         (f'{SAMPLE}"value": "0.4"}}', r"got `str` - at `\$.value`"),
         (f'{SAMPLE}"value": NaN}}', "malformed"),
         (f'{SAMPLE}"value": 1e999}}', r"out of range - at `\$.value`"),
+        (f'{SAMPLE}"weight": -1}}', r">= 0.* at `\$.weight`"),
+        (f'{SAMPLE}"weight": 1e13}}', r"<= 1\d*.* at `\$.weight`"),
         (f'{SAMPLE}"direction": "sideways"}}', r"at `\$.direction`"),
         ('{"kind": "\xff"}'.encode("latin-1"), "utf-8"),
         ("\ufeff" + GOOD_LINE, "malformed"),
