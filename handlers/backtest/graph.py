@@ -48,6 +48,8 @@ class CallGraph:
         edge: set[str] = {workload.key for workload in workloads}
         seen = set(edge)
         for _ in range(HOPS_MAX):
-            edge = {name for each in edge for calls in (self._callees, self._callers) for name in calls.get(each, ())} - seen
+            edge = {
+                name for each in edge for calls in (self._callees, self._callers) for name in calls.get(each, ())
+            } - seen
             seen |= edge
         return tuple(workload_named(name) for name in sorted(seen))
