@@ -33,10 +33,11 @@ def test_each_answer_of_the_page_names_a_test() -> None:
     rows = [line for line in text.splitlines() if line.count(" | ") == 3 and "| test |" not in line]
     assert len(rows) > 20
     for row in rows:
-        named = re.findall(r"`(test_\w+\.py)::(\w+)`", row.rpartition(" | ")[2])
+        named = re.findall(r"`(tests/contract/)?(test_\w+\.py)::(\w+)`", row.rpartition(" | ")[2])
         assert named, row
-        for module, test in named:
-            assert f"def {test}(" in (ROOT / "tests/controlplane" / module).read_text(), f"{module}::{test}"
+        for folder, module, test in named:
+            file = ROOT / (folder or "tests/controlplane") / module
+            assert f"def {test}(" in file.read_text(), f"{module}::{test}"
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.e2e.rig import Rig, rig
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
 
-DRY_RUN = asks("PATCH", r"/deployments/.*dryRun=All", "/roll_back")
+DRY_RUN = asks("PATCH", r"/deployments/.*dryRun=All", "/check/")
 PATCH: Wanted = lambda seen: asks("PATCH", r"/deployments/.*fieldManager=lastgood(&|$)")(seen) and not seen.dry_run  # noqa: E731
 QUERY: Wanted = lambda seen: "/api/v1/query" in seen.path  # noqa: E731
 ENQUEUE = asks("POST", "/v2/enqueue")
