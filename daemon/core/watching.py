@@ -36,7 +36,9 @@ def due(draft: Draft, tracked: Tracked) -> None:
     if tracked.watch_due is None or tracked.watch_due > draft.now or rollout is None:
         return
     key = rollout.workload.key
-    ended = (rollout.completed_at or draft.now) + draft.policy.blame_window
+    ended = min(
+        (rollout.completed_at or draft.now) + draft.policy.blame_window, rollout.started_at + draft.policy.too_old
+    )
     _schedule(draft, rollout, measuring.next_sample(draft.now, draft.policy) if draft.now < ended else None)
     if not _in_question(draft, rollout):
         action_id = ActionId(f"watch/{key}/{rollout.revision.id}/{draft.now:%Y%m%dT%H%M%S%f}")
