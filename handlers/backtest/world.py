@@ -7,7 +7,7 @@ and the incident ends there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,9 +32,10 @@ from daemon.core.actions import (
     Soaked,
 )
 from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
-from daemon.core.measurement import AlertState, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
-from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Workload
+from daemon.core.measurement import AlertState, Health, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
+from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Rung, Workload
 from daemon.core.policy import Policy
+from daemon.core.signals import judge_sample, typical
 from handlers import ladder, revisions
 from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.graph import CallGraph
@@ -57,6 +58,9 @@ BEFORE_SAMPLES = 10
 
 LOOK_BACK_MAX = timedelta(hours=2)
 """How far back the overlap is read, as there."""
+
+ONSET_LOOK_BACK = timedelta(minutes=20)
+"""How far before an alert its beginning is looked for: rules wait for a few minutes, seldom for more."""
 
 SOAK_HISTORY = timedelta(hours=24)
 
@@ -147,6 +151,8 @@ class World:
         found = ladder.place(action.alert, self.cluster, self._policy.mappings)  # type: ignore[arg-type]
         onset, source = action.alert.starts_at - self._policy.assumed_for, OnsetSource.ASSUMED
         known = revisions.parse_time(dict(action.alert.annotations).get(ONSET))
+        if known is None and found.rung is not Rung.NAMESPACE:
+            known = self._first_bad(found.workloads, min(action.alert.starts_at, now))
         if known is not None and EARLIEST <= known <= LATEST:
             onset, source = known, OnsetSource.FOR_STATE
         return Located(
@@ -160,6 +166,20 @@ class World:
                 kin=self._graph.kin(found.workloads),
             )
         )
+
+    def _first_bad(self, workloads: Sequence[Workload], fired: datetime) -> datetime | None:
+        """Since when a workload of the alert has been bad without a break, as its samples show; None where they do not.
+
+        A recording has no ALERTS_FOR_STATE, and an assumed onset may lie before the rollout that caused it.
+        """
+        begun = []
+        for workload in workloads:
+            samples = self.samples.whole(workload.key, fired - ONSET_LOOK_BACK, fired)
+            usual = typical(samples[: len(samples) // 2])
+            bad = [judge_sample(self._policy, sample, usual) is Health.UNHEALTHY for sample in samples]
+            if bad and bad[-1] and not all(bad):
+                begun.append(samples[len(bad) - bad[::-1].index(False)].at)
+        return min(begun, default=None)
 
     def _measure(self, action: Measure, now: datetime) -> Result:
         key, old, new = action.workload.key, action.old, action.new
