@@ -177,7 +177,7 @@ def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | No
     spoke = [sample.at for sample in measurement.new if _is_heard(sample, policy)]
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
-    answered = [sample.at for sample in measurement.old if served(policy, sample)]
+    answered = [sample.at for sample in measurement.old if served(policy, sample) and _is_heard(sample, policy)]
     moments = _silent_moments(measurement, spoke, answered, policy)
     firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
     unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
@@ -185,12 +185,14 @@ def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | No
         return []
     if not (unwell and spoke) and not _accused_by_others(measurement, policy, neighbour):
         return []
+    missed = neighbour is not None and _should_be_heard(measurement, policy)
+    name = "silence" if spoke or missed else "unheard"
     return [
         Term(
-            name="silence" if spoke else "unheard",
+            name=name,
             value=float(moments),
             threshold=float(SILENT_SAMPLES),
-            weight=WEIGHTS["silence" if spoke else "unheard"],
+            weight=WEIGHTS[name],
             sentence=(
                 f"The new pods fell silent {moments} samples ago while the old ones answered."
                 if spoke
@@ -198,6 +200,11 @@ def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | No
             ),
         )
     ]
+
+
+def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:
+    """They are ready, and the old pods have so much to do that chance leaves none of it to them."""
+    return measurement.new_ready > 0 and enough_traffic(policy, measurement.old[-policy.persistence_of :])
 
 
 def _is_heard(sample: Sample, policy: Policy) -> bool:

@@ -17,6 +17,7 @@ from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.model import Rollout
 from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.signals import (
+    FAR,
     enough_traffic,
     judge,
     judge_sample,
@@ -48,6 +49,9 @@ BREAK_SAMPLES = 2
 
 SINGLE_POD_SLOW_FOR = timedelta(minutes=4)
 """How long a single new pod must have been slow for the plain threshold to be enough."""
+
+FAR_WORSE = 2.0
+"""How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
 
 STANDS_OUT = {SignalKind.ERROR_RATIO: (2.0, 0.05), SignalKind.CPU: (1.15, 0.2), SignalKind.MEMORY: (1.15, 0.15)}
 """How many times the old pods' value, or how much more in absolute terms, is more than two equals on both sides of an edge."""
@@ -95,8 +99,9 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     against: dict[str, int] = {}
     for new, old in window:
         bad = _bad_rules(policy, new, old, warm)
-        shared = [rule for rule in bad if _old_is_bad(rule, old, before)]
-        guilty = [rule for rule in bad if rule not in shared and _stands_out(rule, new, old)]
+        ailing = [rule for rule in bad if _old_is_bad(rule, old, before)]
+        shared = [rule for rule in ailing if not _far_worse(rule, new, old)]
+        guilty = [rule for rule in bad if rule not in ailing and _stands_out(rule, new, old)]
         for rule in guilty:
             against[rule.name] = against.get(rule.name, 0) + 1
         alike += bool(shared) and not guilty
@@ -200,6 +205,15 @@ def _stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
         return True
     times, more = STANDS_OUT[rule.kind]
     return there >= times * here or there - here >= more
+
+
+def _far_worse(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Both are bad, and the new pods so much more that the old ones do not fail alike: no witness for either side."""
+    there, here = new.value(rule.name), old.value(rule.name)
+    if there is None or here is None:
+        return False
+    times = FAR_WORSE if rule.kind is SignalKind.ERROR_RATIO else FAR.get(rule.kind)
+    return times is not None and there >= times * here and (rule.kind not in STANDS_OUT or there - here >= STANDS_OUT[rule.kind][1])
 
 
 def _is_sure(

@@ -217,6 +217,8 @@ def _follow_proposed(draft: Draft, before: Incident, verdict: Verdict) -> None:
             pass  # it waits for data; the approval, if any, stands until its deadline
         case _ if open_questions or not _same_proposal(draft.incident(before.id), verdict):
             _propose(draft, before.id, verdict, None)
+        case VerdictKind.ROLL_BACK if before.shown and before.approved_by is None:
+            _propose(draft, before.id, verdict, None)  # what a person had to confirm is settled by what is known now
         case _ if before.final:
             _go(draft, before.id)
 
