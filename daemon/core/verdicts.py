@@ -216,7 +216,7 @@ def _case(
     contrast = contrast_of(measured, rollout, policy)
     # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
     enough = contrast.recent >= policy.persistence_of and not contrast.convicting
-    compared = enough and _neighbour(incident, rollout) is not None
+    compared = enough and leader.tier is Tier.TIMING and _neighbour(incident, rollout) is not None
     close = second is not None and leader.score - second.score < policy.blame_margin
     return Case(
         incident=incident,

@@ -97,7 +97,7 @@ def _played(case: Case, job: Job) -> Played:
 def _scored(case: Case, made: Recording, told: list[Told]) -> Replayed:
     """With the truth. A hidden culprit is named by the case alone; of a fault that could show and does not nothing is known."""
     shows = True if case.shows_itself else False if case.recipe.startswith(SEMANTIC) else None
-    scored = replayed(made, told, fault_at=case.fault_at, shows_itself=shows)
+    scored = replayed(made, told, fault_at=case.seen_at or case.fault_at, shows_itself=shows)
     if case.hidden is None:
         return scored
     return replace(scored, culprits=(Culprit(workload=case.hidden, rollout_at=None, seen_from=case.fault_at),))

@@ -25,7 +25,8 @@ class Case:
     """A recording and what is known about it. Nothing but `records` may be shown to who is to judge.
 
     `culprit` is None but for kind `bad`: a hidden culprit must not be named, so its `truth` record names nobody either, and
-    `hidden` has the name. `overlap` counts the intervals after `fault_at` in which both revisions' pods reported.
+    `hidden` has the name. `seen_at` is when its own signals first show the fault.
+    `overlap` counts the intervals after `fault_at` in which both revisions' pods reported.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     bad_revision: str | None
     fault_at: datetime | None
     shows_itself: bool
+    seen_at: datetime | None
     overlap: int
     healthy_rollouts: int
     interval: timedelta
@@ -78,6 +80,7 @@ def made(half: Half, seed: int, kind: Kind, recipe: Recipe, ranges: Ranges | Non
         bad_revision=bad.revision if bad is not None else None,
         fault_at=None if played.fault_at is None else played.begins + timedelta(seconds=round(played.fault_at, 3)),
         shows_itself=found.itself and kind == "bad", overlap=found.overlap,
+        seen_at=None if found.seen_at is None else played.begins + timedelta(seconds=round(found.seen_at, 3)),
         healthy_rollouts=_healthy(drawn, played), interval=timedelta(seconds=drawn.style.interval),
     )  # fmt: skip
 

@@ -25,7 +25,8 @@ APART: dict[str, float] = {
 """How far the revisions must lie apart on average to matter; for latency as a share of the old one's."""
 
 SAMPLES_MIN = 3
-"""Intervals in which both revisions reported; with fewer the new one is held against the time before its rollout."""
+"""Intervals in which both revisions reported. With fewer there is nothing to hold the new one against but the time before it, and
+that may only propose (DESIGN: before/after): such a fault is none that the revision shows beside its predecessor."""
 
 ERRORS_APART = 3.0
 """Standard errors of the mean difference, so that it is no chance."""
@@ -33,17 +34,26 @@ ERRORS_APART = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """`overlap` counts the moments at which both revisions' pods reported after the fault began."""
+    """Whether the new revision's own signals show the fault while the old one serves, and since when (None: they do not).
 
-    itself: bool
+    `seen_at` is in seconds since the recording began. `overlap` counts the moments at which both revisions' pods reported after
+    the fault began.
+    """
+
+    seen_at: float | None
     overlap: int
+
+    @property
+    def itself(self) -> bool:
+        """Whether it shows."""
+        return self.seen_at is not None
 
 
 def shown(script: Script, played: Played) -> Found:
     """Whether any of what the recipe names can be seen in the records."""
     rolled = next((each for each in played.rolled if each.plan.bad), None)
     if rolled is None or script.fault is None or played.fault_at is None:
-        return Found(itself=False, overlap=0)
+        return Found(seen_at=None, overlap=0)
     new = {pod.name for pod in rolled.pods}
     mine = [
         (now, record)
@@ -52,9 +62,8 @@ def shown(script: Script, played: Played) -> Found:
     ]
     after = [(now, record) for now, record in mine if now > played.fault_at]
     overlap = len(_moments(after, new, script, of_new=True) & _moments(after, new, script, of_new=False))
-    before = [(now, record) for now, record in mine if now <= rolled.plan.starts]
-    itself = any(_shows(each, script, played, new, before, after) for each in script.fault.shows)
-    return Found(itself=itself, overlap=overlap)
+    moments = [moment for each in script.fault.shows if (moment := _seen_at(each, script, played, new, after)) is not None]
+    return Found(seen_at=max(min(moments), played.fault_at) if moments else None, overlap=overlap)
 
 
 Samples = Sequence[tuple[float, SampleSeen]]
@@ -65,44 +74,56 @@ def _moments(samples: Samples, new: set[str], script: Script, *, of_new: bool) -
     return {int(now // script.style.interval) for now, record in samples if (record.pod in new) == of_new}
 
 
-def _shows(what: Shown, script: Script, played: Played, new: set[str], before: Samples, after: Samples) -> bool:
+def _seen_at(what: Shown, script: Script, played: Played, new: set[str], after: Samples) -> float | None:
+    """When the fault is first to be seen on this; None where it is not."""
     if what == "pod":
-        return any(
-            isinstance(record, PodSeen)
-            and record.pod in new
-            and (record.restarts > 0 or not record.ready)
-            and record.reason != "ContainerCreating"
-            for _, record in played.records
+        return next(
+            (
+                now
+                for now, record in played.records
+                if isinstance(record, PodSeen)
+                and record.pod in new
+                and (record.restarts > 0 or not record.ready)
+                and record.reason != "ContainerCreating"
+            ),
+            None,
         )
+    step = script.style.interval
     if what == "silence":
         asked = [(now, record) for now, record in after if record.signal == "traffic_rate" and record.value]
-        old, heard = _moments(asked, new, script, of_new=False), _moments(asked, new, script, of_new=True)
-        return len(old - heard) >= SAMPLES_MIN
+        silent = sorted(_moments(asked, new, script, of_new=False) - _moments(asked, new, script, of_new=True))
+        return silent[0] * step if len(silent) >= SAMPLES_MIN else None
     direction, signal = ("outbound", "error_ratio") if what == "outbound" else ("inbound", what)
 
-    def means(samples: Samples, *, of_new: bool) -> dict[int, float]:
+    def means(*, of_new: bool) -> dict[int, float]:
         """The mean of each interval."""
         found: dict[int, list[float]] = {}
-        for now, record in samples:
+        for now, record in after:
             fits = record.signal == signal and (record.direction or "inbound") == direction
             if fits and record.value is not None and (record.pod in new) == of_new:
-                found.setdefault(int(now // script.style.interval), []).append(record.value)
+                found.setdefault(int(now // step), []).append(record.value)
         return {moment: fmean(values) for moment, values in found.items()}
 
-    news, olds = means(after, of_new=True), means(after, of_new=False)
+    news, olds = means(of_new=True), means(of_new=False)
     same = sorted(news.keys() & olds.keys())
-    if len(same) >= SAMPLES_MIN:
-        return _apart(what, [news[moment] - olds[moment] for moment in same], fmean(olds[moment] for moment in same))
-    usual = means(before, of_new=False)
-    if len(usual) < SAMPLES_MIN:
-        return False
-    baseline = fmean(usual.values())
-    return _apart(what, [value - baseline for value in news.values()], baseline)
+    if len(same) < SAMPLES_MIN:
+        return None
+    return _first_apart(what, {moment: (news[moment] - olds[moment], olds[moment]) for moment in same}, step)
 
 
-def _apart(what: str, differences: Sequence[float], old: float) -> bool:
+def _first_apart(what: str, pairs: dict[int, tuple[float, float]], step: float) -> float | None:
+    """The first moment that lies apart, where they do on the whole, or do so from some moment on."""
+    moments = sorted(pairs)
+    apart = [moment for moment in moments if pairs[moment][0] > _matters(what, pairs[moment][1])]
+    since = [moment for moment in moments if apart and moment >= apart[0]]
+    differences = [pairs[moment][0] for moment in since]
     if len(differences) < SAMPLES_MIN:
-        return False
-    matters = APART[what] * (old if what == "latency_seconds" else 1.0)
+        return None
     chance = math.sqrt(pvariance(differences) / len(differences))
-    return fmean(differences) > matters and fmean(differences) > ERRORS_APART * chance
+    usual = fmean(pairs[moment][1] for moment in since)
+    shows = fmean(differences) > _matters(what, usual) and fmean(differences) > ERRORS_APART * chance
+    return since[0] * step if shows else None
+
+
+def _matters(what: str, old: float) -> float:
+    return APART[what] * (old if what == "latency_seconds" else 1.0)
