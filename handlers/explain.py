@@ -24,6 +24,9 @@ from handlers.road import History
 FACTS_MAX = 1000
 """Facts of one incident that are read for its road; an incident that is watched for hours repeats itself."""
 
+NEAR_MAX = 20
+"""Neighbours that are shown, of the 200 that an alert's place may have."""
+
 ALERTS_MAX = 50
 """Alerts that are shown in full, of the 200 an incident may carry."""
 
@@ -128,6 +131,7 @@ def _incident(incident: Incident) -> Document:
     return {
         **overview.incident_row(incident),
         "scope": [workload.key for workload in incident.scope],
+        "near": _near(incident),
         "rung": incident.rung.value,
         "onset_source": incident.onset_source.value,
         "onset_known": incident.onset_source is not OnsetSource.ASSUMED,
@@ -146,6 +150,17 @@ def _incident(incident: Incident) -> Document:
         "page": _page(incident),
         "thread": {"channel": incident.thread.channel, "thread": incident.thread.thread},
     }
+
+
+def _near(incident: Incident) -> Document | None:
+    """Who is near in the call graph, nearest first; None where no graph was known when the alert was placed."""
+    if not incident.kin:
+        return None
+    rows = [
+        {"workload": each.workload.key, "hops": each.hops, "called": each.called}
+        for each in incident.neighbours[:NEAR_MAX]
+    ]
+    return {"rows": rows, "left_out": max(0, len(incident.neighbours) - NEAR_MAX)}
 
 
 def _page(incident: Incident) -> Document | None:

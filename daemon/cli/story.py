@@ -90,6 +90,7 @@ def _happened(document: Document, screen: Screen, now: datetime) -> None:
         _fact("", f"and {more} more alerts (--json has them)", screen)
     if document["alerts"]:
         _fact("found by", _mapped(document["alerts"][0]), screen)
+        _fact("near", _near(incident.get("near")), screen)
     for name, key in (("follows", "predecessor"), ("joined", "merged_into"), ("approved by", "approved_by")):
         if incident[key]:
             _fact(name, safe(incident[key]), screen)
@@ -123,6 +124,20 @@ def _alert(alert: Document, now: datetime) -> str:
 def _mapped(alert: Document) -> str:
     tried = ", ".join(safe(each) for each in alert["tried"])
     return f"{alert['rung']}" + (f"; tried: {tried}" if tried else "")
+
+
+def _near(near: Document | None) -> str:
+    if near is None:
+        return "no call graph: only rollouts of where it hurts count"
+    rows = near["rows"]
+    sides = (("calls ", True), ("called by ", False))
+    told = [
+        word + ", ".join(f"{short(each['workload'])} ({each['hops']})" for each in rows if each["called"] is side)
+        for word, side in sides
+        if any(each["called"] is side for each in rows)
+    ]
+    more = f"; {near['left_out']} more are left out" if near["left_out"] else ""
+    return ("; ".join(told) or "nobody, in the call graph") + more
 
 
 def _verdict(document: Document, screen: Screen) -> None:

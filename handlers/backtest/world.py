@@ -38,7 +38,6 @@ from daemon.core.policy import Policy
 from daemon.core.signals import judge_sample, typical
 from handlers import ladder, revisions
 from handlers.backtest.cluster import RecordedCluster
-from handlers.backtest.graph import CallGraph
 from handlers.backtest.intervals import Sampling
 from handlers.backtest.past_alerts import ONSET
 from handlers.backtest.recording import (
@@ -52,6 +51,7 @@ from handlers.backtest.recording import (
     SampleSeen,
 )
 from handlers.backtest.samples import SampleStore
+from handlers.call_graph import CallGraph
 
 BEFORE_SAMPLES = 10
 """Of the time before the rollout, as in the daemon's own measurements."""
@@ -77,7 +77,7 @@ class World:
         self.samples = SampleStore(sampling)
         self._alerts: dict[str, Alert] = {}
         self._given: set[tuple[str, str]] = set()
-        self._graph = CallGraph()
+        self._graph = CallGraph(policy.calls)
         self._answers: dict[type[Any], Callable[[Any, datetime], Result]] = {
             Locate: self._locate,
             Measure: self._measure,
