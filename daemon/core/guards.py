@@ -179,7 +179,13 @@ def irreversible(case: Case) -> Refusal | None:
 
 
 def rollback_of_rollback(case: Case) -> Refusal | None:
-    """Going back from having gone back only flaps, whoever did it."""
+    """Going back from having gone back only flaps, whoever did it.
+
+    Not so where what was rolled back to lost its mark in the watch after it: further back than both is no flapping. A person
+    has to confirm that (REGRESSION); what was rolled back from never is the way.
+    """
+    if _goes_further_back(case):
+        return None
     if case.rollout.ours is not None:
         seen = f"rolled back by {case.rollout.ours}"
     elif case.rollout.returns:
@@ -195,11 +201,20 @@ def rollback_of_rollback(case: Case) -> Refusal | None:
     )
 
 
+def _goes_further_back(case: Case) -> bool:
+    target, replaced = case.choice.target, case.rollout.replaced
+    if not case.incident.regression or target is None or replaced is None:
+        return False
+    return target.revision.id != replaced.id
+
+
 def regression(case: Case) -> Refusal | None:
     """What only the watch after the soak has seen is for a person to judge."""
     if not case.incident.regression:
         return None
-    seen = f"verified, unhealthy since {case.incident.onset:%H:%M:%S}Z"
+    entry = case.tracked.entry(case.rollout.revision.id)
+    lost = f"; its mark is withdrawn: {entry.withdrawn}" if entry is not None and entry.withdrawn else ""
+    seen = f"verified, unhealthy since {case.incident.onset:%H:%M:%S}Z{lost}"
     return refuse(Reason.REGRESSION, Consequence.PROPOSE, seen, "an alert, or a person's approval")
 
 
