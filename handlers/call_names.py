@@ -48,7 +48,7 @@ class Names:
             if found:
                 own = found if known is self._named or len(found) <= SAME_MAX else ()
                 return list(dict.fromkeys(same for each in own for same in self._switches[each]))
-        return ()
+        return []
 
 
 def _placed(found: Sequence[Workload], end: End, beside: str) -> Sequence[Workload]:
