@@ -24,6 +24,7 @@ from handlers.backtest.recording import Recording
 from handlers.backtest.samples import KINDS, RULES
 from handlers.backtest.verdicts import Told
 from handlers.backtest.world import World
+from handlers.evidence import loudest_first
 
 ANSWERS_MAX = 1000
 """Answers and deadlines of one moment: more is a bug in the core, never a recording. Between two records lies any time."""
@@ -173,8 +174,10 @@ class _Replay:
             replaces=leader.replaced.id if leader and leader.replaced else None,
             score=leader.score if leader else None,
             margin=round(leader.score - second.score, 4) if leader and second else None,
-            evidence=leader.terms if leader else (),
+            evidence=loudest_first(leader.terms) if leader else (),
             would_refuse=incident.verdict.refusals if incident.verdict is not None else (),
             onset=incident.onset,
             rollout_at=incident.rollout_started_at,
+            others=incident.suspicions[1:],
+            needs=(self._policy.blame_threshold, self._policy.blame_margin),
         )
