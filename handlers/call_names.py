@@ -7,7 +7,8 @@ things in several namespaces means none: a wrong call would make an innocent rol
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from daemon.core.model import Workload, WorkloadView
 from handlers.call_metrics import Call, End
@@ -18,28 +19,36 @@ NAME_LABELS = ("app.kubernetes.io/name", "app")
 SAME_MAX = 5
 """Workloads of one namespace with the same such label, beyond which it names an application and no service."""
 
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
 Pair = tuple[Workload, Workload]
 
 
 class Names:
-    """The names of all workloads that the cluster shows."""
+    """The names of all workloads there are."""
 
-    def __init__(self, views: Iterable[WorkloadView]) -> None:
+    def __init__(self) -> None:
         self._named: defaultdict[str, list[Workload]] = defaultdict(list)
         self._labelled: defaultdict[str, list[Workload]] = defaultdict(list)
         self._pods: defaultdict[str, list[Workload]] = defaultdict(list)
         self._switches: dict[Workload, list[Workload]] = {}
-        for view in views:
-            self._add(view)
 
-    def _add(self, view: WorkloadView) -> None:
-        self._named[view.workload.name].append(view.workload)
-        labels = dict(view.labels)
+    @classmethod
+    def shown(cls, views: Iterable[WorkloadView]) -> Names:
+        """Of all that the cluster shows."""
+        names = cls()
+        for view in views:
+            names.add(view.workload, dict(view.labels), view.current.uid or "")
+        return names
+
+    def add(self, workload: Workload, labels: Mapping[str, str] = NO_LABELS, pods: str = "") -> None:
+        """A workload; `pods` is the uid of what has its pods now, empty where that is not known."""
+        self._named[workload.name].append(workload)
         for name in {labels[label] for label in NAME_LABELS if label in labels}:
-            self._labelled[name].append(view.workload)
+            self._labelled[name].append(workload)
         # A blue/green Service has the pods of the Deployment that it has selected: who calls one calls the other.
-        self._switches[view.workload] = self._pods[view.current.uid] if view.current.uid else []
-        self._switches[view.workload].append(view.workload)
+        self._switches[workload] = self._pods[pods] if pods else []
+        self._switches[workload].append(workload)
 
     def of(self, end: End, beside: str = "") -> Sequence[Workload]:
         """The workloads that an end means, none where that is not certain; `beside` is the other end's namespace."""

@@ -71,7 +71,7 @@ class LiveCalls:
     def _made(self, declared: Declared) -> CallGraph | None:
         views = list(self._views())
         self._tell_strangers(declared, {view.workload for view in views})
-        names = Names(views)
+        names = Names.shown(views)
         counts = dict.fromkeys((DECLARED, *SOURCES, UNMATCHED), 0) | {DECLARED: len(declared)}
         graph = CallGraph(declared)
         for source, calls in self._found.items():

@@ -81,7 +81,7 @@ WEB, SET = deployment("web"), deployment("db", kind="StatefulSet")
 
 def names(*workloads: Workload, **labels: str) -> Names:
     """A cluster of these; a workload's labels by its name."""
-    return Names(view(each, labels=tuple(pairs_of(labels.get(each.name, "")))) for each in workloads)
+    return Names.shown(view(each, labels=tuple(pairs_of(labels.get(each.name, "")))) for each in workloads)
 
 
 def pairs_of(text: str) -> Iterable[tuple[str, str]]:
@@ -130,7 +130,7 @@ def test_who_calls_a_deployment_calls_the_service_that_is_switched_to_it() -> No
     green, service = deployment("web-green"), deployment("web", kind="Service")
     live = Revision(id=RevisionId("h1"), content="c", number=1, uid="rs-green")
     views = [view(green, current=live), view(service, current=live), view(WEB)]
-    assert Names(views).of(End(name="web-green", namespace="shop")) == [green, service]
+    assert Names.shown(views).of(End(name="web-green", namespace="shop")) == [green, service]
 
 
 def test_calls_with_an_unknown_end_are_counted() -> None:
