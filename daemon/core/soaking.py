@@ -58,10 +58,16 @@ def due(draft: Draft, tracked: Tracked) -> None:
     if entry is None or entry.next_check is None or entry.next_check > draft.now:
         return
     key = tracked.view.workload.key
-    if tracked.view.serving != (tracked.view.current.id,) or _asked(draft, key, tracked.view.current):
+    alone = tracked.view.serving == (tracked.view.current.id,) or _all_broke(tracked, entry)
+    if not alone or _asked(draft, key, tracked.view.current):
         _write(draft, key, replace(entry, next_check=None), "counted")
         return
     _prove(draft, tracked, entry, until=None)
+
+
+def _all_broke(tracked: Tracked, entry: LedgerEntry) -> bool:
+    """None of the pods that the mark is about serves any more, and not for want of a node or an image: that is looked at too."""
+    return entry.proof is not None and tracked.view.serving == () and tracked.view.start_failure is not None
 
 
 def last_check(draft: Draft, tracked: Tracked, rollout: Rollout) -> None:

@@ -36,6 +36,7 @@ from tests.core.builders import (
     a_start_failure,
     a_view,
     an_alert,
+    pods_of,
     samples,
 )
 from tests.core.story import Story
@@ -171,6 +172,20 @@ def test_pods_that_run_out_of_memory_long_after_the_soak_are_proposed_too() -> N
     story.waits(3 * HOUR)
     story.expect(Phase.PROPOSED, Reason.BLAMED_START_FAILURE)
     assert story.rollbacks == []
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_when_no_pod_serves_any_more_it_is_looked_at_where_the_pods_themselves_fail(fails: bool) -> None:
+    """All pods crash at once, hours after the soak: no other revision serves, and none of this one. A lost node is no failure."""
+    story = on_watch()
+    regresses(story)
+    known = story.state.workloads[SHOP.key].view
+    failure = a_start_failure() if fails else None
+    gone = replace(known, pods=(pods_of(V2, ready=0),), available_since=None, converged=False, start_failure=failure)
+    story.sees(gone)
+    story.waits(20 * MINUTE)
+    assert story.verified(V2) is not fails
+    assert [incident.phase for incident in story.incidents] == ([Phase.PROPOSED] if fails else [])
 
 
 @pytest.mark.parametrize(("age", "kept"), [(23 * HOUR, False), (25 * HOUR, True)])
