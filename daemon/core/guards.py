@@ -5,17 +5,18 @@ Each refusal says what was seen and what would have been needed, because the per
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from daemon.core import aborts, owners, target_guards
 from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
 from daemon.core.mode import mode_of
-from daemon.core.model import Exchange, Mode, OnsetSource, Owner, OwnerKind, Rung, WorkloadView
+from daemon.core.model import Exchange, Mode, OnsetSource, Owner, OwnerKind, Rung, Workload, WorkloadView
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
+from daemon.core.state import RollbackDone
 
 HOUR = timedelta(hours=1)
 
@@ -270,9 +271,13 @@ def common_cause(case: Case) -> Refusal | None:
 
 def blast_radius(case: Case) -> Refusal | None:
     """A fleet that needs this many rollbacks has another problem than its rollouts."""
-    recent = [done for done in case.state.rollbacks if case.now - done.at < HOUR]
-    here = sum(1 for done in recent if done.namespace == case.suspicion.workload.namespace)
-    policy = case.policy
+    return too_many(case.suspicion.workload, case.state.rollbacks, case.policy, case.now)
+
+
+def too_many(workload: Workload, rollbacks: Sequence[RollbackDone], policy: Policy, now: datetime) -> Refusal | None:
+    """The guard of the blast radius, after these rollbacks."""
+    recent = [done for done in rollbacks if now - done.at < HOUR]
+    here = sum(1 for done in recent if done.namespace == workload.namespace)
     if here < policy.rollbacks_per_namespace_hour and len(recent) < policy.rollbacks_per_cluster_hour:
         return None
     needed = f"fewer than {policy.rollbacks_per_namespace_hour} and {policy.rollbacks_per_cluster_hour}"
@@ -282,9 +287,14 @@ def blast_radius(case: Case) -> Refusal | None:
 
 def cooling_down(case: Case) -> Refusal | None:
     """One automatic rollback per workload until a later revision is verified."""
-    if case.tracked.rolled_back_at is None:
+    return too_soon(case.tracked.rolled_back_at)
+
+
+def too_soon(rolled_back_at: datetime | None) -> Refusal | None:
+    """The guard of a workload that cools down since then (None: it does not)."""
+    if rolled_back_at is None:
         return None
-    seen = f"rolled back at {case.tracked.rolled_back_at:%Y-%m-%d %H:%M}Z"
+    seen = f"rolled back at {rolled_back_at:%Y-%m-%d %H:%M}Z"
     return refuse(
         Reason.COOLING_DOWN,
         Consequence.PROPOSE,

@@ -13,17 +13,18 @@ from datetime import datetime, timedelta
 from daemon.core.actions import RollBack
 from daemon.core.decide import conclude
 from daemon.core.events import ActionFinished, DeadlinePassed, Event, Started
-from daemon.core.facts import ActionOwed, Fact, Judged, Moved
+from daemon.core.facts import ActionOwed, Fact, Judged, LedgerWritten, Moved
 from daemon.core.incidents import Incident, Trigger, VerdictKind
 from daemon.core.model import Mode
 from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
-from daemon.core.reasons import Reason
+from daemon.core.reasons import Reason, Refusal
 from daemon.core.state import State
 from handlers.backtest import intervals
 from handlers.backtest.recording import Recording
 from handlers.backtest.samples import KINDS, RULES
 from handlers.backtest.verdicts import Told
 from handlers.backtest.world import World
+from handlers.backtest.would_be import WouldBe
 from handlers.evidence import loudest_first
 
 ANSWERS_MAX = 1000
@@ -71,6 +72,7 @@ class _Replay:
         self._sampling = sampling
         self._world = World(sampling, policy)
         self._state = State()
+        self._would_be = WouldBe(policy)
         self._last: dict[str, tuple[VerdictKind, str | None, Reason]] = {}
         self._told: list[Told] = []
 
@@ -141,10 +143,13 @@ class _Replay:
         match fact:
             case Judged() if fact.verdict.kind is not VerdictKind.ROLL_BACK:
                 self._verdict(fact.incident, now, fact.verdict.kind, fact.verdict.reason)
-            case ActionOwed(action=RollBack(incident=incident)):
+            case ActionOwed(action=RollBack(incident=incident) as action):
                 verdict = self._state.incidents[incident].verdict
                 reason = verdict.reason if verdict is not None else Reason.COUNTDOWN_OVER
                 self._verdict(incident, now, VerdictKind.ROLL_BACK, reason)
+                self._would_be.ordered(action, now)
+            case LedgerWritten():
+                self._would_be.written(fact)
             case Moved(trigger=Trigger.NO_CANDIDATE | Trigger.SYMPTOM_GONE | Trigger.NEWER_ROLLOUT):
                 self._verdict(fact.incident, now, VerdictKind.DISMISS, fact.reason)
             case Moved(trigger=Trigger.REFUSED | Trigger.DEADLINE):
@@ -175,9 +180,16 @@ class _Replay:
             score=leader.score if leader else None,
             margin=round(leader.score - second.score, 4) if leader and second else None,
             evidence=loudest_first(leader.terms) if leader else (),
-            would_refuse=incident.verdict.refusals if incident.verdict is not None else (),
+            would_refuse=self._refusals(incident, now),
             onset=incident.onset,
             rollout_at=incident.rollout_started_at,
             others=incident.suspicions[1:],
             needs=(self._policy.blame_threshold, self._policy.blame_margin),
         )
+
+    def _refusals(self, incident: Incident, now: datetime) -> tuple[Refusal, ...]:
+        """Those of the verdict, and what the rollbacks before it would have raised."""
+        if incident.verdict is None:
+            return ()
+        leader = incident.suspicions[0].workload if incident.suspicions else incident.symptom
+        return (*incident.verdict.refusals, *self._would_be.refusals(incident.id, leader, now))
