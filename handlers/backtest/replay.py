@@ -6,7 +6,7 @@ to that moment. The core looks at samples as soon as all of one moment are there
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
@@ -20,7 +20,8 @@ from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
 from daemon.core.reasons import Reason, Refusal
 from daemon.core.state import State
 from handlers.backtest import intervals
-from handlers.backtest.recording import Recording
+from handlers.backtest.recording import AlertSeen, Evidence, PodSeen, Recording, RolloutSeen, SampleSeen
+from handlers.backtest.resting import Resting
 from handlers.backtest.samples import KINDS, RULES
 from handlers.backtest.verdicts import Told
 from handlers.backtest.world import World
@@ -65,6 +66,17 @@ def replay(recording: Recording, policy: Policy | None = None) -> Iterator[Told]
     yield from _Replay(recording, judged_as(policy or default_policy(), sampling), sampling).run()
 
 
+def _by_moment(evidence: Sequence[Evidence]) -> Iterator[tuple[datetime, Sequence[Evidence]]]:
+    """The records of each moment."""
+    first = 0
+    while first < len(evidence):
+        last, now = first + 1, evidence[first].at
+        while last < len(evidence) and evidence[last].at == now:
+            last += 1
+        yield now, evidence[first:last]
+        first = last
+
+
 class _Replay:
     def __init__(self, recording: Recording, policy: Policy, sampling: intervals.Sampling) -> None:
         self._recording = recording
@@ -73,6 +85,9 @@ class _Replay:
         self._world = World(sampling, policy)
         self._state = State()
         self._would_be = WouldBe(policy)
+        self._asked_of: State | None = None
+        self._deadline: datetime | None = None
+        self._resting = Resting(policy)
         self._last: dict[str, tuple[VerdictKind, str | None, Reason]] = {}
         self._told: list[Told] = []
 
@@ -81,14 +96,11 @@ class _Replay:
         if not evidence:
             return
         self._happens(Started(at=evidence[0].at, down_since=None), evidence[0].at)
-        position = looked = 0
-        while position < len(evidence):
-            now = evidence[position].at
+        looked = 0
+        for now, records in _by_moment(evidence):
+            self._wake(records, now)
             self._pass(now)
-            events: list[Event] = []
-            while position < len(evidence) and evidence[position].at == now:
-                events += self._world.feed(evidence[position])
-                position += 1
+            events = [event for record in records for event in self._world.feed(record)]
             if self._sampling.index(now) > looked:
                 looked = self._sampling.index(now)
                 events += self._world.look_again(now)
@@ -106,14 +118,28 @@ class _Replay:
 
     # -- time
 
+    def _wake(self, records: Sequence[Evidence], now: datetime) -> None:
+        for workload in {each.workload for each in records if isinstance(each, SampleSeen | PodSeen | RolloutSeen)}:
+            self._state = self._resting.wake(self._state, workload, now)
+        for record in records:
+            if isinstance(record, AlertSeen):
+                for workload in self._resting.with_alert(self._state, tuple(sorted(record.labels.items()))):
+                    self._state = self._resting.wake(self._state, workload, now)
+
     def _pass(self, until: datetime) -> None:
         """Every deadline before that moment, in order. One at the moment itself waits for what is recorded of it."""
-        while (due := self._state.next_deadline()) is not None and due < until:
+        while (due := self._next_deadline()) is not None and due < until:
             self._due(due)
+
+    def _next_deadline(self) -> datetime | None:
+        """Of a state that is still the same it is the same: most moments bring nothing but samples."""
+        if self._state is not self._asked_of:
+            self._asked_of, self._deadline = self._state, self._state.next_deadline()
+        return self._deadline
 
     def _due(self, now: datetime) -> None:
         for _ in range(ANSWERS_MAX):
-            due = self._state.next_deadline()
+            due = self._next_deadline()
             if due is None or due > now:
                 return
             self._happens(DeadlinePassed(at=now), now)
@@ -130,11 +156,12 @@ class _Replay:
 
     def _answer(self, now: datetime) -> None:
         for _ in range(ANSWERS_MAX):
-            action = next(iter(self._state.due), None)
-            if action is None:
+            if not self._state.owed:
                 return
+            action = self._state.due[0]
             outcome = self._world.answer(action, now)
             self._happens(ActionFinished(at=now, action_id=action.id, outcome=outcome), now)
+            self._state = self._resting.looked(self._state, action, now)
         raise AssertionError("the world is asked without end")
 
     # -- what is told
