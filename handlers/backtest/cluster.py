@@ -90,6 +90,8 @@ class RecordedCluster:
 
     def __init__(self) -> None:
         self._lives: dict[str, _Life] = {}
+        self._changed: set[str] = set()
+        self._exchanging: set[str] = set()
 
     # -- what happens
 
@@ -98,6 +100,7 @@ class RecordedCluster:
         life = self._lives.get(record.workload)
         if life is None:
             life = self._life(record.workload, record.replaces or record.revision, record.at - BEFORE_THE_RECORDING)
+        self._changed.add(record.workload)
         if record.phase == "completed":
             life.completed = life.completed or record.revision == life.revision
         if record.revision == life.revision and not _was_under_way(life, record):
@@ -114,6 +117,7 @@ class RecordedCluster:
         life = self._lives.get(record.workload)
         if life is None:
             life = self._life(record.workload, record.revision, record.at - BEFORE_THE_RECORDING)
+        self._changed.add(record.workload)
         pod = life.pods.get(record.pod)
         if pod is None or pod.revision != record.revision or pod.deleted_at is not None:
             pod = life.pods[record.pod] = _Pod(
@@ -153,11 +157,15 @@ class RecordedCluster:
 
     def exchanging(self) -> Sequence[str]:
         """The workloads whose rollout has pods that are not ready: time alone changes how they stand."""
-        return [
-            name
-            for name, life in self._lives.items()
-            if life.rollouts > 1 and not all(pod.ready for pod in life.alive(life.revision))
-        ]
+        # Asked with every sample of a month, so only those are looked at of which something was told since.
+        for name in self._changed:
+            life = self._lives[name]
+            if life.rollouts > 1 and not all(pod.ready for pod in life.alive(life.revision)):
+                self._exchanging.add(name)
+            else:
+                self._exchanging.discard(name)
+        self._changed.clear()
+        return [name for name in self._lives if name in self._exchanging] if self._exchanging else ()
 
     def ran(self, workload: str, pod: str, revision: str, at: datetime) -> bool:
         """Whether that pod ran that revision at that moment; what is known of it later counts for before, too."""
