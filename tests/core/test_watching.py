@@ -114,40 +114,6 @@ def test_what_replaced_nothing_is_not_watched() -> None:
     assert story.of(WatchDue) == []
 
 
-def first_seen(**changes: Any) -> Story:
-    """The daemon starts ten minutes after a rollout of the shop began, and sees it for the first time."""
-    story = Story(now=NOON + 10 * MINUTE)
-    story.watches = story.measures = lambda _: contrast(story)
-    story.starts()
-    story.sees(a_rollout_view(**changes))
-    return story
-
-
-def test_a_rollout_that_is_first_seen_under_way_is_watched() -> None:
-    """From the start on, and what it shows since it began opens an incident: a person learns that nothing is proven."""
-    story = first_seen()
-    story.waits(STEP)
-    (look,) = looks(story)
-    assert (look.new, look.old, look.since) == (V2, V1, NOON)
-    assert [incident.suspect for incident in story.incidents] == [SHOP]
-
-
-@pytest.mark.parametrize(
-    ("changes", "watched"),
-    [
-        ({"converged": True, "available_since": NOON + 5 * MINUTE}, True),
-        ({"converged": True, "available_since": NOON - 25 * MINUTE, "started_at": NOON - HOUR}, False),
-        ({"started_at": NOON - 3 * HOUR}, False),
-        ({"action_id": "inc-0/roll_back"}, False),
-    ],
-    ids=["complete since five minutes", "complete since 35 minutes", "for three hours", "ours"],
-)
-def test_what_is_first_seen_is_watched_as_if_it_had_been_seen_begin(changes: dict[str, Any], watched: bool) -> None:
-    """For as long as it would have been, and a start looks at nothing that is done long since."""
-    story = first_seen(**changes)
-    assert (story.state.workloads[SHOP.key].watch_due is not None) is watched
-
-
 def test_our_own_rollback_is_watched_by_its_incident() -> None:
     """The watch of v2 ends when we put v1 back."""
     story = rolling(contrast)
