@@ -2,8 +2,8 @@
 
 The core's dataclasses stay the one definition of names and defaults. From their type hints this module makes the models
 that read the file: every timedelta becomes a Prometheus duration, pairs become a mapping, a Workload may be written
-`namespace/Kind/name`, signals are keyed by name and laid over the defaults. The checks across fields are in
-`config.policy_checks`.
+`namespace/Kind/name`, signals are keyed by name and laid over the defaults. Calls are read by `config.call_section`, the checks
+across fields are in `config.policy_checks`.
 """
 
 # ruff: noqa: TRY004 - pydantic takes only a ValueError as a refusal; a TypeError would pass through as a crash
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model
 
-from config import durations, policy_checks, problems
+from config import call_section, durations, policy_checks, problems
 from daemon.core.model import Workload
 from daemon.core.policy import DEFAULT_SIGNALS, SATURATION_SIGNALS, ApproverRule, Policy, SignalRule
 
@@ -53,6 +53,7 @@ def read(value: object, info: ValidationInfo) -> Policy:
         given["signals"] = _laid_over_defaults(given["signals"])
     content = dict(model().model_validate(given))
     content["signals"] = tuple(SignalRule(name=name, **dict(rule)) for name, rule in content["signals"].items())
+    content["calls"] = call_section.read(content["calls"])
     policy = Policy(cluster=info.data.get("cluster", ""), **content)
     problems.refuse(policy_checks.problems_of(policy))
     return policy
@@ -81,7 +82,8 @@ def model() -> type[BaseModel]:
         "approvers": (tuple[Annotated[_Approvers, AfterValidator(_approver_rule)], ...], ()),
         "signals": (dict[str, signal], Field(default_factory=lambda: _laid_over_defaults({}), validate_default=True)),  # type: ignore[valid-type]
     }
-    made = model_of(Policy, skip=frozenset({"cluster", "signals", "approvers"}))
+    fields["calls"] = (dict[str, tuple[str, ...]], Field(default_factory=dict))
+    made = model_of(Policy, skip=frozenset({"cluster", "signals", "approvers", "calls"}))
     return create_model("Policy", __base__=made, **fields)
 
 

@@ -40,9 +40,11 @@ from daemon.runtime.journal import JournalUnusableError, SqliteJournal
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
+from handlers.call_search import CallSearch
 from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
 from handlers.inbound.cluster import ClusterWatch
+from handlers.live_calls import LiveCalls
 from handlers.server import HttpServer, ServeError, ServerLimits
 from handlers.signal_search import SignalSearch, Ways, laid_over
 
@@ -102,8 +104,9 @@ class Daemon:
                 gitops=True,
             )
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
+            calls = self._calls(engine)
             runners = assembly.runners(
-                self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy
+                self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy, calls.graph
             )
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
@@ -124,6 +127,7 @@ class Daemon:
                 cache=watch.cache,
                 outside=outside,
                 buttons=pressed,
+                calls=calls.graph,
             )
             host, port = await listen(server, parts)
             log.info("listening", address=f"{host}:{port}", socket=str(self.settings.socket_path))
@@ -131,6 +135,7 @@ class Daemon:
             self._supervisor.eternal("alerts", poll.run(down_since))
             search = SignalSearch(outside.prometheus, self._clock, self._signals_found)
             self._supervisor.eternal("signals", search.run())
+            self._supervisor.eternal("calls", CallSearch(outside.prometheus, self._clock, calls.found).run())
             for name, run in (*watch.tasks().items(), *pressed.tasks.items()):
                 self._supervisor.eternal(name, run())
             if (broker := senders.mqtt(self.settings, engine, self._clock, self.metrics)) is not None:
@@ -146,6 +151,14 @@ class Daemon:
             policy=lambda: self.policy,
             clock=self._clock,
             telemetry=self.metrics,
+        )
+
+    def _calls(self, engine: Engine) -> LiveCalls:
+        return LiveCalls(
+            lambda: [tracked.view for tracked in engine.state.workloads.values()],
+            lambda: self.policy,
+            self._clock,
+            self.metrics.calls,
         )
 
     def _engine(self, journal: SqliteJournal) -> Engine:

@@ -23,6 +23,7 @@ from handlers.alert_history import AlertHistory
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.auth import Authenticator
 from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.just_checked import JustChecked
 from handlers.kube import KubeClient, Timeouts
 from handlers.outbound.change_events import ChangeEvents
@@ -124,11 +125,12 @@ def runners(
     outside: Clients,
     clock: Clock,
     policy: Callable[[], Policy],
+    calls: Callable[[], CallGraph | None] = lambda: None,
 ) -> Mapping[str, Runner[Any]]:
     """Who carries out which kind of action."""
     sampler, checked = Sampler(outside.prometheus, policy), JustChecked()
     return {
-        "locate": LocateRunner(cache, outside.prometheus, sampler, clock),
+        "locate": LocateRunner(cache, outside.prometheus, sampler, clock, calls),
         "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube, checked),

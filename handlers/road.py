@@ -20,6 +20,9 @@ from handlers.overview import Document, cut, moment
 STEPS_MAX = 200
 """Steps of the road that are told: the first half and the last half of a longer one."""
 
+_REGRESSED = "a verified revision that became unhealthy and lost its mark"
+_WATCHED = "what the pods of a rollout show by themselves, and no alert says"
+
 History = Sequence[tuple[datetime, f.Fact]]
 """Facts of an incident with the moment they were journalled, oldest first."""
 
@@ -118,10 +121,7 @@ def _because(incident: Incident) -> str:
         note = f": {incident.asked.note}" if incident.asked.note else ""
         return f"a rollback that {incident.asked.actor} asks for{note}"
     names = sorted({located.alert.name for located in incident.alerts})
-    without = (
-        "a verified revision that became unhealthy" if incident.regression else "a rollout whose pods cannot start"
-    )
-    return ", ".join(names[:5]) or without
+    return ", ".join(names[:5]) or (_REGRESSED if incident.regression else _WATCHED)
 
 
 def _declared(found: Declaration) -> str:

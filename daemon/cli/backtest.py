@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ AS_SHIPPED = "default"
 
 def run(options: argparse.Namespace) -> int:
     """Replay each recording under each policy; verdicts to standard output, how far it is to standard error."""
+    if options.html is not None:
+        _can_be_written(options.html)
     policies = [(AS_SHIPPED, None), *((str(path), _policy(path)) for path in options.policy or ())]
     scored: dict[str, list[Replayed]] = {name: [] for name, _ in policies}
     shown: list[tuple[Recording, Sequence[Told]]] = []
@@ -118,12 +121,25 @@ def _print_scores(scored: dict[str, list[Replayed]]) -> None:
         print(json.dumps(document if len(scored) == 1 else {**document, "policy": name}))
 
 
+def _can_be_written(path: Path) -> None:
+    """Before minutes of replaying, not after: its folder is there, and it may be written."""
+    if not path.parent.is_dir():
+        raise _unwritable(path, f"there is no folder {ascii_only(str(path.parent))}")
+    if path.is_dir():
+        raise _unwritable(path, "it is a folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise _unwritable(path, "it may not be written")
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text)
     except OSError as error:
-        said = f"{ascii_only(str(path))}: {error.strerror or error}"
-        raise CliError(Exit.USAGE, said, "name a file that can be written") from None
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _unwritable(path: Path, why: str) -> CliError:
+    return CliError(Exit.USAGE, f"--html {ascii_only(str(path))}: {why}", "name a file that can be written")
 
 
 def _progress(number: int, total: int, name: str) -> None:

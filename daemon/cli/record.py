@@ -78,7 +78,8 @@ def write(path: Path, recording: Recording, truths: Sequence[TruthSeen]) -> str:
     counts = Counter(type(record).__name__ for record in records)
     begun = sum(isinstance(each, RolloutSeen) and each.phase == "started" for each in recording.evidence)
     return (
-        f"{begun} rollouts, {counts['AlertSeen']} alert records, {counts['SampleSeen']} samples, {len(truths)} truths"
+        f"{begun} rollouts, {counts['AlertSeen']} alert records, {counts['SampleSeen']} samples,"
+        f" {counts['EdgeSeen']} calls, {len(truths)} truths"
     )
 
 

@@ -130,8 +130,8 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
         case ProveSoak():
             soak = result.soak if isinstance(result, Soaked) else None
             lost = soaking.soaked(draft, action.workload, action.revision, soak)
-            if lost and soak is not None and soak.unhealthy_at is not None:
-                intake.open_for_regression(draft, action.workload, soak.unhealthy_at)
+            if lost and soak is not None and soak.regressed_at is not None:
+                intake.open_for_regression(draft, action.workload, soak.regressed_at)
         case RollBack():
             progress.rolled_back(draft, action, outcome)
             suspending.due(draft)

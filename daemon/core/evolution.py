@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from daemon.core import action_evolution, notice_evolution, score_evolution
 from daemon.core import facts as f
 from daemon.core.incidents import Phase, Trigger
-from daemon.core.model import AlertStatus, OnsetSource, Rung, Workload
+from daemon.core.model import AlertStatus, Neighbour, OnsetSource, Rung, Workload
 from daemon.core.state import NotedAlert, Pause, State, Tracked, with_key, without_key
 from daemon.core.table import table
 
@@ -101,7 +101,7 @@ def _joined(state: State, fact: f.AlertJoined) -> State:
 
 
 def _placed_anew(state: State, incident_id: str) -> State:
-    """Place and onset of an undecided incident follow from all of its alerts, whichever came first.
+    """Place, surroundings and onset of an undecided incident follow from all of its alerts, whichever came first.
 
     The earliest onset counts, a known one before an assumed one; the rung is the most exact one.
     """
@@ -113,7 +113,20 @@ def _placed_anew(state: State, incident_id: str) -> State:
         onset_source=first.onset_source,
         rung=min((place.rung for place in places), key=list(Rung).index),
         scope=tuple(dict.fromkeys(workload for place in places for workload in place.workloads)),
+        neighbours=_nearest(place.neighbours for place in places),
+        kin=tuple(dict.fromkeys(workload for place in places for workload in place.kin)),
     )
+
+
+def _nearest(places: Iterable[Iterable[Neighbour]]) -> tuple[Neighbour, ...]:
+    """The neighbours of all places in the order of one place's: each once, by its shortest way from any of them."""
+    order = sorted(
+        (each for place in places for each in place), key=lambda each: (each.hops, not each.called, each.workload.key)
+    )
+    found: dict[Workload, Neighbour] = {}
+    for each in order:
+        found.setdefault(each.workload, each)
+    return tuple(found.values())
 
 
 def _measure_began(state: State, fact: f.MeasureBegan) -> State:

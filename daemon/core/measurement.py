@@ -125,8 +125,9 @@ class SoakMeasurement:
 
     `healthy`: available, no restarts, signals measured and healthy with enough traffic. `quiet`: the same with too little
     traffic or no signals to judge. `inconclusive` pauses the clock. `unhealthy_at` is the latest unhealthy moment: it
-    resets the clock, and only what came after it (already the only thing in `healthy` and `quiet`) counts. `healthy_until` is the
-    latest healthy or quiet moment.
+    resets the clock, and only what came after it (already the only thing in `healthy` and `quiet`) counts. `regressed_at` is
+    since when it was so persistently; None where it never was: a blip resets the clock, and takes no mark away. `healthy_until`
+    is the latest healthy or quiet moment.
     """
 
     since: datetime
@@ -135,6 +136,7 @@ class SoakMeasurement:
     quiet: timedelta
     inconclusive: timedelta
     unhealthy_at: datetime | None = None
+    regressed_at: datetime | None = None
     healthy_until: datetime | None = None
     because: str = ""
     baseline: tuple[tuple[str, float], ...] = ()

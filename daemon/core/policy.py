@@ -176,13 +176,17 @@ class Routes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Every limit of a decision. Durations are timedeltas, ratios 0..1, rates per second."""
+    """Every limit of a decision. Durations are timedeltas, ratios 0..1, rates per second.
+
+    `calls` are declared: caller and callee.
+    """
 
     cluster: str
 
     default_mode: Mode = Mode.OBSERVE
     modes: tuple[ModeRule, ...] = ()
     mappings: tuple[AlertMapping, ...] = ()
+    calls: tuple[tuple[Workload, Workload], ...] = ()
     signals: tuple[SignalRule, ...] = DEFAULT_SIGNALS
 
     soak: timedelta = 15 * MINUTE

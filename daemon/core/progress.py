@@ -24,7 +24,7 @@ from daemon.core.model import ActionId, Exchange, IncidentId, WorkloadView
 from daemon.core.policy import GitOps
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.recovery import symptom
-from daemon.core.soaking import clear, quarantine, trust_again
+from daemon.core.soaking import clear, quarantine, trust_again, usual
 from daemon.core.table import table
 from daemon.core.telling import tell
 
@@ -97,7 +97,7 @@ def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
             next_measure_at=measuring.next_sample(draft.now, draft.policy),
         )
     )
-    if symptom(incident, measurement, draft.policy) is Health.HEALTHY:
+    if symptom(incident, measurement, draft.policy, usual(draft, incident)) is Health.HEALTHY:
         _end(draft, incident.id, Trigger.SYMPTOM_GONE, Reason.SYMPTOM_GONE)
     elif incident.phase is Phase.OPEN:
         _follow_open(draft, incident.id, judgement.verdict)

@@ -69,7 +69,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         changes.rollout_began(draft, rollout)
         written_back.look(draft, view, began=True)  # before the news: what is escalated is not announced as well
         rollout_news.began(draft, rollout)
-        watching.began(draft, rollout)
+    watching.began(draft, rollout)
     progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
         _look_for_successor(draft, view)

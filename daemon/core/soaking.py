@@ -11,7 +11,7 @@ from daemon.core.draft import Draft
 from daemon.core.facts import LedgerWritten
 from daemon.core.incidents import Decision, Incident
 from daemon.core.ledger import LedgerEntry, counted, next_check, proof_of
-from daemon.core.measurement import SoakMeasurement
+from daemon.core.measurement import Sample, SoakMeasurement
 from daemon.core.model import ActionId, Revision, RevisionId, Rollout, Workload, WorkloadKey, WorkloadView
 from daemon.core.reasons import Reason
 from daemon.core.state import Tracked
@@ -19,9 +19,6 @@ from daemon.core.table import table
 
 SOAK_FOR = timedelta(minutes=5)
 """How long a soak measurement is retried before the next one is scheduled anyway."""
-
-WATCHED_FOR = timedelta(hours=24)
-"""A fresh mark is withdrawn when the revision turns unhealthy this soon after it was verified (DESIGN)."""
 
 What = Literal["serving", "counted", "verified", "withdrawn", "quarantined", "released"]
 
@@ -61,10 +58,16 @@ def due(draft: Draft, tracked: Tracked) -> None:
     if entry is None or entry.next_check is None or entry.next_check > draft.now:
         return
     key = tracked.view.workload.key
-    if tracked.view.serving != (tracked.view.current.id,) or _asked(draft, key, tracked.view.current):
+    alone = tracked.view.serving == (tracked.view.current.id,) or _all_broke(tracked, entry)
+    if not alone or _asked(draft, key, tracked.view.current):
         _write(draft, key, replace(entry, next_check=None), "counted")
         return
     _prove(draft, tracked, entry, until=None)
+
+
+def _all_broke(tracked: Tracked, entry: LedgerEntry) -> bool:
+    """None of the pods that the mark is about serves any more, and not for want of a node or an image: that is looked at too."""
+    return entry.proof is not None and tracked.view.serving == () and tracked.view.start_failure is not None
 
 
 def last_check(draft: Draft, tracked: Tracked, rollout: Rollout) -> None:
@@ -102,6 +105,14 @@ def _prove(draft: Draft, tracked: Tracked, entry: LedgerEntry, until: datetime |
     )
 
 
+def usual(draft: Draft, incident: Incident) -> Sample | None:
+    """By what the watch has found the revision unhealthy, so that a look at the regression measures with the same rule."""
+    tracked = draft.state.workloads.get((incident.suspect or incident.symptom).key)
+    entry = tracked.entry(tracked.view.current.id) if tracked is not None else None
+    found = _baseline(tracked, entry) if incident.regression and tracked is not None and entry is not None else ()
+    return Sample(at=draft.now, values=found) if found else None
+
+
 def _baseline(tracked: Tracked, entry: LedgerEntry) -> tuple[tuple[str, float], ...]:
     """Typical signals of the revision verified before this one."""
     others = [
@@ -114,7 +125,10 @@ def _baseline(tracked: Tracked, entry: LedgerEntry) -> tuple[tuple[str, float], 
 
 
 def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasurement | None) -> bool:
-    """A soak measurement came in (None: it failed, try again later). True when the serving revision lost its mark by it."""
+    """A soak measurement came in (None: it failed, try again later). True when the serving revision lost its mark by it.
+
+    A regression that began while the mark was watched withdraws it, and with that the revision is no target any more.
+    """
     tracked = draft.state.workloads.get(workload.key)
     entry = tracked.entry(revision.id) if tracked else None
     if tracked is None or entry is None:
@@ -132,19 +146,23 @@ def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasu
         return False
     entry = counted(entry, soak)
     what: What = "counted"
-    if soak.unhealthy_at is not None and _fresh(entry, soak.unhealthy_at):
+    if soak.regressed_at is not None and entry.lost_by(soak.regressed_at):
         entry, what = replace(entry, proof=None, withdrawn=soak.because), "withdrawn"
     elif entry.quarantined_by is None:
         proof = proof_of(entry, draft.policy, draft.now, backwards=_backwards(draft, soak))
         if proof is not None and (entry.proof is None or entry.proof.kind is not proof.kind):
             entry, what = replace(entry, proof=proof, withdrawn=None), "verified"
-    entry = replace(entry, next_check=next_check(entry, draft.policy, draft.now) if current else None)
+    entry = replace(entry, next_check=_again(draft, entry, soak) if current else None)
     _write(draft, workload.key, entry, what, soak.because)
     return current and what == "withdrawn"
 
 
-def _fresh(entry: LedgerEntry, at: datetime) -> bool:
-    return entry.proof is not None and at - entry.proof.verified_at < WATCHED_FOR
+def _again(draft: Draft, entry: LedgerEntry, soak: SoakMeasurement) -> datetime:
+    """When to look next: by its schedule, but soon where it is not told yet whether it is a blip or a regression."""
+    regular = next_check(entry, draft.policy, draft.now)
+    if soak.unhealthy_at is None or soak.regressed_at is not None:
+        return regular
+    return min(regular, draft.now + draft.policy.persistence_of * draft.policy.sample_interval)
 
 
 def _backwards(draft: Draft, soak: SoakMeasurement) -> bool:
@@ -241,11 +259,11 @@ def _release(draft: Draft, workload: WorkloadKey, revision: str, because: str) -
 
 
 def trust_again(draft: Draft, incident: Incident) -> None:
-    """After recovery the target is watched on: measure it again soon."""
+    """After recovery the target is watched on, as closely as after its soak."""
     if incident.suspect is None or incident.target is None:  # pragma: no cover  an invariant: what was rolled back
         return
     tracked = draft.state.workloads.get(incident.suspect.key)
     entry = tracked.entry(incident.target.id) if tracked else None
     if entry is not None:
-        entry = replace(entry, healthy_at=draft.now, next_check=draft.now + draft.policy.soak)
+        entry = replace(entry, healthy_at=draft.now, recovered_at=draft.now, next_check=draft.now + draft.policy.soak)
         _write(draft, incident.suspect.key, entry, "counted", "recovered")

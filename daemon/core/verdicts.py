@@ -107,6 +107,9 @@ def judge(
     now: datetime,
 ) -> Judgement:
     """The verdict on an incident in OPEN or PROPOSED, given the measurement of its leading candidate."""
+    if incident.regression:
+        # how it did beside the old pods is what it was verified by: that acquits nobody of what began after it
+        measurement = replace(measurement, old=(), unsettled=None)
     rollouts = candidates(incident, state, policy)
     if not rollouts:
         older = older_than_all(incident, state, policy)

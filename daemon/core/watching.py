@@ -19,9 +19,15 @@ from daemon.core.state import Tracked
 
 
 def began(draft: Draft, rollout: Rollout) -> None:
-    """A rollout began: look at it from its first sample on. Ours is watched by its incident."""
-    due = measuring.next_sample(draft.now, draft.policy) if rollout.ours is None and rollout.replaced else None
-    _schedule(draft, rollout, due)
+    """A rollout began, or is under way when it is first seen: look at it with every sample. Ours is watched by its incident."""
+    watched = rollout.ours is None and rollout.replaced is not None and draft.now < _ends(draft, rollout)
+    _schedule(draft, rollout, measuring.next_sample(draft.now, draft.policy) if watched else None)
+
+
+def _ends(draft: Draft, rollout: Rollout) -> datetime:
+    """When it is old enough that what goes wrong is not its doing; one that is never complete comes to an end as well."""
+    complete = rollout.completed_at or draft.now
+    return min(complete + draft.policy.blame_window, rollout.started_at + draft.policy.too_old)
 
 
 def _schedule(draft: Draft, rollout: Rollout, due: datetime | None) -> None:
@@ -36,10 +42,8 @@ def due(draft: Draft, tracked: Tracked) -> None:
     if tracked.watch_due is None or tracked.watch_due > draft.now or rollout is None:
         return
     key = rollout.workload.key
-    ended = min(
-        (rollout.completed_at or draft.now) + draft.policy.blame_window, rollout.started_at + draft.policy.too_old
-    )
-    _schedule(draft, rollout, measuring.next_sample(draft.now, draft.policy) if draft.now < ended else None)
+    again = draft.now < _ends(draft, rollout)
+    _schedule(draft, rollout, measuring.next_sample(draft.now, draft.policy) if again else None)
     if not _in_question(draft, rollout):
         action_id = ActionId(f"watch/{key}/{rollout.revision.id}/{draft.now:%Y%m%dT%H%M%S%f}")
         draft.owe(measuring.of_rollout(draft, rollout, action_id))

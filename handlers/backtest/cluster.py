@@ -54,6 +54,7 @@ class _Pod:
     restarts: int = 0
     restarts_before: int = 0
     reason: str | None = None
+    killed_at: datetime | None = None
     deleted_at: datetime | None = None
 
 
@@ -66,6 +67,7 @@ class _Life:
     started_at: datetime
     replaces: str | None = None
     completed: bool = True
+    arrived: bool = False
     desired: int = 0
     rollouts: int = 1
     revisions: list[str] = field(default_factory=list)
@@ -88,29 +90,34 @@ class RecordedCluster:
 
     def __init__(self) -> None:
         self._lives: dict[str, _Life] = {}
+        self._changed: set[str] = set()
+        self._exchanging: set[str] = set()
 
     # -- what happens
 
-    def rollout(self, record: RolloutSeen) -> None:
-        """A rollout goes on."""
+    def rollout(self, record: RolloutSeen) -> bool:
+        """A rollout goes on; whether this is the first that is heard of it, in whatever phase that is."""
         life = self._lives.get(record.workload)
         if life is None:
             life = self._life(record.workload, record.replaces or record.revision, record.at - BEFORE_THE_RECORDING)
+        self._changed.add(record.workload)
         if record.phase == "completed":
             life.completed = life.completed or record.revision == life.revision
-        if record.revision == life.revision:
-            return
+        if record.revision == life.revision and not _was_under_way(life, record):
+            return False
         life.desired = max(len(life.alive(life.revision)), 1) if life.completed else life.desired
         life.replaces, life.revision = record.replaces or life.revision, record.revision
-        life.started_at, life.completed = record.at, record.phase == "completed"
-        life.rollouts += 1
+        life.started_at, life.completed = _begun(life, record), record.phase == "completed"
+        life.rollouts, life.arrived = life.rollouts + 1, False
         life.revisions.append(record.revision)
+        return True
 
     def pod(self, record: PodSeen) -> None:
         """A pod changed."""
         life = self._lives.get(record.workload)
         if life is None:
             life = self._life(record.workload, record.revision, record.at - BEFORE_THE_RECORDING)
+        self._changed.add(record.workload)
         pod = life.pods.get(record.pod)
         if pod is None or pod.revision != record.revision or pod.deleted_at is not None:
             pod = life.pods[record.pod] = _Pod(
@@ -120,6 +127,8 @@ class RecordedCluster:
                 restarts_before=record.restarts if life.completed else 0,
             )
             life.stints.setdefault(record.pod, []).append((record.at, record.revision))
+        elif record.restarts > pod.restarts and record.reason in {OUT_OF_MEMORY, *CRASHES}:
+            pod.killed_at = record.at
         pod.ready_since = (pod.ready_since or record.at) if record.ready else None
         pod.ready, pod.restarts, pod.reason = record.ready, record.restarts, record.reason
         pod.was_ready = pod.was_ready or record.ready
@@ -148,11 +157,15 @@ class RecordedCluster:
 
     def exchanging(self) -> Sequence[str]:
         """The workloads whose rollout has pods that are not ready: time alone changes how they stand."""
-        return [
-            name
-            for name, life in self._lives.items()
-            if life.rollouts > 1 and not all(pod.ready for pod in life.alive(life.revision))
-        ]
+        # Asked with every sample of a month, so only those are looked at of which something was told since.
+        for name in self._changed:
+            life = self._lives[name]
+            if life.rollouts > 1 and not all(pod.ready for pod in life.alive(life.revision)):
+                self._exchanging.add(name)
+            else:
+                self._exchanging.discard(name)
+        self._changed.clear()
+        return [name for name in self._lives if name in self._exchanging] if self._exchanging else ()
 
     def ran(self, workload: str, pod: str, revision: str, at: datetime) -> bool:
         """Whether that pod ran that revision at that moment; what is known of it later counts for before, too."""
@@ -195,6 +208,7 @@ class RecordedCluster:
         mine, others = life.alive(life.revision), [pod for pod in life.alive() if pod.revision != life.revision]
         ready = [pod for pod in mine if pod.ready]
         gone_over = life.completed or (bool(ready) and not others and len(ready) >= life.desired)
+        life.arrived = life.arrived or gone_over
         available = None
         if not mine or len(ready) >= max(1, life.desired):
             available = max((pod.ready_since or life.started_at for pod in ready), default=life.started_at)
@@ -229,7 +243,7 @@ class RecordedCluster:
             started_at=started_at,
             available_since=available_since,
             start_failure=failure,
-            stuck=failure is not None and now is not None and now - started_at >= PROGRESS_DEADLINE,
+            stuck=failure is not None and now is not None and _gave_up(life, now),
         )
 
     def _pods(self, life: _Life, revision: str, *, alone: bool) -> RevisionPods:
@@ -261,6 +275,16 @@ class RecordedCluster:
             since=min(pod.since for pod, _ in found),
             message=f"{said}, {restarts} restart(s)",
         )
+
+    def broken(self, workload: str, revision: str, now: datetime) -> tuple[datetime, str] | None:
+        """When a pod of it was last seen to crash or to be killed for its memory, and how; None where none was."""
+        found = []
+        for pod in self._lives[workload].alive(revision):
+            fails = not pod.ready and _fails(pod, now) in (StartFailureKind.CRASH, StartFailureKind.OOM)
+            at = now if fails else pod.killed_at
+            if at is not None:
+                found.append((at, f"{pod.name}: {pod.reason or 'killed'}, {pod.restarts} restart(s)"))
+        return max(found, default=None)
 
     def counts(self, workload: str, revision: str) -> tuple[int, int, int]:
         """Pods of a revision: how many there are, how many are ready, how often they restarted."""
@@ -311,9 +335,28 @@ class RecordedCluster:
         return [life.workload for life in self._lives.values() if life.workload.namespace == namespace]
 
 
+def _was_under_way(life: _Life, record: RolloutSeen) -> bool:
+    """The recording begins in the middle of this rollout: one of its pods was seen first, and taken for what was there before."""
+    if life.rollouts > 1 or record.replaces in (None, record.revision):
+        return False
+    life.revision, life.revisions = record.replaces, [record.replaces]
+    return True
+
+
+def _begun(life: _Life, record: RolloutSeen) -> datetime:
+    """When the rollout began: as its first record says, or its first pod shows, where that record is of a later phase."""
+    pods = [] if record.phase == "started" else [pod.since for pod in life.alive(record.revision)]
+    return min([record.at, *pods])
+
+
 def _revision(life: _Life, name: str) -> Revision:
     number = life.revisions.index(name) + 1 if name in life.revisions else 0
     return Revision(id=RevisionId(name), content=name, number=number, images=(f"{life.workload.name}:{name}",))
+
+
+def _gave_up(life: _Life, now: datetime) -> bool:
+    """As Kubernetes has it: what has arrived is no rollout under way any more, whatever becomes of its pods."""
+    return not life.arrived and now - life.started_at >= PROGRESS_DEADLINE
 
 
 def _fails(pod: _Pod, now: datetime) -> StartFailureKind | None:

@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 
 from daemon.core.policy import Policy
 from handlers.alert_history import Spell
-from handlers.backtest import past_alerts, past_pods, past_rollouts, past_signals
+from handlers.backtest import past_alerts, past_calls, past_pods, past_rollouts, past_signals
 from handlers.backtest.past_rollouts import COARSE, Key, Past, key_of, name_of
 from handlers.backtest.reading import Progress, Reader, Steps, a_few_at_once, merged, spans
-from handlers.backtest.recording import Record, Recording, RolloutSeen, SampleSeen, recording
+from handlers.backtest.recording import EdgeSeen, Record, Recording, RolloutSeen, SampleSeen, recording
+from handlers.faults import Fault
 from handlers.prometheus import PrometheusClient
 
 BEFORE_ROLLOUT = timedelta(minutes=15)
@@ -94,7 +95,7 @@ async def from_prometheus(
     past.add(each for each in known if start <= each.at <= end)
     if not past.workloads:
         raise HistoryError(_no_workloads(start, end))
-    records: list[Record] = list(past.rollouts)
+    records: list[Record] = [*await _calls(client, reader, past, (start, end), tell), *past.rollouts]
     for spell, onset in alerts:
         records += past_alerts.records(spell, onset, end, step)
     records += await _windows(reader, signals, past, [spell for spell, _ in alerts], (start, end), step, steps)
@@ -102,6 +103,15 @@ async def from_prometheus(
         tell(warning)
     steps.end()
     return recording(f"{start:%Y-%m-%dT%H:%M:%SZ}..{end:%Y-%m-%dT%H:%M:%SZ}", records)
+
+
+async def _calls(client: PrometheusClient, reader: Reader, past: Past, span: Window, tell: Tell) -> list[EdgeSeen]:
+    """Who called whom. It is optional: where it cannot be read, the recording goes without."""
+    try:
+        return await past_calls.read(client, reader, past.workloads, *span)
+    except Fault as fault:
+        tell(f"who calls whom could not be read, so only rollouts of where it hurts are candidates: {fault.reason}")
+        return []
 
 
 def _check(start: datetime, end: datetime, step: timedelta) -> None:

@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from daemon.core.incidents import VerdictKind
+from daemon.core.incidents import Term, VerdictKind
 from handlers.backtest.lines import Lines, Picture
 from handlers.backtest.plots import plot, text
 from handlers.backtest.recording import Recording
 from handlers.backtest.verdicts import Told, stamp
+from handlers.evidence import loudest_first
 
 VERDICTS_MAX = 400
 """Plots on one page, some 20 kB each: a browser opens 8 MB at once. What would act comes before what only held."""
+
+OTHERS_MAX = 3
+"""Candidates behind the leading one whose evidence is shown: it is from them that the lead is taken."""
 
 LONG = 600
 """Characters of a sentence."""
@@ -128,7 +132,8 @@ def _section(number: int, told: Told, picture: Picture) -> str:
             plot(told, picture),
             f'<p class="soft">{left_out} more alerts fired in this time.</p>' if left_out else "",
             _alert_names(picture),
-            *_evidence(told),
+            *_evidence(told.evidence, told.score),
+            *_others(told),
             *_refusals(told),
             '<p><a href="#">back to the top</a></p></section>',
         ]
@@ -150,20 +155,28 @@ def _alert_names(picture: Picture) -> str:
     return f'<p class="soft">alerts: {said}</p>' if said else ""
 
 
-def _evidence(told: Told) -> Iterator[str]:
-    if not told.evidence:
+def _evidence(terms: Sequence[Term], score: float | None) -> Iterator[str]:
+    """Every term with its share of the score, and the sum."""
+    if not terms:
         return
     yield (
         '<table><thead><tr><th scope="col">evidence</th><th scope="col">value</th><th scope="col">threshold</th>'
         '<th scope="col">weight</th><th scope="col">says</th></tr></thead><tbody>'
     )
-    for term in told.evidence:
+    for term in terms:
         yield (
             f'<tr><td>{text(term.name)}</td><td class="n">{_number(term.value)}</td>'
-            f'<td class="n">{_number(term.threshold)}</td><td class="n">{_number(term.weight)}</td>'
+            f'<td class="n">{_number(term.threshold)}</td><td class="n">{term.weight:+.4g}</td>'
             f"<td>{text(term.sentence, LONG)}</td></tr>"
         )
-    yield "</tbody></table>"
+    yield f'<tr><td>sum</td><td></td><td></td><td class="n">{_number(score)}</td><td></td></tr></tbody></table>'
+
+
+def _others(told: Told) -> Iterator[str]:
+    for each in told.others[:OTHERS_MAX]:
+        where = f"{text(each.workload.key, 300)}, revision {text(each.revision.id, 120)}"
+        yield f"<p>Behind it: {where}, score {_number(each.score)}.</p>"
+        yield from _evidence(loudest_first(each.terms), each.score)
 
 
 def _refusals(told: Told) -> Iterator[str]:
@@ -182,9 +195,11 @@ def _refusals(told: Told) -> Iterator[str]:
 
 
 def _numbers(told: Told) -> str:
-    score = "" if told.score is None else f"Score {_number(told.score)}"
-    margin = "" if told.margin is None else f", ahead of the next by {_number(told.margin)}"
-    return f"{score}{margin}." if score else ""
+    if told.score is None:
+        return ""
+    score, lead = (f" (needs {need:.4g})" for need in told.needs) if told.needs is not None else ("", "")
+    margin = "" if told.margin is None else f", ahead of the next by {_number(told.margin)}{lead}"
+    return f"Score {_number(told.score)}{score}{margin}."
 
 
 def _number(value: float | None) -> str:

@@ -7,7 +7,7 @@ rollout was to blame, for scoring, and no decision ever reads it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -55,11 +55,11 @@ class PodSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     deleted: bool = False
 
 
-class SampleSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="sample"):
+class SampleSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="sample", gc=False):
     """One number of one signal, of a pod or a whole workload (`pod` null), of all its traffic or of one edge (`peer`).
 
     Ratios are 0..1, latencies seconds, traffic requests per second. `value` null: asked and got nothing. `weight` are the
-    requests behind it; null is unknown, not few.
+    requests behind it; null is unknown, not few. There are millions of them in a month, and none can be part of a cycle.
     """
 
     at: Moment
@@ -116,8 +116,9 @@ class Recording:
     """A whole recording in time order. `sorted_lines` were out of order and have been put into it."""
 
     name: str
-    evidence: Sequence[Evidence]
-    truths: Sequence[TruthSeen]
+    # Not shown: asyncio writes down the result of every task that it ends, and a month as text is half a gigabyte.
+    evidence: Sequence[Evidence] = field(repr=False)
+    truths: Sequence[TruthSeen] = field(repr=False)
     sorted_lines: int = 0
 
 

@@ -6,24 +6,27 @@ to that moment. The core looks at samples as soon as all of one moment are there
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
 from daemon.core.actions import RollBack
 from daemon.core.decide import conclude
 from daemon.core.events import ActionFinished, DeadlinePassed, Event, Started
-from daemon.core.facts import ActionOwed, Fact, Judged, Moved
+from daemon.core.facts import ActionOwed, Fact, Judged, LedgerWritten, Moved
 from daemon.core.incidents import Incident, Trigger, VerdictKind
 from daemon.core.model import Mode
 from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
-from daemon.core.reasons import Reason
+from daemon.core.reasons import Reason, Refusal
 from daemon.core.state import State
 from handlers.backtest import intervals
-from handlers.backtest.recording import Recording
+from handlers.backtest.recording import AlertSeen, Evidence, PodSeen, Recording, RolloutSeen, SampleSeen
+from handlers.backtest.resting import Resting
 from handlers.backtest.samples import KINDS, RULES
 from handlers.backtest.verdicts import Told
 from handlers.backtest.world import World
+from handlers.backtest.would_be import WouldBe
+from handlers.evidence import loudest_first
 
 ANSWERS_MAX = 1000
 """Answers and deadlines of one moment: more is a bug in the core, never a recording. Between two records lies any time."""
@@ -63,6 +66,17 @@ def replay(recording: Recording, policy: Policy | None = None) -> Iterator[Told]
     yield from _Replay(recording, judged_as(policy or default_policy(), sampling), sampling).run()
 
 
+def _by_moment(evidence: Sequence[Evidence]) -> Iterator[tuple[datetime, Sequence[Evidence]]]:
+    """The records of each moment."""
+    first = 0
+    while first < len(evidence):
+        last, now = first + 1, evidence[first].at
+        while last < len(evidence) and evidence[last].at == now:
+            last += 1
+        yield now, evidence[first:last]
+        first = last
+
+
 class _Replay:
     def __init__(self, recording: Recording, policy: Policy, sampling: intervals.Sampling) -> None:
         self._recording = recording
@@ -70,6 +84,10 @@ class _Replay:
         self._sampling = sampling
         self._world = World(sampling, policy)
         self._state = State()
+        self._would_be = WouldBe(policy)
+        self._asked_of: State | None = None
+        self._deadline: datetime | None = None
+        self._resting = Resting(policy)
         self._last: dict[str, tuple[VerdictKind, str | None, Reason]] = {}
         self._told: list[Told] = []
 
@@ -78,14 +96,11 @@ class _Replay:
         if not evidence:
             return
         self._happens(Started(at=evidence[0].at, down_since=None), evidence[0].at)
-        position = looked = 0
-        while position < len(evidence):
-            now = evidence[position].at
+        looked = 0
+        for now, records in _by_moment(evidence):
+            self._wake(records, now)
             self._pass(now)
-            events: list[Event] = []
-            while position < len(evidence) and evidence[position].at == now:
-                events += self._world.feed(evidence[position])
-                position += 1
+            events = [event for record in records for event in self._world.feed(record)]
             if self._sampling.index(now) > looked:
                 looked = self._sampling.index(now)
                 events += self._world.look_again(now)
@@ -103,14 +118,28 @@ class _Replay:
 
     # -- time
 
+    def _wake(self, records: Sequence[Evidence], now: datetime) -> None:
+        for workload in {each.workload for each in records if isinstance(each, SampleSeen | PodSeen | RolloutSeen)}:
+            self._state = self._resting.wake(self._state, workload, now)
+        for record in records:
+            if isinstance(record, AlertSeen):
+                for workload in self._resting.with_alert(self._state, tuple(sorted(record.labels.items()))):
+                    self._state = self._resting.wake(self._state, workload, now)
+
     def _pass(self, until: datetime) -> None:
         """Every deadline before that moment, in order. One at the moment itself waits for what is recorded of it."""
-        while (due := self._state.next_deadline()) is not None and due < until:
+        while (due := self._next_deadline()) is not None and due < until:
             self._due(due)
+
+    def _next_deadline(self) -> datetime | None:
+        """Of a state that is still the same it is the same: most moments bring nothing but samples."""
+        if self._state is not self._asked_of:
+            self._asked_of, self._deadline = self._state, self._state.next_deadline()
+        return self._deadline
 
     def _due(self, now: datetime) -> None:
         for _ in range(ANSWERS_MAX):
-            due = self._state.next_deadline()
+            due = self._next_deadline()
             if due is None or due > now:
                 return
             self._happens(DeadlinePassed(at=now), now)
@@ -127,11 +156,12 @@ class _Replay:
 
     def _answer(self, now: datetime) -> None:
         for _ in range(ANSWERS_MAX):
-            action = next(iter(self._state.due), None)
-            if action is None:
+            if not self._state.owed:
                 return
+            action = self._state.due[0]
             outcome = self._world.answer(action, now)
             self._happens(ActionFinished(at=now, action_id=action.id, outcome=outcome), now)
+            self._state = self._resting.looked(self._state, action, now)
         raise AssertionError("the world is asked without end")
 
     # -- what is told
@@ -140,10 +170,13 @@ class _Replay:
         match fact:
             case Judged() if fact.verdict.kind is not VerdictKind.ROLL_BACK:
                 self._verdict(fact.incident, now, fact.verdict.kind, fact.verdict.reason)
-            case ActionOwed(action=RollBack(incident=incident)):
+            case ActionOwed(action=RollBack(incident=incident) as action):
                 verdict = self._state.incidents[incident].verdict
                 reason = verdict.reason if verdict is not None else Reason.COUNTDOWN_OVER
                 self._verdict(incident, now, VerdictKind.ROLL_BACK, reason)
+                self._would_be.ordered(action, now)
+            case LedgerWritten():
+                self._would_be.written(fact)
             case Moved(trigger=Trigger.NO_CANDIDATE | Trigger.SYMPTOM_GONE | Trigger.NEWER_ROLLOUT):
                 self._verdict(fact.incident, now, VerdictKind.DISMISS, fact.reason)
             case Moved(trigger=Trigger.REFUSED | Trigger.DEADLINE):
@@ -173,8 +206,17 @@ class _Replay:
             replaces=leader.replaced.id if leader and leader.replaced else None,
             score=leader.score if leader else None,
             margin=round(leader.score - second.score, 4) if leader and second else None,
-            evidence=leader.terms if leader else (),
-            would_refuse=incident.verdict.refusals if incident.verdict is not None else (),
+            evidence=loudest_first(leader.terms) if leader else (),
+            would_refuse=self._refusals(incident, now),
             onset=incident.onset,
             rollout_at=incident.rollout_started_at,
+            others=incident.suspicions[1:],
+            needs=(self._policy.blame_threshold, self._policy.blame_margin),
         )
+
+    def _refusals(self, incident: Incident, now: datetime) -> tuple[Refusal, ...]:
+        """Those of the verdict, and what the rollbacks before it would have raised."""
+        if incident.verdict is None:
+            return ()
+        leader = incident.suspicions[0].workload if incident.suspicions else incident.symptom
+        return (*incident.verdict.refusals, *self._would_be.refusals(incident.id, leader, now))

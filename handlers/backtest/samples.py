@@ -7,10 +7,11 @@ its own: a new revision with a wrong address fails only there.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import fmean
 
 from daemon.core.measurement import Sample
@@ -49,11 +50,48 @@ class _Value:
     weight: float | None
 
 
-@dataclass(slots=True)
-class _Moment:
-    """All values of one workload at one moment: by pod (None: the workload as a whole), then by signal."""
+Values = dict[str, list[_Value]]
+"""All values of one pod at one moment, by signal."""
 
-    pods: dict[str | None, dict[str, list[_Value]]] = field(default_factory=dict)
+FORGOTTEN_AFTER = timedelta(hours=30)
+"""Without a question for its group, what a moment amounted to is forgotten after that: all but a daily look come sooner."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """The samples of one workload: the moments that have any, in order, and which they are."""
+
+    moments: list[int] = field(default_factory=list)
+    samples: dict[int, list[SampleSeen]] = field(default_factory=dict)
+
+    def add(self, index: int, sample: SampleSeen) -> None:
+        known = self.samples.get(index)
+        if known is not None:
+            known.append(sample)
+            return
+        self.samples[index] = [sample]
+        insort(self.moments, index)
+
+    def between(self, low: int, high: int) -> Sequence[int]:
+        """The moments that have samples."""
+        return self.moments[bisect_left(self.moments, low) : bisect_right(self.moments, high)]
+
+    def pods(self, index: int) -> dict[str | None, Values]:
+        """What there is of one moment: by pod (None: the workload as a whole), then by signal."""
+        found: dict[str | None, Values] = {}
+        for sample in self.samples[index]:
+            if (name := _named(sample)) is not None and sample.value is not None:
+                values = found.setdefault(sample.pod, {})
+                values.setdefault(name, []).append(_Value(sample.value, sample.weight))
+        return found
+
+
+@dataclass(slots=True)
+class _Group:
+    """What the past moments of some pods amounted to, and at which moment somebody asked last."""
+
+    asked: int = 0
+    known: dict[int, Sample | None] = field(default_factory=dict)
 
 
 class SampleStore:
@@ -61,32 +99,42 @@ class SampleStore:
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._by_workload: dict[str, dict[int, _Moment]] = defaultdict(dict)
-        self._past: dict[tuple[str, str], dict[int, Sample | None]] = defaultdict(dict)
-        self._present = 0
+        self._by_workload: dict[str, _Series] = defaultdict(_Series)
+        self._groups: dict[tuple[str, str], _Group] = defaultdict(_Group)
+        self._present = self._swept = 0
+        self._latest: tuple[datetime, int] | None = None
 
     def add(self, sample: SampleSeen) -> None:
         """Keep it; a null value is no value."""
-        if sample.value is None or sample.signal not in KINDS:
+        if sample.value is None or _named(sample) is None:
             return
-        name = sample.signal
-        if sample.direction == "outbound":
-            if KINDS[name] not in _OUTBOUND_KINDS:
-                return
-            name += OUTBOUND
-        elif sample.peer is not None:
-            name += INBOUND
-        index = self._sampling.index(sample.at)
-        self._present = max(self._present, index)
-        moment = self._by_workload[sample.workload].setdefault(index, _Moment())
-        moment.pods.setdefault(sample.pod, {}).setdefault(name, []).append(_Value(sample.value, sample.weight))
+        index = self._index(sample.at)
+        if index > self._present:
+            self._present = index
+            self._forget()
+        self._by_workload[sample.workload].add(index, sample)
+
+    def _index(self, at: datetime) -> int:
+        """Many samples are of one moment."""
+        if self._latest is None or self._latest[0] != at:
+            self._latest = (at, self._sampling.index(at))
+        return self._latest[1]
+
+    def _forget(self) -> None:
+        """A month of large samples is more than memory should hold; they are made anew from what was recorded."""
+        after = int(FORGOTTEN_AFTER / self._sampling.step)
+        if self._present - self._swept >= after:
+            self._swept = self._present
+            self._groups = defaultdict(
+                _Group, {key: group for key, group in self._groups.items() if self._present - group.asked < after}
+            )
 
     def whole(self, workload: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
         """The workload whatever its pods: its own totals where it has them, else all its pods together."""
         found = []
         for index in self._span(workload, first, last):
-            pods = self._by_workload[workload][index].pods
-            chosen: Iterable[dict[str, list[_Value]]] = [pods[None]] if None in pods else pods.values()
+            pods = self._by_workload[workload].pods(index)
+            chosen: Iterable[Values] = [pods[None]] if None in pods else pods.values()
             found.append(self._sample(index, list(chosen)))
         return tuple(found)
 
@@ -105,7 +153,8 @@ class SampleStore:
         Of a pod that is not yet `warm` only the traffic counts. What a moment that is past amounted to is remembered: a rollout
         is looked at again with each sample.
         """
-        found, past = [], self._past[workload, group]
+        found, remembered = [], self._groups[workload, group]
+        remembered.asked, past = self._present, remembered.known
         for index in self._span(workload, first, last):
             if index not in past:
                 sample = self._of_group(workload, index, wanted, warm)
@@ -123,17 +172,18 @@ class SampleStore:
         at = self._sampling.moment(index)
         pods = [
             values if warm(pod, at) else _cold(values)
-            for pod, values in self._by_workload[workload][index].pods.items()
+            for pod, values in self._by_workload[workload].pods(index).items()
             if pod is not None and wanted(pod, at)
         ]
         return self._sample(index, pods) if pods else None
 
     def _span(self, workload: str, first: datetime, last: datetime) -> Sequence[int]:
-        moments = self._by_workload.get(workload, {})
-        low, high = self._sampling.index(first), self._sampling.index(last)
-        return [index for index in range(low, high + 1) if index in moments]
+        series = self._by_workload.get(workload)
+        if series is None:
+            return ()
+        return series.between(self._sampling.index(first), self._sampling.index(last))
 
-    def _sample(self, index: int, pods: Sequence[dict[str, list[_Value]]]) -> Sample:
+    def _sample(self, index: int, pods: Sequence[Values]) -> Sample:
         """One number of each pod and signal first, then one of all pods."""
         single = [_by_signal(values) for values in pods]
         names = sorted({name for values in single for name in values})
@@ -149,7 +199,17 @@ class SampleStore:
         )
 
 
-def _by_signal(values: dict[str, list[_Value]]) -> dict[str, _Value]:
+def _named(sample: SampleSeen) -> str | None:
+    """The signal's name in here; None for one that judges nothing."""
+    name = sample.signal
+    if name not in KINDS:
+        return None
+    if sample.direction == "outbound":
+        return f"{name}{OUTBOUND}" if KINDS[name] in _OUTBOUND_KINDS else None
+    return name if sample.peer is None else f"{name}{INBOUND}"
+
+
+def _by_signal(values: Values) -> dict[str, _Value]:
     found: dict[str, _Value] = {}
     for name, several in values.items():
         signal = name.removesuffix(INBOUND)
@@ -161,7 +221,7 @@ def _by_signal(values: dict[str, list[_Value]]) -> dict[str, _Value]:
     return found
 
 
-def _cold(values: dict[str, list[_Value]]) -> dict[str, list[_Value]]:
+def _cold(values: Values) -> Values:
     return {name: each for name, each in values.items() if name.removesuffix(INBOUND) == "traffic_rate"}
 
 

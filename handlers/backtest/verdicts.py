@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from daemon.core.incidents import Term, VerdictKind
+from daemon.core.incidents import Suspicion, Term, VerdictKind
 from daemon.core.reasons import Reason, Refusal
 
 
@@ -16,7 +16,8 @@ class Told:
     """A verdict at its moment. `workload` (`namespace/Kind/name`) is the leading candidate, None where there is none.
 
     `margin` is the lead over the runner-up, None without one. `would_refuse` are the guards that a real run would have raised.
-    `onset` is when the anomaly began as Lastgood saw it, `rollout_at` when the candidate's rollout did; both only for people.
+    `evidence` has the loudest term first. Only for people: `onset` is when the anomaly began as Lastgood saw it, `rollout_at`
+    when the candidate's rollout did, `others` are the candidates behind it, `needs` what score and lead have to be.
     """
 
     at: datetime
@@ -32,6 +33,8 @@ class Told:
     would_refuse: tuple[Refusal, ...] = ()
     onset: datetime | None = None
     rollout_at: datetime | None = None
+    others: tuple[Suspicion, ...] = ()
+    needs: tuple[float, float] | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON; `at` in UTC with whole seconds."""

@@ -34,11 +34,10 @@ from daemon.core.actions import (
 from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
 from daemon.core.measurement import AlertState, Health, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Rung, Workload
-from daemon.core.policy import Policy
+from daemon.core.policy import Policy, SignalKind
 from daemon.core.signals import judge_sample, typical
 from handlers import ladder, revisions
 from handlers.backtest.cluster import RecordedCluster
-from handlers.backtest.graph import CallGraph
 from handlers.backtest.intervals import Sampling
 from handlers.backtest.past_alerts import ONSET
 from handlers.backtest.recording import (
@@ -52,6 +51,7 @@ from handlers.backtest.recording import (
     SampleSeen,
 )
 from handlers.backtest.samples import SampleStore
+from handlers.call_graph import CallGraph
 
 BEFORE_SAMPLES = 10
 """Of the time before the rollout, as in the daemon's own measurements."""
@@ -63,6 +63,9 @@ ONSET_LOOK_BACK = timedelta(minutes=20)
 """How far before an alert its beginning is looked for: rules wait for a few minutes, seldom for more."""
 
 SOAK_HISTORY = timedelta(hours=24)
+
+USUAL_SAMPLES = 60
+"""Of a revision that counts as verified: an hour of one a minute, so that one bad quarter of it is not what is usual."""
 
 REFUSED = Outcome(kind=OutcomeKind.FAILED, message="a backtest changes nothing")
 
@@ -77,7 +80,7 @@ class World:
         self.samples = SampleStore(sampling)
         self._alerts: dict[str, Alert] = {}
         self._given: set[tuple[str, str]] = set()
-        self._graph = CallGraph()
+        self._graph = CallGraph(policy.calls)
         self._answers: dict[type[Any], Callable[[Any, datetime], Result]] = {
             Locate: self._locate,
             Measure: self._measure,
@@ -114,11 +117,14 @@ class World:
         return [WorkloadSeen(at=now, view=self.cluster.view(name, now)) for name in self.cluster.exchanging()]
 
     def _rollout(self, record: RolloutSeen) -> list[Event]:
-        """A revision that is replaced counts as verified: it is shown to have served alone, and was healthy all the while."""
-        self.cluster.rollout(record)
+        """A revision that is replaced counts as verified: it is shown to have served alone, and was healthy all the while.
+
+        So it is with the first record of a rollout, whatever its phase: a recording may begin in the middle of one.
+        """
+        began = self.cluster.rollout(record)
         told: list[Event] = []
         replaced = self.cluster.replaces(record.workload)
-        if record.phase == "started" and replaced is not None:
+        if began and replaced is not None:
             self._given.add((record.workload, replaced))
             told.append(WorkloadSeen(at=record.at, view=self.cluster.old_view(record.workload, record.at)))
         told.append(WorkloadSeen(at=record.at, view=self.cluster.view(record.workload, record.at)))
@@ -239,10 +245,24 @@ class World:
             return Soaked(
                 soak=SoakMeasurement(
                     since=action.since, until=until, healthy=span, quiet=timedelta(0), inconclusive=timedelta(0),
-                    healthy_until=until,
+                    healthy_until=until, baseline=self._usual(key, revision, until),
                 )
             )  # fmt: skip
-        span_of = soaks.Span(since=action.since, until=until, step=self._sampling.step, proven_from=action.since)
+        broken = self.cluster.broken(key, revision, now)
+        span_of = soaks.Span(
+            since=action.since,
+            until=until,
+            step=self._sampling.step,
+            proven_from=action.since,
+            broken_at=min(broken[0], until) if broken is not None and broken[0] > action.since else None,
+            broken_by=broken[1] if broken is not None else "",
+        )
         samples = self._of(key, revision, max(action.since, now - SOAK_HISTORY), until)
         baseline = Sample(at=now, values=action.baseline) if action.baseline else None
         return Soaked(soak=soaks.measured(samples, span_of, baseline, self._policy))
+
+    def _usual(self, workload: str, revision: str, until: datetime) -> tuple[tuple[str, float], ...]:
+        """What those after it are compared with. Not its CPU and memory: of pods that are warm they say nothing of cold ones."""
+        found = typical(self._of(workload, revision, until - USUAL_SAMPLES * self._sampling.step, until))
+        compared = {rule.name for rule in self._policy.signals if rule.kind not in (SignalKind.CPU, SignalKind.MEMORY)}
+        return tuple((name, value) for name, value in found.values if name in compared) if found is not None else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,7 +217,7 @@ def test_policies_are_compared_on_the_same_history(desk: Desk, bad: Path) -> Non
 
 
 def test_the_page_is_written(desk: Desk, bad: Path) -> None:
-    """One file with a plot per verdict, beside the same lines; one that cannot be written is named."""
+    """One file with a plot per verdict, beside the same lines."""
     page = desk.folder / "page.html"
     found = desk.types(bad, "--html", page)
     text = page.read_text()
@@ -224,9 +225,45 @@ def test_the_page_is_written(desk: Desk, bad: Path) -> None:
     assert text.count("<svg") == len(documents(found)) > 0
     assert WEB in text
     assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
-    failed = desk.types(bad, "--html", desk.folder / "none" / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("none/page.html", "none/page.html: there is no folder"),
+        (".", "it is a folder"),
+        ("bad.jsonl/page.html", "no folder"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_named_before_anything_is_replayed(
+    desk: Desk, bad: Path, page: str, said: str
+) -> None:
+    """A month may take minutes: one line with the remedy at once, and not a verdict."""
+    failed = desk.types(bad, "--html", desk.folder / page)
+    assert (failed.code, failed.out) == (Exit.USAGE, "")
+    assert said in one_line(failed.err)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_page_in_a_folder_that_may_only_be_read_is_named_at_once(desk: Desk, bad: Path) -> None:
+    """So is a file that is there and may not be changed."""
+    for locked in (desk.folder / "locked", desk.folder / "page.html"):
+        if locked.suffix:
+            locked.write_text("mine")
+        else:
+            locked.mkdir()
+        locked.chmod(0o500)
+        failed = desk.types(bad, "--html", locked if locked.suffix else locked / "page.html")
+        assert (failed.code, failed.out) == (Exit.USAGE, "")
+        assert "it may not be written" in one_line(failed.err)
+
+
+def test_a_page_for_which_there_is_no_room_is_named_at_the_end(desk: Desk, bad: Path) -> None:
+    """What nobody can know beforehand: the verdicts are told all the same."""
+    failed = desk.types(bad, "--html", "/dev/full")
     assert failed.code == Exit.USAGE
-    assert "page.html: No such file" in one_line(failed.err)
+    assert failed.out == desk.types(bad).out
+    assert "--html /dev/full: No space left on device" in one_line(failed.err)
 
 
 def test_the_page_says_whose_verdict_it_is(desk: Desk, bad: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_file_is_written_whole_and_in_time_order(tmp_path: Path) -> None:
     ]
     truths = [TruthSeen(at=NOW + DAY, culprit="a/Deployment/b")]
     path = tmp_path / "out.jsonl"
-    assert record.write(path, recording("x", seen), truths) == "2 rollouts, 0 alert records, 0 samples, 1 truths"
+    assert record.write(path, recording("x", seen), truths) == "2 rollouts, 0 alert records, 0 samples, 0 calls, 1 truths"
     found = load(path)
     assert (found.sorted_lines, list(found.evidence), list(found.truths)) == (0, seen, truths)
     assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
