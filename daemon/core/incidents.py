@@ -312,6 +312,14 @@ class Incident:
     decision: Decision | None = None
 
     @property
+    def subject(self) -> Workload:
+        """The workload that is measured: before a decision the one that leads, after it the suspect; else where it hurts."""
+        undecided = self.phase in (Phase.OPEN, Phase.PROPOSED) and self.asked is None
+        if undecided and self.approved_by is None and self.suspicions:
+            return self.suspicions[0].workload
+        return self.suspect or self.symptom
+
+    @property
     def judged_wrong(self) -> bool:
         """A person said that the rollout is innocent."""
         return self.decision is not None and self.decision.word is Word.WRONG

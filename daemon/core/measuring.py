@@ -36,13 +36,8 @@ def begin_measure(draft: Draft, incident_id: IncidentId, *, final: bool = False)
         _check_target(draft, incident, attempt)
 
 
-def subject(incident: Incident) -> Workload:
-    """The workload that is measured: the suspect, else where it hurts."""
-    return incident.suspect or incident.symptom
-
-
 def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) -> Measure:
-    workload = subject(incident)
+    workload = incident.subject
     tracked = draft.state.workloads.get(workload.key)
     rollout = tracked.rollout if tracked else None
     new, old = _sides(incident, tracked, rollout, deciding=deciding)
@@ -134,7 +129,7 @@ def _stints(rollout: Rollout | None, revision: Revision | None) -> tuple[Stint, 
 
 
 def _check_target(draft: Draft, incident: Incident, attempt: int) -> None:
-    tracked = draft.state.workloads.get(subject(incident).key)
+    tracked = draft.state.workloads.get(incident.subject.key)
     if tracked is None or tracked.rollout is None:
         return
     choice = verdicts.target_of(tracked, tracked.rollout, draft.policy, incident.asked)

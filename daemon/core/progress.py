@@ -351,7 +351,7 @@ def _recovery(draft: Draft, incident: Incident, measurement: Measurement) -> Non
 
 def _is_returning(draft: Draft, incident: Incident) -> bool:
     """What was written back is still being rolled out: that the old pods are well says nothing yet."""
-    tracked = draft.state.workloads.get(measuring.subject(incident).key)
+    tracked = draft.state.workloads.get(incident.subject.key)
     return incident.reason is Reason.REVERTED and tracked is not None and not tracked.view.converged
 
 

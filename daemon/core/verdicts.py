@@ -7,7 +7,7 @@ HOLD, then PROPOSE; nothing blamed holds; nothing to blame dismisses.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from daemon.core import asked, blame, guards, switches
 from daemon.core.case import Case
@@ -19,6 +19,9 @@ from daemon.core.model import Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
+
+GATHERING = timedelta(minutes=2)
+"""Alertmanager's groups wait for 30 s, its rules look once in one or two intervals: by then a cascade has shown how wide it is."""
 
 _TIER_REASONS = {
     Tier.START_FAILURE: Reason.BLAMED_START_FAILURE,
@@ -161,15 +164,14 @@ def _suspicion(
 
 
 def _explains(incident: Incident, rollout: Rollout, state: State) -> int:
-    """How many other places hurt that call the workload, directly or not."""
-    symptoms = {
-        other.symptom
-        for other in state.open_incidents
-        if other.symptom != incident.symptom
-        and other.alerts
-        and any(near.called and near.workload == rollout.workload for near in other.neighbours)
+    """How many other places hurt that call the workload, directly or not: by the alerts that fire, whatever became of them."""
+    firing = (each for other in state.open_incidents for each in other.alerts if each.gone_since is None)
+    places = {
+        each.location.workloads[0]
+        for each in firing
+        if any(near.called and near.workload == rollout.workload for near in each.location.neighbours)
     }
-    return len(symptoms)
+    return len(places - {incident.symptom})
 
 
 def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:
@@ -191,7 +193,7 @@ def seen_by_itself(
 def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> Measurement:
     """The measurement, if it is of this workload; else what is common to all, and how the cluster shows its pods."""
     view = tracked.view
-    if view.workload == (incident.suspect or incident.scope[0]):
+    if view.workload == incident.subject:
         return measurement
     return Measurement(
         at=measurement.at,
@@ -251,7 +253,14 @@ def _blamed(leader: Suspicion, case: Case, policy: Policy) -> bool:
     if leader.score < policy.blame_threshold or leader.tier is Tier.NONE:
         return False
     strong = leader.tier in (Tier.START_FAILURE, Tier.CONTRAST)
+    if leader.tier is Tier.TIMING and case.now < case.incident.opened_at + _gathering(policy):
+        return False
     return strong or not case.contrast_due or (policy.act_without_control and leader.tier is Tier.BEFORE_AFTER)
+
+
+def _gathering(policy: Policy) -> timedelta:
+    """How long timing alone is no blame yet: the alerts of one anomaly come one after the other, and all of them tell more."""
+    return min(GATHERING, 2 * policy.sample_interval)
 
 
 def _verdict(found: tuple[Refusal, ...], case: Case, policy: Policy, *, hopeless: bool) -> Verdict:
