@@ -118,5 +118,5 @@ def test_moments_are_written_in_utc() -> None:
 
 
 def test_a_recording_is_not_shown_whole() -> None:
-    """asyncio writes down what a task gave: of a month that would be half a gigabyte of text."""
+    """What a task gave is written down by asyncio: of a month that would be half a gigabyte of text."""
     assert len(repr(Shop().recording())) < 200
