@@ -20,7 +20,7 @@ from handlers.call_names import Names, pairs
 from handlers.call_search import Found
 
 KEPT = timedelta(seconds=30)
-"""How long a graph is used: 2,000 calls are matched in some 10 ms, and a storm places a thousand alerts."""
+"""How long a graph is used: 2,000 calls are matched in some 50 ms, and a storm places a thousand alerts."""
 
 DECLARED, UNMATCHED = "declared", "unmatched"
 """Beside the sources of metrics: the policy's calls, and calls of metrics with an end that fits no workload."""

@@ -26,6 +26,9 @@ from handlers.backtest.verdicts import Told
 SUFFIX = ".jsonl"
 AS_SHIPPED = "default"
 
+REPLAY_QUIET_SECONDS = 2.0
+"""Of one recording, before it is told how far its replay is: most take less, and which one it is is shown anyway."""
+
 
 def run(options: argparse.Namespace) -> int:
     """Replay each recording under each policy; verdicts to standard output, how far it is to standard error."""
@@ -101,10 +104,16 @@ def _policy(path: Path) -> Policy:
 
 
 def _printed(recording: Recording, policy: Policy | None, name: str | None) -> Iterator[Told]:
-    for told in replays.replay(recording, policy):
+    clock = SystemClock()
+    bar = past.Bar(
+        sys.stderr, lambda: clock.now().timestamp(), doing="replaying", done="replayed", quiet=REPLAY_QUIET_SECONDS
+    )
+    for told in replays.replay(recording, policy, bar.show):
         document = told.document() if name is None else {**told.document(), "policy": name}
+        bar.clear()
         print(json.dumps(document, ensure_ascii=False))
         yield told
+    bar.clear()
 
 
 def _shown(recording: Recording, told: Sequence[Told], name: str | None) -> tuple[Recording, Sequence[Told]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TextIO
@@ -188,24 +188,39 @@ def _failure(fault: Fault) -> CliError:
 class Bar:
     """How far it is: a bar on a terminal, a line now and then in a log."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        clock: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
+        *,
+        doing: str = "reading",
+        done: str = "read",
+        quiet: float = 0.0,
+    ) -> None:
+        """`clock` gives seconds; what takes less than `quiet` of them is not worth a word. `doing` and `done` say what it is."""
         self._out = out
+        self._clock = clock
+        self._doing = doing
+        self._done = done
+        self._quiet = quiet
         self._terminal = out.isatty()
         self._began: float | None = None
         self._told = 0
 
     def show(self, done: int, total: int) -> None:
         """So much of so much is done."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         self._began = now if self._began is None else self._began
+        if now - self._began < self._quiet:
+            return
         share = done / total if total else 1.0
         left = f", {span((now - self._began) * (1 - share) / share)} left" if 0.02 < share < 1 else ""
         if self._terminal:
             full = round(BAR * share)
-            self._write(f"\r\x1b[Kreading [{'#' * full}{'.' * (BAR - full)}] {share:.0%}{left}")
+            self._write(f"\r\x1b[K{self._doing} [{'#' * full}{'.' * (BAR - full)}] {share:.0%}{left}")
         elif int(share * 100) // LINE_EVERY > self._told // LINE_EVERY:
             self._told = int(share * 100)
-            self._write(f"lastgood: {self._told} % read{left}\n")
+            self._write(f"lastgood: {self._told} % {self._done}{left}\n")
 
     def say(self, warning: str) -> None:
         """Something that a person should know."""

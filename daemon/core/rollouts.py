@@ -141,7 +141,7 @@ def _stuck(draft: Draft, view: WorkloadView) -> None:
     if not view.stuck or view.start_failure is None:
         return
     tracked = draft.state.workloads[view.workload.key]
-    if tracked.rollout is None or tracked.rollout.replaced is None:
+    if tracked.rollout is None or tracked.rollout.replaced is None or _is_past(draft, tracked.rollout):
         return
     for incident in draft.state.incidents.values():
         about = view.workload in (incident.suspect, incident.symptom)
@@ -149,6 +149,11 @@ def _stuck(draft: Draft, view: WorkloadView) -> None:
         if about and (undecided or incident.opened_at >= tracked.rollout.started_at):
             return
     intake.open_for_stuck_rollout(draft, view.workload)
+
+
+def _is_past(draft: Draft, rollout: Rollout) -> bool:
+    """It was complete so long ago that pods which fail now are not stuck in it: the watch after the soak sees them."""
+    return rollout.completed_at is not None and draft.now > rollout.completed_at + draft.policy.blame_window
 
 
 def _look_for_successor(draft: Draft, view: WorkloadView) -> None:

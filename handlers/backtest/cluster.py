@@ -67,7 +67,6 @@ class _Life:
     started_at: datetime
     replaces: str | None = None
     completed: bool = True
-    arrived: bool = False
     desired: int = 0
     rollouts: int = 1
     revisions: list[str] = field(default_factory=list)
@@ -108,7 +107,7 @@ class RecordedCluster:
         life.desired = max(len(life.alive(life.revision)), 1) if life.completed else life.desired
         life.replaces, life.revision = record.replaces or life.revision, record.revision
         life.started_at, life.completed = _begun(life, record), record.phase == "completed"
-        life.rollouts, life.arrived = life.rollouts + 1, False
+        life.rollouts += 1
         life.revisions.append(record.revision)
         return True
 
@@ -208,7 +207,6 @@ class RecordedCluster:
         mine, others = life.alive(life.revision), [pod for pod in life.alive() if pod.revision != life.revision]
         ready = [pod for pod in mine if pod.ready]
         gone_over = life.completed or (bool(ready) and not others and len(ready) >= life.desired)
-        life.arrived = life.arrived or gone_over
         available = None
         if not mine or len(ready) >= max(1, life.desired):
             available = max((pod.ready_since or life.started_at for pod in ready), default=life.started_at)
@@ -243,7 +241,7 @@ class RecordedCluster:
             started_at=started_at,
             available_since=available_since,
             start_failure=failure,
-            stuck=failure is not None and now is not None and _gave_up(life, now),
+            stuck=failure is not None and now is not None and now - started_at >= PROGRESS_DEADLINE,
         )
 
     def _pods(self, life: _Life, revision: str, *, alone: bool) -> RevisionPods:
@@ -352,11 +350,6 @@ def _begun(life: _Life, record: RolloutSeen) -> datetime:
 def _revision(life: _Life, name: str) -> Revision:
     number = life.revisions.index(name) + 1 if name in life.revisions else 0
     return Revision(id=RevisionId(name), content=name, number=number, images=(f"{life.workload.name}:{name}",))
-
-
-def _gave_up(life: _Life, now: datetime) -> bool:
-    """As Kubernetes has it: what has arrived is no rollout under way any more, whatever becomes of its pods."""
-    return not life.arrived and now - life.started_at >= PROGRESS_DEADLINE
 
 
 def _fails(pod: _Pod, now: datetime) -> StartFailureKind | None:

@@ -20,6 +20,7 @@ from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
 from daemon.core.reasons import Reason, Refusal
 from daemon.core.state import State
 from handlers.backtest import intervals
+from handlers.backtest.reading import Progress
 from handlers.backtest.recording import AlertSeen, Evidence, PodSeen, Recording, RolloutSeen, SampleSeen
 from handlers.backtest.resting import Resting
 from handlers.backtest.samples import KINDS, RULES
@@ -30,6 +31,9 @@ from handlers.evidence import loudest_first
 
 ANSWERS_MAX = 1000
 """Answers and deadlines of one moment: more is a bug in the core, never a recording. Between two records lies any time."""
+
+TOLD_EVERY = 2000
+"""Records between two words on how far it is: at most a second's work."""
 
 AFTERWARDS = timedelta(minutes=15)
 """How long the core goes on after the last record: what waits for a deadline gets it."""
@@ -60,10 +64,12 @@ def default_policy() -> Policy:
     return Policy(cluster="backtest", default_mode=Mode.AUTO, countdown=timedelta(0))
 
 
-def replay(recording: Recording, policy: Policy | None = None) -> Iterator[Told]:
-    """Every verdict in time order."""
+def replay(
+    recording: Recording, policy: Policy | None = None, progress: Progress = lambda done, total: None
+) -> Iterator[Told]:
+    """Every verdict in time order; `progress` is told how many records of how many were replayed."""
     sampling = intervals.find(recording.evidence)
-    yield from _Replay(recording, judged_as(policy or default_policy(), sampling), sampling).run()
+    yield from _Replay(recording, judged_as(policy or default_policy(), sampling), sampling, progress).run()
 
 
 def _by_moment(evidence: Sequence[Evidence]) -> Iterator[tuple[datetime, Sequence[Evidence]]]:
@@ -78,7 +84,14 @@ def _by_moment(evidence: Sequence[Evidence]) -> Iterator[tuple[datetime, Sequenc
 
 
 class _Replay:
-    def __init__(self, recording: Recording, policy: Policy, sampling: intervals.Sampling) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        policy: Policy,
+        sampling: intervals.Sampling,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        self._progress = progress
         self._recording = recording
         self._policy = policy
         self._sampling = sampling
@@ -96,7 +109,7 @@ class _Replay:
         if not evidence:
             return
         self._happens(Started(at=evidence[0].at, down_since=None), evidence[0].at)
-        looked = 0
+        looked = done = told = 0
         for now, records in _by_moment(evidence):
             self._wake(records, now)
             self._pass(now)
@@ -109,6 +122,11 @@ class _Replay:
                 self._answer(now)
             self._due(now)
             yield from self._take()
+            done += len(records)
+            if done - told >= TOLD_EVERY:
+                told = done
+                self._progress(done, len(evidence))
+        self._progress(len(evidence), len(evidence))
         self._pass(evidence[-1].at + AFTERWARDS)
         yield from self._take()
 

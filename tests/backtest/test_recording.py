@@ -115,3 +115,8 @@ def test_moments_are_written_in_utc() -> None:
     assert (document["at"], document["startsAt"]) == ("2026-03-04T10:00:00Z", "2026-03-04T09:30:00Z")
     sample = SampleSeen(at=alert.at, signal="x", workload=WEB)
     assert json.loads(written(sample))["at"] == "2026-03-04T10:00:00Z"
+
+
+def test_a_recording_is_not_shown_whole() -> None:
+    """What a task gave is written down by asyncio: of a month that would be half a gigabyte of text."""
+    assert len(repr(Shop().recording())) < 200

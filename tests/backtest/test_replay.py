@@ -253,3 +253,15 @@ def test_the_thresholds_of_a_policy_count() -> None:
     assert (found["latency_seconds"].trigger_above, found["memory_ratio"].trigger_above) == (0.8, 0.99)
     assert found["error_ratio_outbound"].trigger_above is None
     assert replays.judged_as(Policy(cluster="x"), sampling).signals == RULES
+
+
+def test_a_replay_tells_how_far_it_is() -> None:
+    """Ever more, up to all of it, and never by more than it says at once."""
+    found, said = Shop(minutes=600).recording(), []
+    list(replay(found, progress=lambda done, total: said.append((done, total))))
+    records = len(found.evidence)
+    assert {total for _, total in said} == {records}
+    assert said[-1] == (records, records)
+    steps = [after - before for (before, _), (after, _) in pairwise([(0, 0), *said])]
+    assert len(steps) > 3
+    assert all(0 <= step <= 2 * replays.TOLD_EVERY for step in steps)

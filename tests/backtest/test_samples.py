@@ -8,12 +8,14 @@ from itertools import pairwise
 import pytest
 
 from daemon.core.measurement import Sample
-from handlers.backtest.cluster import workload_named
-from handlers.backtest.graph import HOPS_MAX, CallGraph
+from handlers.backtest.cluster import RecordedCluster, workload_named
 from handlers.backtest.intervals import Sampling
-from handlers.backtest.recording import SampleSeen
-from handlers.backtest.samples import SampleStore
+from handlers.backtest.recording import PodSeen, RolloutSeen, SampleSeen
+from handlers.backtest.samples import FORGOTTEN_AFTER, SampleStore
+from handlers.call_graph import HOPS_MAX, CallGraph
 from tests.backtest.replay_cases import FRONT, MINUTE, NOON, WEB
+
+DAY = timedelta(days=1)
 
 
 def a_sample(
@@ -114,6 +116,58 @@ def test_what_comes_late_for_the_present_moment_still_counts() -> None:
     assert store.of(WEB, "x", lambda pod, at: True, NOON, NOON)[0].value("traffic_rate") == 3.0
     store.add(a_sample("traffic_rate", 4.0, "b"))
     assert store.of(WEB, "x", lambda pod, at: True, NOON, NOON)[0].value("traffic_rate") == 7.0
+
+
+def test_what_was_forgotten_is_made_anew() -> None:
+    """A month of joined samples does not stay in memory; whoever asks for old ones gets what they always were."""
+    store = stored(a_sample("traffic_rate", 3.0, "a"), a_sample("traffic_rate", 4.0, "a", at=NOON + MINUTE))
+
+    def asked(wanted: bool) -> list[float | None]:
+        found = store.of(WEB, "x", lambda pod, at: wanted, NOON, NOON + MINUTE)
+        return [each.value("traffic_rate") for each in found]
+
+    store.add(a_sample("traffic_rate", 5.0, "b", at=NOON + 2 * MINUTE))
+    assert asked(True) == [3.0, 4.0]
+    assert asked(False) == [3.0, 4.0]  # remembered
+    for hours in range(1, 3):
+        store.add(a_sample("traffic_rate", 5.0, "b", at=NOON + hours * FORGOTTEN_AFTER))
+    assert asked(False) == []
+    store = stored(
+        a_sample("traffic_rate", 3.0, "a"), a_sample("traffic_rate", 4.0, "a", at=NOON + FORGOTTEN_AFTER * 2)
+    )
+    assert asked(True) == [3.0]
+
+
+def test_samples_are_found_by_their_moments() -> None:
+    """Both ends of a span count, gaps are gaps, and what comes out of order is put into it."""
+    store = stored(
+        *(a_sample("traffic_rate", float(minute), None, at=NOON + minute * MINUTE) for minute in (5, 1, 9, 3))
+    )
+    found = store.whole(WEB, NOON + MINUTE, NOON + 5 * MINUTE)
+    assert [each.value("traffic_rate") for each in found] == [1.0, 3.0, 5.0]
+    assert store.whole(FRONT, NOON, NOON + DAY) == ()
+
+
+def test_only_workloads_that_exchange_pods_are_looked_at_again() -> None:
+    """Those of which a rollout was told and whose new pods are not all ready, as of the last record."""
+    cluster = RecordedCluster()
+
+    def pod(name: str, revision: str, *, ready: bool, minute: int, deleted: bool = False) -> None:
+        at = NOON + minute * MINUTE
+        cluster.pod(PodSeen(at=at, pod=name, workload=WEB, revision=revision, ready=ready, deleted=deleted))
+
+    pod("a", "old", ready=False, minute=0)
+    assert list(cluster.exchanging()) == []
+    cluster.rollout(RolloutSeen(at=NOON, workload=WEB, revision="new", replaces="old", phase="started"))
+    assert list(cluster.exchanging()) == []
+    pod("b", "new", ready=False, minute=1)
+    assert list(cluster.exchanging()) == [WEB] == list(cluster.exchanging())
+    pod("b", "new", ready=True, minute=2)
+    assert list(cluster.exchanging()) == []
+    pod("c", "new", ready=False, minute=3)
+    assert list(cluster.exchanging()) == [WEB]
+    pod("c", "new", ready=False, minute=4, deleted=True)
+    assert list(cluster.exchanging()) == []
 
 
 def test_the_call_graph_is_walked_a_few_calls_far() -> None:

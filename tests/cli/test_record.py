@@ -144,6 +144,31 @@ async def test_a_log_is_told_how_far_it_is() -> None:
     assert lines[-1] == "lastgood: 100 % read"
 
 
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "log"])
+def test_a_replay_says_how_far_it_is_once_it_takes_long(terminal: bool) -> None:
+    """Nothing in the first seconds; then a bar that is written over on a terminal, and a line every tenth without one."""
+
+    class Out(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    out, seconds = Out(), 0.0
+    bar = past.Bar(out, lambda: seconds, doing="replaying", done="replayed", quiet=2.0)
+    for done in range(101):
+        seconds = done / 10
+        bar.show(done, 100)
+        if seconds < 2.0:
+            assert out.getvalue() == ""
+    found = out.getvalue()
+    if terminal:
+        assert found.startswith("\r\x1b[Kreplaying [#####")
+        assert "50%, 5s left" in found
+        assert "\n" not in found
+    else:
+        assert found.splitlines()[0] == "lastgood: 20 % replayed, 8s left"
+        assert found.splitlines()[-1] == "lastgood: 100 % replayed"
+
+
 def test_a_file_is_written_whole_and_in_time_order(tmp_path: Path) -> None:
     """Truths come between the evidence, and what was written is read as the same recording."""
     seen = [
@@ -152,7 +177,9 @@ def test_a_file_is_written_whole_and_in_time_order(tmp_path: Path) -> None:
     ]
     truths = [TruthSeen(at=NOW + DAY, culprit="a/Deployment/b")]
     path = tmp_path / "out.jsonl"
-    assert record.write(path, recording("x", seen), truths) == "2 rollouts, 0 alert records, 0 samples, 0 calls, 1 truths"
+    assert (
+        record.write(path, recording("x", seen), truths) == "2 rollouts, 0 alert records, 0 samples, 0 calls, 1 truths"
+    )
     found = load(path)
     assert (found.sorted_lines, list(found.evidence), list(found.truths)) == (0, seen, truths)
     assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]

@@ -188,6 +188,15 @@ def test_when_no_pod_serves_any_more_it_is_looked_at_where_the_pods_themselves_f
     assert [incident.phase for incident in story.incidents] == ([Phase.PROPOSED] if fails else [])
 
 
+@pytest.mark.parametrize(("serves", "opened"), [(ZERO, 1), (HOUR, 0)])
+def test_pods_that_fail_long_after_the_rollout_was_complete_are_not_stuck_in_it(serves: timedelta, opened: int) -> None:
+    """Within the blame window they may be; later it would be dismissed at once for want of a rollout, and the watch looks."""
+    story = on_watch(serves=serves)
+    known = story.state.workloads[SHOP.key].view
+    story.sees(replace(known, stuck=True, start_failure=a_start_failure()))
+    assert len(story.incidents) == opened
+
+
 @pytest.mark.parametrize(("age", "kept"), [(23 * HOUR, False), (25 * HOUR, True)])
 @pytest.mark.parametrize("begun", [on_watch, recovered], ids=["after the soak", "after the recovery"])
 def test_a_day_after_the_soak_or_the_recovery_the_watch_is_over(begun: object, age: timedelta, kept: bool) -> None:

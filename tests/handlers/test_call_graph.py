@@ -152,6 +152,17 @@ def test_a_metrics_answer_is_read_by_its_own_labels() -> None:
     assert linkerd.call({**labels, "dst_deployment": ""}) is None
 
 
+def test_a_query_asks_for_the_busiest_calls_and_for_no_strangers() -> None:
+    """What lies outside of the mesh must not take the place of calls between workloads; one more than may be is asked for."""
+    istio, linkerd = METRICS[0], METRICS[2]
+    assert istio.query() == (
+        f"topk({EDGES_MAX + 1}, sum by (source_workload, source_workload_namespace, destination_workload,"
+        ' destination_workload_namespace) (rate(istio_requests_total{source_workload!~"|unknown",'
+        'destination_workload!~"|unknown"}[600s])) > 0)'
+    )
+    assert '{direction="outbound",dst_namespace!=""}' in linkerd.query()
+
+
 def test_the_page_has_every_metric() -> None:
     """deploy/docs/call-graph.md tells the metrics and labels that the code has, and its limits."""
     page = documents.read("deploy/docs/call-graph.md")
