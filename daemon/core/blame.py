@@ -100,16 +100,17 @@ def suspect(
     declared: Declaration | None = None,
     neighbour: Neighbour | None = None,
     explains: int = 0,
+    besides: int = 0,
 ) -> Suspicion:
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach.
 
     `neighbour` where it hurts at another workload, near in the call graph: then good signals of its own acquit nobody.
-    `explains` counts further places where it hurts now and which call it.
+    `explains` counts further places where it hurts now and which call it, `besides` those which do not.
     """
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
-        *_silence(measurement, policy, neighbour),
+        *_silence(measurement, policy, neighbour, onset, alone=not besides),
         *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
@@ -172,7 +173,9 @@ RESTARTS_TOLD = 3
 """Restarts of the new pods, none of the old ones, that are no accident any more."""
 
 
-def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> list[Term]:
+def _silence(
+    measurement: Measurement, policy: Policy, neighbour: Neighbour | None, onset: datetime, *, alone: bool
+) -> list[Term]:
     """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
     spoke = [sample.at for sample in measurement.new if _is_heard(sample, policy)]
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
@@ -185,7 +188,9 @@ def _silence(measurement: Measurement, policy: Policy, neighbour: Neighbour | No
         return []
     if not (unwell and spoke) and not _accused_by_others(measurement, policy, neighbour):
         return []
-    missed = neighbour is not None and _should_be_heard(measurement, policy)
+    # what also hurts elsewhere, or began when the old pods were gone, has another cause: they may only lack their metrics
+    beside = bool(answered) and onset <= answered[-1]
+    missed = alone and beside and neighbour is not None and _should_be_heard(measurement, policy)
     name = "silence" if spoke or missed else "unheard"
     return [
         Term(

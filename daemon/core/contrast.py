@@ -38,17 +38,20 @@ FAR_OUT = 3.5
 LASTING_SAMPLES = 3
 """The newest samples of the new pods, of which one at least must be bad after the old pods are gone."""
 
-SINGLE_POD_TIMES = 2.0
+SINGLE_POD_TIMES = 3.0
 """How many times the old pods' latency that of a single new pod must be: its node may be slow, and no second pod tells."""
 
-SLOW_FOR = timedelta(seconds=90)
+SLOW_FOR = timedelta(seconds=150)
 """How long latency must have been bad, however often it is sampled: caches fill and code is compiled for a minute or two."""
 
 BREAK_SAMPLES = 2
 """Good samples in a row that end a bad time."""
 
-SINGLE_POD_SLOW_FOR = timedelta(minutes=4)
+SINGLE_POD_SLOW_FOR = timedelta(minutes=8)
 """How long a single new pod must have been slow for the plain threshold to be enough."""
+
+CPU_PER_REQUEST = 1.5
+"""How many times the CPU of a request must have grown: a pod that is sent more than the others has more to do."""
 
 FAR_WORSE = 2.0
 """How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
@@ -101,7 +104,11 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
         bad = _bad_rules(policy, new, old, warm)
         ailing = [rule for rule in bad if _old_is_bad(rule, old, before)]
         shared = [rule for rule in ailing if not _far_worse(rule, new, old)]
-        guilty = [rule for rule in bad if rule not in ailing and _stands_out(rule, new, old)]
+        guilty = [
+            rule
+            for rule in bad
+            if rule not in ailing and _stands_out(rule, new, old) and not _has_more_to_do(policy, rule, new, old)
+        ]
         for rule in guilty:
             against[rule.name] = against.get(rule.name, 0) + 1
         alike += bool(shared) and not guilty
@@ -207,13 +214,25 @@ def _stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
     return there >= times * here or there - here >= more
 
 
+def _has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Its CPU is what its requests cost; told where the traffic and the pods of both sides are known."""
+    there, here = new.value(rule.name), old.value(rule.name)
+    rates = traffic(policy, new), traffic(policy, old)
+    if rule.kind is not SignalKind.CPU or None in (there, here, *rates) or not (new.pods and old.pods):
+        return False
+    each_new, each_old = (rates[0] or 0.0) / new.pods, (rates[1] or 0.0) / old.pods
+    more = max(each_new / each_old, 1.0) if each_old > 0 else 1.0
+    return (there or 0.0) < CPU_PER_REQUEST * more * (here or 0.0)
+
+
 def _far_worse(rule: SignalRule, new: Sample, old: Sample) -> bool:
     """Both are bad, and the new pods so much more that the old ones do not fail alike: no witness for either side."""
     there, here = new.value(rule.name), old.value(rule.name)
     if there is None or here is None:
         return False
     times = FAR_WORSE if rule.kind is SignalKind.ERROR_RATIO else FAR.get(rule.kind)
-    return times is not None and there >= times * here and (rule.kind not in STANDS_OUT or there - here >= STANDS_OUT[rule.kind][1])
+    more = STANDS_OUT[rule.kind][1] if rule.kind in STANDS_OUT else 0.0
+    return times is not None and there >= times * here and there - here >= more
 
 
 def _is_sure(
@@ -227,7 +246,8 @@ def _is_sure(
     """More than chance: what convicts most, over the pairs that are looked at."""
     told = [(new, old) for new, old in window if None not in (new.value(rule.name), old.value(rule.name))]
     if rule.kind is SignalKind.ERROR_RATIO and (counts := _counts(rule, told, policy)) is not None:
-        return min(1.0, tests.proportion_p(*counts) * max(1, asked)) <= CHANCE_MAX
+        likely = min(1.0, tests.proportion_p(*counts) * max(1, asked))
+        return likely <= CHANCE_MAX and _most_pods(rule, told, policy, timedelta(0))
     values = [value for sample in (*before, *(old for _, old in pairs)) for value in _each(rule, sample)]
     middle = median(value for new, _ in told for value in _each(rule, new))
     floor = STANDS_OUT[rule.kind][1] / FAR_OUT if rule.kind in STANDS_OUT else 0.0

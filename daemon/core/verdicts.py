@@ -15,13 +15,13 @@ from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import Neighbour, OnsetSource, Rollout
+from daemon.core.model import Neighbour, OnsetSource, Rollout, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
 
 GATHERING = timedelta(minutes=2)
-"""Alertmanager's groups wait for 30 s, its rules look once in one or two intervals: by then a cascade has shown how wide it is."""
+"""Alertmanager's groups wait for 30 s, rules look once or twice a minute: by then a cascade has shown how wide it is."""
 
 _TIER_REASONS = {
     Tier.START_FAILURE: Reason.BLAMED_START_FAILURE,
@@ -148,6 +148,7 @@ def _suspicion(
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
     measured = _seen_of(tracked, incident, measurement)
     old_ran = measured.old_ready > 0 or (entry is not None and entry.serving_since is not None)
+    explains, besides = _places(incident, rollout, state)
     return blame.suspect(
         rollout,
         measured,
@@ -159,19 +160,26 @@ def _suspicion(
         regression=incident.regression,
         declared=incident.declared,
         neighbour=_neighbour(incident, rollout),
-        explains=_explains(incident, rollout, state),
+        explains=explains,
+        besides=besides,
     )
 
 
-def _explains(incident: Incident, rollout: Rollout, state: State) -> int:
-    """How many other places hurt that call the workload, directly or not: by the alerts that fire, whatever became of them."""
+def _places(incident: Incident, rollout: Rollout, state: State) -> tuple[int, int]:
+    """Besides where it hurts: how many other places hurt that call the workload, directly or not, and how many that do not.
+
+    By the alerts that fire, whatever became of them.
+    """
     firing = (each for other in state.open_incidents for each in other.alerts if each.gone_since is None)
-    places = {
-        each.location.workloads[0]
+    explained = {
+        each.location.workloads[0]: any(
+            near.called and near.workload == rollout.workload for near in each.location.neighbours
+        )
         for each in firing
-        if any(near.called and near.workload == rollout.workload for near in each.location.neighbours)
+        if each.location.rung is not Rung.NAMESPACE
     }
-    return len(places - {incident.symptom})
+    others = [calls for place, calls in explained.items() if place not in (incident.symptom, rollout.workload)]
+    return sum(others), len(others) - sum(others)
 
 
 def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:

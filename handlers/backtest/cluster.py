@@ -36,6 +36,12 @@ PROGRESS_DEADLINE = timedelta(minutes=10)
 RESTARTS_OF_A_CRASH = 2
 """Of a pod that is not ready: one restart may be anything."""
 
+LOST_TOGETHER = 2
+"""Other workloads that lost a pod: two at the same moment are no chance, and no rollout of a third one either."""
+
+LOST_WITHIN = timedelta(minutes=1)
+"""Of each other: the node controller marks the pods of a lost node within seconds."""
+
 BEFORE_THE_RECORDING = timedelta(days=1)
 """How long what a recording finds in place is taken to have been there."""
 
@@ -55,6 +61,7 @@ class _Pod:
     restarts_before: int = 0
     reason: str | None = None
     killed_at: datetime | None = None
+    lost_at: datetime | None = None
     deleted_at: datetime | None = None
 
 
@@ -128,6 +135,8 @@ class RecordedCluster:
             life.stints.setdefault(record.pod, []).append((record.at, record.revision))
         elif record.restarts > pod.restarts and record.reason in {OUT_OF_MEMORY, *CRASHES}:
             pod.killed_at = record.at
+        if pod.ready and not record.ready and record.restarts == pod.restarts and record.reason not in CRASHES:
+            pod.lost_at = record.at
         pod.ready_since = (pod.ready_since or record.at) if record.ready else None
         pod.ready, pod.restarts, pod.reason = record.ready, record.restarts, record.reason
         pod.was_ready = pod.was_ready or record.ready
@@ -186,6 +195,18 @@ class RecordedCluster:
         life = self._lives.get(workload)
         known = life.pods.get(pod) if life is not None else None
         return known is None or known.first_ready is None or at - known.first_ready > after
+
+    def lost_with_others(self, workload: str, revision: str) -> bool:
+        """Pods of the revision ceased to be ready just as pods of several others did: a node went, whichever it was."""
+        lost = [pod.lost_at for pod in self._lives[workload].alive(revision) if pod.lost_at is not None and not pod.ready]
+        return any(self._lost_around(at, workload) >= LOST_TOGETHER for at in lost)
+
+    def _lost_around(self, at: datetime, besides: str) -> int:
+        return sum(
+            any(pod.lost_at is not None and abs(pod.lost_at - at) <= LOST_WITHIN for pod in life.pods.values())
+            for name, life in self._lives.items()
+            if name != besides
+        )
 
     def started_at(self, workload: str) -> datetime:
         """When its present revision became current."""

@@ -62,6 +62,8 @@ LOOK_BACK_MAX = timedelta(hours=2)
 ONSET_LOOK_BACK = timedelta(minutes=20)
 """How far before an alert its beginning is looked for: rules wait for a few minutes, seldom for more."""
 
+UNNAMED_NODE = ("one that the recording does not name",)
+
 SOAK_HISTORY = timedelta(hours=24)
 
 USUAL_SAMPLES = 60
@@ -210,6 +212,7 @@ class World:
             new_ready=ready,
             new_pods=pods,
             old_ready=self.cluster.counts(key, old.id)[1] if old else 0,
+            failed_nodes=UNNAMED_NODE if new and self.cluster.lost_with_others(key, new.id) else (),
             restarts=restarts,
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
         )

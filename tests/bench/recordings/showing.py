@@ -24,6 +24,12 @@ APART: dict[str, float] = {
 }
 """How far the revisions must lie apart on average to matter; for latency as a share of the old one's."""
 
+TRIGGER = {"cpu_ratio": 0.9, "memory_ratio": 0.85}
+"""What a saturation must pass besides: below it nobody calls it bad (DESIGN's table of signals)."""
+
+SLOW_START = 120.0
+"""Seconds a healthy pod may take to be ready: before that nobody can tell that it never will be."""
+
 SAMPLES_MIN = 3
 """Intervals in which both revisions reported. With fewer there is nothing to hold the new one against but the time before it, and
 that may only propose (DESIGN: before/after): such a fault is none that the revision shows beside its predecessor."""
@@ -77,17 +83,13 @@ def _moments(samples: Samples, new: set[str], script: Script, *, of_new: bool) -
 def _seen_at(what: Shown, script: Script, played: Played, new: set[str], after: Samples) -> float | None:
     """When the fault is first to be seen on this; None where it is not."""
     if what == "pod":
-        return next(
-            (
-                now
-                for now, record in played.records
-                if isinstance(record, PodSeen)
-                and record.pod in new
-                and (record.restarts > 0 or not record.ready)
-                and record.reason != "ContainerCreating"
-            ),
-            None,
-        )
+        seen = [(now, record) for now, record in played.records if isinstance(record, PodSeen) and record.pod in new]
+        failed = [
+            now if record.restarts > 0 or record.reason else now + SLOW_START
+            for now, record in seen
+            if (record.restarts > 0 or not record.ready) and record.reason != "ContainerCreating"
+        ]
+        return min(failed, default=None)
     step = script.style.interval
     if what == "silence":
         asked = [(now, record) for now, record in after if record.signal == "traffic_rate" and record.value]
@@ -108,6 +110,10 @@ def _seen_at(what: Shown, script: Script, played: Played, new: set[str], after: 
     same = sorted(news.keys() & olds.keys())
     if len(same) < SAMPLES_MIN:
         return None
+    bad = [moment for moment in same if news[moment] > TRIGGER.get(what, 0.0)]
+    if not bad:
+        return None
+    same = [moment for moment in same if moment >= bad[0]]
     return _first_apart(what, {moment: (news[moment] - olds[moment], olds[moment]) for moment in same}, step)
 
 
