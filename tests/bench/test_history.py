@@ -64,6 +64,7 @@ def measured(url: str, days: int = past_months.DAYS) -> tuple[Taken, Recording]:
     """Read that many days."""
     told, cpu = [time.monotonic()], time.process_time()
     recording = asyncio.run(read(url, days, told))
+    told.append(time.monotonic())
     return Taken.of(told, cpu), recording
 
 
