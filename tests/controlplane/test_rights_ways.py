@@ -25,13 +25,7 @@ from tests.handlers.rollback_world import image_op
 from tests.packaging.owned import OWNED, body_of, deployed
 from tests.packaging.symptoms import OF_WAYS, Triple, expected, symptoms, without
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.timeout(240),
-    # Watches of the module before are cancelled in the middle of a TLS handshake; their sockets are closed by the garbage
-    # collector, in whichever test it happens to run: mostly the first one here.
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 SINCE = definitions.SINCE
 WAYS = (GitOpsRule(do=GitOps.ARGOCD_ROLLBACK), GitOpsRule(do=GitOps.FLUX_SUSPEND))
