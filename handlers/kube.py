@@ -15,8 +15,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
-from ipaddress import ip_address
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -26,6 +24,7 @@ from yarl import URL
 
 from handlers.faults import Fault, FaultKind, Permanent, Transient, client_faults, from_status
 from handlers.kube_json import Obj, decode_list, decode_object, lines, read_body
+from handlers.kube_session import KubeSession
 
 PEER = "Kubernetes"
 
@@ -93,14 +92,6 @@ def resource_path(
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def user_agent() -> str:
-    """`lastgood/VERSION`, for audit logs."""
-    try:
-        return f"lastgood/{version('lastgood')}"
-    except PackageNotFoundError:
-        return "lastgood/0"
-
-
 class KubeClient:
     """One API server. Make it inside a running loop; close it. Every method raises only Transient and Permanent."""
 
@@ -109,14 +100,9 @@ class KubeClient:
         self._timeouts = timeouts or Timeouts()
         self._base = str(configuration.host).rstrip("/")
         self._api = ApiClient(configuration)
-        self._session = aiohttp.ClientSession(
-            connector=self._api.rest_client.pool_manager.connector,
-            connector_owner=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": user_agent()},
-            # A proxy for the outer world is never meant for loopback; aiohttp would ask it even then.
-            trust_env=not _is_loopback(self._base),
-        )
+        connector = self._api.rest_client.pool_manager.connector
+        assert connector is not None, "it is there until it is closed"
+        self._session = KubeSession(connector, self._base)
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,8 +112,8 @@ class KubeClient:
 
     async def close(self) -> None:
         """Close all connections; watches under way end with a fault."""
-        await self._session.close()
         await self._api.close()
+        await self._session.close()
 
     async def get(self, path: str, *, metadata_only: bool = False, **query: Query) -> Obj:
         """One object or small collection. Query names as the API spells them; `metadata_only` as in `list_pages`."""
@@ -291,7 +277,7 @@ class KubeClient:
         if self._configuration.tls_server_name:
             options["server_hostname"] = self._configuration.tls_server_name
         with client_faults(PEER):
-            async with self._session.request(
+            async with self._session.http.request(
                 method,
                 self._url(path, query),
                 data=None if body is None else json.dumps(body).encode(),
@@ -331,14 +317,6 @@ def _written(value: object) -> str:
 
 def _write_query(*, dry_run: bool, field_manager: str | None) -> dict[str, Query]:
     return {"dryRun": "All" if dry_run else None, "fieldManager": field_manager}
-
-
-def _is_loopback(base: str) -> bool:
-    host = URL(base).host or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _complete(head: Obj, items: list[Obj]) -> None:

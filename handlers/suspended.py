@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 
 from daemon.core.model import Owner
 from handlers import views
-from handlers.faults import FaultKind, Permanent
 from handlers.kube import resource_path
 from handlers.kube_json import Obj
-from handlers.workload_objects import FIELD_MANAGER, Api, annotation_path
+from handlers.workload_objects import FIELD_MANAGER, Api, annotation_path, found
 
 SUSPENDED_BY = "lastgood.dev/suspended-by"
 SUSPENDED_UNTIL = "lastgood.dev/suspended-until"
@@ -40,11 +39,8 @@ def flux_paths(owner: Owner) -> tuple[str, ...]:
 async def read_flux(api: Api, owner: Owner) -> tuple[str, Obj] | None:
     """The owner's object and its address, None where there is none. Raises Transient and Permanent."""
     for path in flux_paths(owner):
-        try:
-            return path, await api.get(path)
-        except Permanent as fault:
-            if fault.kind is not FaultKind.NOT_FOUND:
-                raise
+        if (obj := await found(api, path)) is not None:
+            return path, obj
     return None
 
 

@@ -123,10 +123,10 @@ async def read(api: Api, workload: Workload, named: Sequence[Revision] = ()) -> 
     """
     names = [] if workload.kind == SERVICE.name else [each.replica_set for each in named if each.replica_set]
     paths = [path_of(workload), *(_kept_at(workload, name) for name in names)]
-    obj, *found = await asyncio.gather(*(_object(api, path) for path in paths))
+    obj, *kept = await asyncio.gather(*(found(api, path) for path in paths))
     if obj is None:
         return None
-    fresh = _fresh(workload, obj, [each for each in found if each is not None])
+    fresh = _fresh(workload, obj, [each for each in kept if each is not None])
     if (
         names
         and fresh.is_told
@@ -137,9 +137,10 @@ async def read(api: Api, workload: Workload, named: Sequence[Revision] = ()) -> 
     return _fresh(workload, obj, await _history(api, workload, obj))
 
 
-async def _object(api: Api, path: str) -> Obj | None:
+async def found(api: Api, path: str, *, metadata_only: bool = False) -> Obj | None:
+    """The object at that address, None where there is none. Raises Transient and Permanent."""
     try:
-        return await api.get(path)
+        return await api.get(path, metadata_only=metadata_only)
     except Permanent as fault:
         if fault.kind is FaultKind.NOT_FOUND:
             return None
@@ -149,12 +150,12 @@ async def _object(api: Api, path: str) -> Obj | None:
 async def _history(api: Api, workload: Workload, obj: Obj) -> list[Obj]:
     """What its kind keeps of its past and its selector finds; of a Service all Deployments."""
     selector = None if workload.kind == SERVICE.name else selector_of(obj) or None
-    found: list[Obj] = []
+    kept: list[Obj] = []
     async for page in api.list_pages(_kept_at(workload), label_selector=selector):
         if page.first:
-            found.clear()
-        found.extend(page.items)
-    return found
+            kept.clear()
+        kept.extend(page.items)
+    return kept
 
 
 def _kept_at(workload: Workload, name: str | None = None) -> str:

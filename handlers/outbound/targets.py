@@ -77,7 +77,7 @@ class TargetChecker:
 
     def __init__(self, api: Api, checked: JustChecked | None = None) -> None:
         self._api = api
-        self._checked = checked
+        self._checked = checked or JustChecked()
 
     async def run(self, action: CheckTarget) -> Outcome:
         """Look for the history object, for everything the target's template names, and try the patch."""
@@ -89,7 +89,7 @@ class TargetChecker:
         found, tried = await asyncio.gather(
             self._look_up(action, references_of(revisions.template_of(target))), self._try(action, fresh, target)
         )
-        if self._checked is not None and tried == _Tried():
+        if tried == _Tried():
             self._checked.note(action, fresh)
         return _checked(
             TargetCheck(
@@ -120,22 +120,13 @@ class TargetChecker:
 
     async def _seen(self, namespace: str, reference: Reference) -> Obj | _Unreadable | None:
         """The object's metadata, None where there is none; `_Unreadable` where our role may not look."""
+        path = resource_path("v1", PLURALS[reference.kind], namespace=namespace, name=reference.name)
         try:
-            return await self._metadata(namespace, reference)
+            return await workload_objects.found(self._api, path, metadata_only=True)
         except Permanent as fault:
             if fault.kind is not FaultKind.AUTH:
                 raise
             return _Unreadable()
-
-    async def _metadata(self, namespace: str, reference: Reference) -> Obj | None:
-        """The object's metadata; without the data, which is nobody's business here."""
-        path = resource_path("v1", PLURALS[reference.kind], namespace=namespace, name=reference.name)
-        try:
-            return await self._api.get(path, metadata_only=True)
-        except Permanent as fault:
-            if fault.kind is not FaultKind.NOT_FOUND:
-                raise
-            return None
 
     async def _try(self, action: CheckTarget, fresh: Fresh, target: revisions.Json) -> _Tried:
         """Send every step of the rollback with `dryRun=All`."""

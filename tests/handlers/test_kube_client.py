@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from handlers.faults import Fault, FaultKind, Permanent, Transient
-from handlers.kube import KubeClient, Timeouts, resource_path, user_agent
+from handlers.kube import KubeClient, Timeouts, resource_path
 from handlers.kube_access import from_url
+from handlers.kube_session import user_agent
 from tests.handlers.scripted_api import FOR_EVER, PODS, client_of, listing, pod, says, serving, status
 
 pytestmark = pytest.mark.asyncio

@@ -154,12 +154,8 @@ class ArgoCdRollback:
         return applications.only_one(found, owner, {"kind": workload.kind, "metadata": metadata})
 
     async def _read(self, place: str) -> list[Obj]:
-        try:
-            return [await self._api.get(place)]
-        except Permanent as fault:
-            if fault.kind is FaultKind.NOT_FOUND:
-                return []
-            raise
+        app = await workload_objects.found(self._api, place)
+        return [] if app is None else [app]
 
     def _next(self, action: RollBack, look: _Look) -> Outcome | _Turn | _Wait:
         """The outcome that the world shows, else what is next."""

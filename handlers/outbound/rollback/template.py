@@ -1,5 +1,7 @@
 """Rolls a workload back: reads it fresh, checks each precondition, tries the patch, sends it, can tell afterwards.
 
+What the target's check has read and tried at the same moment is sent without doing so again (handlers.just_checked).
+
 Idempotent by construction. The action's id goes onto the object in the same patch as the template, and the patch
 tests the template it replaces. So a second run, after a crash or an answer that was lost, finds either the id (done)
 or the blamed template still there (it did not happen); whatever else it finds is a newer rollout, which wins.
@@ -46,7 +48,7 @@ class TemplateRollback:
     def __init__(self, api: Api, clock: Clock, checked: JustChecked | None = None) -> None:
         self._api = api
         self._clock = clock
-        self._checked = checked
+        self._checked = checked or JustChecked()
 
     async def run(self, action: RollBack) -> Outcome:
         """Roll back, unless a precondition does not hold (REFUSED) or the server rejects the template (FAILED).
@@ -63,19 +65,15 @@ class TemplateRollback:
         return None if settled is None else await handed_back(self._api, action, settled)
 
     async def _rolled_back(self, action: RollBack) -> Outcome:
-        known = None if self._checked is None else self._checked.take(action)
+        known = self._checked.take(action)
         at_once = None if known is None else await self._at_once(action, known)
         return at_once or await self._after_reading(action)
 
     async def _at_once(self, action: RollBack, known: Fresh) -> Outcome | None:
         """What has just been tried, sent as long as it is true; None where it is not, and nothing was written."""
-        target = known.find(action.target.id)
-        if target is None or not known.generation or self._settled(action, known) is not None:
+        step = self._left(action, known)
+        if isinstance(step, Outcome) or not known.generation:
             return None
-        left = rollback_steps.steps(action.workload, known, target, outcomes.provenance(action))
-        if isinstance(left, NoWay):
-            return None
-        (step,) = left
         unchanged = {"op": "test", "path": "/metadata/generation", "value": known.generation}
         try:
             return self._done(await self._patch(replace(step, ops=[unchanged, *step.ops]), dry_run=False))
@@ -86,17 +84,9 @@ class TemplateRollback:
 
     async def _after_reading(self, action: RollBack) -> Outcome:
         fresh = await workload_objects.read(self._api, action.workload, (action.blamed, action.target))
-        already = self._settled(action, fresh)
-        if already is not None:
-            return already
-        assert fresh is not None, "an absent workload is settled above"
-        target = fresh.find(action.target.id)
-        if target is None:
-            return outcomes.refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
-        left = rollback_steps.steps(action.workload, fresh, target, outcomes.provenance(action))
-        if isinstance(left, NoWay):
-            return outcomes.refused(left.why)
-        (step,) = left
+        step = self._left(action, fresh)
+        if isinstance(step, Outcome):
+            return step
         try:
             await self._patch(step, dry_run=True)
         except Permanent as fault:
@@ -108,6 +98,21 @@ class TemplateRollback:
         except Transient as fault:
             return await self._lost(action, fault)
         return self._done(patched)
+
+    def _left(self, action: RollBack, fresh: Fresh | None) -> Step | Outcome:
+        """What is left to send, or the outcome where there is nothing."""
+        settled = self._settled(action, fresh)
+        if settled is not None:
+            return settled
+        assert fresh is not None, "an absent workload is settled above"
+        target = fresh.find(action.target.id)
+        if target is None:
+            return outcomes.refused(f"{action.target.label} is no longer in the history of {action.workload.short}")
+        left = rollback_steps.steps(action.workload, fresh, target, outcomes.provenance(action))
+        if isinstance(left, NoWay):
+            return outcomes.refused(left.why)
+        (step,) = left
+        return step
 
     def _settled(self, action: RollBack, fresh: Fresh | None) -> Outcome | None:
         """The outcome that the world already shows, None where the blamed revision is current and may be replaced."""
