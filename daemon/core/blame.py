@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.model import AlertStatus, Declaration, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import LATENCIES, Policy, SignalKind
-from daemon.core.signals import enough_traffic, judge_sample, served, typical
+from daemon.core.signals import enough_traffic, judge_sample, serving, typical
 
 WEIGHTS = {
     # A pod that cannot start while its predecessor ran needs no statistics.
@@ -177,10 +178,14 @@ def _silence(
     measurement: Measurement, policy: Policy, neighbour: Neighbour | None, onset: datetime, *, alone: bool
 ) -> list[Term]:
     """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
-    spoke = [sample.at for sample in measurement.new if _is_heard(sample, policy)]
+    heard = (sample.at for sample in reversed(measurement.new) if _is_heard(sample, policy))
+    spoke = tuple(islice(heard, SPOKE_SAMPLES))[::-1]
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
-    answered = [sample.at for sample in measurement.old if served(policy, sample) and _is_heard(sample, policy)]
+    since = spoke[-1] if spoke else None
+    later = [sample for sample in measurement.old if since is None or sample.at > since]
+    sides = zip(later, serving(policy, later), strict=True)
+    answered = [sample.at for sample, did in sides if did and _is_heard(sample, policy)]
     moments = _silent_moments(measurement, spoke, answered, policy)
     firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
     unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
@@ -222,7 +227,7 @@ def _silent_moments(
 ) -> int:
     """Samples since the new pods were heard last in which old pods answered; of pods never heard also those since nobody does."""
     if spoke:
-        return sum(1 for at in answered if at > spoke[-1])
+        return len(answered)
     beside = len(answered)
     if not answered or not measurement.new_ready:
         return beside

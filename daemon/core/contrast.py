@@ -24,6 +24,7 @@ from daemon.core.signals import (
     measurable,
     seconds_between,
     served,
+    serving,
     traffic,
     trigger_of,
     typical,
@@ -147,7 +148,8 @@ def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sampl
     """The samples of both sides at the same moment, where both served."""
     old_at = {sample.at: sample for sample in measurement.old}
     both = [(new, old_at[new.at]) for new in measurement.new if new.at in old_at]
-    return [(new, old) for new, old in both if served(policy, new) and served(policy, old)]
+    sides = [serving(policy, [pair[side] for pair in both]) for side in (0, 1)]
+    return [pair for pair, *answered in zip(both, *sides, strict=True) if all(answered)]
 
 
 def _early(

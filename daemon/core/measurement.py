@@ -38,7 +38,10 @@ class Sample:
 
     def value(self, signal: str) -> float | None:
         """The signal's value, None where it had no data."""
-        return next((value for name, value in self.values if name == signal), None)
+        for name, value in self.values:  # asked hundreds of times per candidate: no generator
+            if name == signal:
+                return value
+        return None
 
     def single(self, signal: str) -> tuple[float, ...]:
         """The values of single pods, empty where they are not known."""

@@ -82,8 +82,8 @@ def measurable(policy: Policy, rule: SignalRule, *samples: Sample) -> bool:
     beyond = TAIL.get(rule.kind)
     if beyond is None:
         return True
-    rates = [rate for sample in samples if (rate := traffic(policy, sample)) is not None]
-    return all(rate * policy.signal_window.total_seconds() >= REQUESTS_BEYOND_QUANTILE / beyond for rate in rates)
+    known = [rate for rate in rates(policy, samples) if rate is not None]
+    return all(rate * policy.signal_window.total_seconds() >= REQUESTS_BEYOND_QUANTILE / beyond for rate in known)
 
 
 def judge_sample(policy: Policy, sample: Sample, baseline: Sample | None) -> Health:
@@ -101,15 +101,33 @@ def judge_sample(policy: Policy, sample: Sample, baseline: Sample | None) -> Hea
 
 def traffic(policy: Policy, sample: Sample) -> float | None:
     """Requests per second, None where no traffic signal answered."""
-    values = [sample.value(rule.name) for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return rates(policy, (sample,))[0]
+
+
+def rates(policy: Policy, samples: Iterable[Sample]) -> list[float | None]:
+    """The same of each sample; a candidate has hundreds of them, so the signals are looked through once."""
+    names = [rule.name for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
+    return [_sum_of(names, sample) for sample in samples]
+
+
+def _sum_of(names: Iterable[str], sample: Sample) -> float | None:
+    found = None
+    for name in names:
+        value = sample.value(name)
+        if value is not None:
+            found = value if found is None else found + value
+    return found
 
 
 def served(policy: Policy, sample: Sample) -> bool:
     """Whether requests were served; where the traffic is not known, as far as the policy lets that pass."""
-    rate = traffic(policy, sample)
-    return policy.unknown_traffic_is_enough if rate is None else rate > 0
+    return serving(policy, (sample,))[0]
+
+
+def serving(policy: Policy, samples: Iterable[Sample]) -> list[bool]:
+    """The same of each sample."""
+    unknown = policy.unknown_traffic_is_enough
+    return [unknown if rate is None else rate > 0 for rate in rates(policy, samples)]
 
 
 def typical(samples: Sequence[Sample]) -> Sample | None:
@@ -135,8 +153,8 @@ def seconds_between(policy: Policy, samples: Sequence[Sample]) -> float:
 
 def enough_traffic(policy: Policy, samples: Sequence[Sample]) -> bool:
     """At least `min_traffic_rate` on average and `min_requests` in all; without a traffic signal it cannot be told: no."""
-    rates = [rate for sample in samples if (rate := traffic(policy, sample)) is not None]
-    if not rates:
+    known = [rate for rate in rates(policy, samples) if rate is not None]
+    if not known:
         return policy.unknown_traffic_is_enough and bool(samples)
-    requests = sum(rates) * seconds_between(policy, samples)
-    return sum(rates) / len(rates) >= policy.min_traffic_rate and requests >= policy.min_requests
+    requests = sum(known) * seconds_between(policy, samples)
+    return sum(known) / len(known) >= policy.min_traffic_rate and requests >= policy.min_requests
