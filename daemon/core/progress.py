@@ -97,7 +97,8 @@ def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
             next_measure_at=measuring.next_sample(draft.now, draft.policy),
         )
     )
-    if symptom(incident, measurement, draft.policy, usual(draft, incident)) is Health.HEALTHY:
+    seen = symptom(incident, measurement, draft.policy, usual(draft, incident))
+    if seen is Health.HEALTHY and not verdicts.is_convicted(judgement):
         _end(draft, incident.id, Trigger.SYMPTOM_GONE, Reason.SYMPTOM_GONE)
     elif incident.phase is Phase.OPEN:
         _follow_open(draft, incident.id, judgement.verdict)

@@ -137,6 +137,17 @@ def judge(
     return Judgement(verdict=verdict, suspicions=tuple(vetoed))
 
 
+def is_convicted(judgement: Judgement) -> bool:
+    """What the leader is convicted of goes on, however well its latest sample looks: it is out of line with the old pods.
+
+    Restarts are counted since the rollout began, so they count only where it got worse as well.
+    """
+    if not (judgement.verdict.blames and judgement.suspicions):
+        return False
+    against = {term.name for term in judgement.suspicions[0].terms if term.weight > 0}
+    return bool(against & {"contrast", "silence"}) or against >= {"restarts", "before_after"}
+
+
 def _suspicion(
     rollout: Rollout,
     incident: Incident,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from daemon.core.model import (
@@ -16,6 +15,7 @@ from daemon.core.model import (
     Workload,
     WorkloadView,
 )
+from handlers.backtest.lives import Life, Pod, workload_named
 from handlers.backtest.recording import PodSeen, RolloutSeen
 
 CRASHES = frozenset(
@@ -48,56 +48,14 @@ BEFORE_THE_RECORDING = timedelta(days=1)
 _HISTORY_MAX = 10
 
 
-@dataclass(slots=True)
-class _Pod:
-    name: str
-    revision: str
-    since: datetime
-    ready: bool = False
-    ready_since: datetime | None = None
-    was_ready: bool = False
-    first_ready: datetime | None = None
-    restarts: int = 0
-    restarts_before: int = 0
-    reason: str | None = None
-    killed_at: datetime | None = None
-    lost_at: datetime | None = None
-    deleted_at: datetime | None = None
-
-
-@dataclass(slots=True)
-class _Life:
-    """One workload."""
-
-    workload: Workload
-    revision: str
-    started_at: datetime
-    replaces: str | None = None
-    completed: bool = True
-    desired: int = 0
-    rollouts: int = 1
-    revisions: list[str] = field(default_factory=list)
-    pods: dict[str, _Pod] = field(default_factory=dict)
-    stints: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
-
-    def alive(self, revision: str | None = None) -> list[_Pod]:
-        """Its pods that are not deleted."""
-        return [pod for pod in self.pods.values() if pod.deleted_at is None and revision in (None, pod.revision)]
-
-
-def workload_named(name: str) -> Workload:
-    """From `namespace/Kind/name`."""
-    namespace, kind, short = name.split("/", 2)
-    return Workload(namespace=namespace, kind=kind, name=short)
-
-
 class RecordedCluster:
     """Fed in time order. Everything is as of the last record that was fed."""
 
     def __init__(self) -> None:
-        self._lives: dict[str, _Life] = {}
+        self._lives: dict[str, Life] = {}
         self._changed: set[str] = set()
         self._exchanging: set[str] = set()
+        self._by_samples: set[str] = set()
 
     # -- what happens
 
@@ -106,6 +64,8 @@ class RecordedCluster:
         life = self._lives.get(record.workload)
         if life is None:
             life = self._life(record.workload, record.replaces or record.revision, record.at - BEFORE_THE_RECORDING)
+        if not life.revision:
+            life.was(record.replaces or record.revision)
         self._changed.add(record.workload)
         if record.phase == "completed":
             life.completed = life.completed or record.revision == life.revision
@@ -123,10 +83,12 @@ class RecordedCluster:
         life = self._lives.get(record.workload)
         if life is None:
             life = self._life(record.workload, record.revision, record.at - BEFORE_THE_RECORDING)
+        if not life.revision:
+            life.was(record.revision)
         self._changed.add(record.workload)
         pod = life.pods.get(record.pod)
         if pod is None or pod.revision != record.revision or pod.deleted_at is not None:
-            pod = life.pods[record.pod] = _Pod(
+            pod = life.pods[record.pod] = Pod(
                 name=record.pod,
                 revision=record.revision,
                 since=record.at,
@@ -144,16 +106,61 @@ class RecordedCluster:
             pod.first_ready = record.at
         if record.deleted:
             pod.deleted_at, pod.ready, pod.ready_since = record.at, False, None
+        pod.heard_at = None
         if life.completed:
             life.desired = max(life.desired, len(life.alive(life.revision)))
+
+    def heard(self, workload: str, name: str, at: datetime) -> bool:
+        """A sample of a pod. Of one that no record tells of: it runs what was current when it was heard first.
+
+        Not during a rollout whose pods are told of: then it may be of either revision. True where one was taken in.
+        """
+        life = self._lives.get(workload) or self._life(workload, "", at - BEFORE_THE_RECORDING)
+        pod = life.pods.get(name)
+        if pod is not None:
+            if pod.heard_at is not None:
+                pod.heard_at = at
+            return False
+        if name in life.strangers:
+            return False
+        if not life.completed and any(each.heard_at is None for each in life.alive(life.revision)):
+            life.strangers.add(name)
+            return False
+        since = at if life.rollouts > 1 else life.started_at
+        life.pods[name] = Pod(
+            name=name, revision=life.revision, since=since, ready=True, ready_since=since, was_ready=True,
+            first_ready=None if life.completed else at, heard_at=at,
+        )  # fmt: skip
+        life.stints.setdefault(name, []).append((since, life.revision))
+        self._changed.add(workload)
+        self._by_samples.add(workload)
+        return True
+
+    def is_rolled_out(self, workload: str) -> bool:
+        """A rollout of it was told of."""
+        return self._lives[workload].rollouts > 1
+
+    def fallen_silent(self, before: datetime) -> Sequence[str]:
+        """The workloads with pods that only samples told of, and no more since that moment: these are gone."""
+        found = []
+        for name in sorted(self._by_samples):
+            life = self._lives[name]
+            gone = [pod for pod in life.alive() if pod.heard_at is not None and pod.heard_at < before]
+            if life.completed or not gone:
+                continue
+            for pod in gone:
+                pod.deleted_at, pod.ready, pod.ready_since = pod.heard_at, False, None
+            self._changed.add(name)
+            found.append(name)
+        return found
 
     def mentioned(self, workload: str, at: datetime) -> None:
         """Somebody speaks of a workload."""
         if workload not in self._lives:
             self._life(workload, "", at - BEFORE_THE_RECORDING)
 
-    def _life(self, workload: str, revision: str, since: datetime) -> _Life:
-        life = _Life(workload=workload_named(workload), revision=revision, started_at=since, revisions=[revision])
+    def _life(self, workload: str, revision: str, since: datetime) -> Life:
+        life = Life(workload=workload_named(workload), revision=revision, started_at=since, revisions=[revision])
         self._lives[workload] = life
         return life
 
@@ -235,7 +242,7 @@ class RecordedCluster:
 
     def _view(
         self,
-        life: _Life,
+        life: Life,
         current: str,
         started_at: datetime,
         *,
@@ -265,7 +272,7 @@ class RecordedCluster:
             stuck=failure is not None and now is not None and now - started_at >= PROGRESS_DEADLINE,
         )
 
-    def _pods(self, life: _Life, revision: str, *, alone: bool) -> RevisionPods:
+    def _pods(self, life: Life, revision: str, *, alone: bool) -> RevisionPods:
         names = [pod.name for pod in life.pods.values() if pod.revision == revision]
         ready = sum(pod.ready for pod in life.alive(revision))
         if not life.pods:
@@ -279,7 +286,7 @@ class RecordedCluster:
         life = self._lives[workload]
         return self._start_failure(life, now) if life.revision == revision else None
 
-    def _start_failure(self, life: _Life, now: datetime) -> StartFailure | None:
+    def _start_failure(self, life: Life, now: datetime) -> StartFailure | None:
         found = [(pod, kind) for pod in life.alive(life.revision) if (kind := _fails(pod, now)) is not None]
         if not found:
             return None
@@ -354,7 +361,7 @@ class RecordedCluster:
         return [life.workload for life in self._lives.values() if life.workload.namespace == namespace]
 
 
-def _was_under_way(life: _Life, record: RolloutSeen) -> bool:
+def _was_under_way(life: Life, record: RolloutSeen) -> bool:
     """The recording begins in the middle of this rollout: one of its pods was seen first, and taken for what was there before."""
     if life.rollouts > 1 or record.replaces in (None, record.revision):
         return False
@@ -362,18 +369,18 @@ def _was_under_way(life: _Life, record: RolloutSeen) -> bool:
     return True
 
 
-def _begun(life: _Life, record: RolloutSeen) -> datetime:
+def _begun(life: Life, record: RolloutSeen) -> datetime:
     """When the rollout began: as its first record says, or its first pod shows, where that record is of a later phase."""
     pods = [] if record.phase == "started" else [pod.since for pod in life.alive(record.revision)]
     return min([record.at, *pods])
 
 
-def _revision(life: _Life, name: str) -> Revision:
+def _revision(life: Life, name: str) -> Revision:
     number = life.revisions.index(name) + 1 if name in life.revisions else 0
     return Revision(id=RevisionId(name), content=name, number=number, images=(f"{life.workload.name}:{name}",))
 
 
-def _fails(pod: _Pod, now: datetime) -> StartFailureKind | None:
+def _fails(pod: Pod, now: datetime) -> StartFailureKind | None:
     if pod.reason in INFRASTRUCTURE:
         return None
     if pod.reason == OUT_OF_MEMORY:

@@ -62,6 +62,9 @@ LOOK_BACK_MAX = timedelta(hours=2)
 ONSET_LOOK_BACK = timedelta(minutes=20)
 """How far before an alert its beginning is looked for: rules wait for a few minutes, seldom for more."""
 
+HEARD_WITHIN, HEARD_SAMPLES = timedelta(minutes=3), 3
+"""Without a sample for longer a pod that only samples tell of counts as gone: a scrape or two may be lost."""
+
 UNNAMED_NODE = ("one that the recording does not name",)
 
 SOAK_HISTORY = timedelta(hours=24)
@@ -108,15 +111,24 @@ class World:
                 self.cluster.mentioned(record.caller, record.at)
                 self.cluster.mentioned(record.callee, record.at)
             case SampleSeen():
-                self.samples.add(record)
-                if record.peer is not None:
-                    caller, callee = record.workload, record.peer
-                    self._graph.add(*((callee, caller) if record.direction == "inbound" else (caller, callee)))
+                return self._sample(record)
         return []
 
+    def _sample(self, record: SampleSeen) -> list[Event]:
+        self.samples.add(record)
+        if record.peer is not None:
+            caller, callee = record.workload, record.peer
+            self._graph.add(*((callee, caller) if record.direction == "inbound" else (caller, callee)))
+        taken_in = record.pod is not None and self.cluster.heard(record.workload, record.pod, record.at)
+        if not taken_in or not self.cluster.is_rolled_out(record.workload):
+            return []
+        return [WorkloadSeen(at=record.at, view=self.cluster.view(record.workload, record.at))]
+
     def look_again(self, now: datetime) -> list[Event]:
-        """What time alone has changed: pods that are not ready for too long."""
-        return [WorkloadSeen(at=now, view=self.cluster.view(name, now)) for name in self.cluster.exchanging()]
+        """What time alone has changed: pods that are not ready for too long, and such as are heard no more."""
+        silent = self.cluster.fallen_silent(now - max(HEARD_WITHIN, HEARD_SAMPLES * self._sampling.step))
+        changed = dict.fromkeys((*self.cluster.exchanging(), *silent))
+        return [WorkloadSeen(at=now, view=self.cluster.view(name, now)) for name in changed]
 
     def _rollout(self, record: RolloutSeen) -> list[Event]:
         """A revision that is replaced counts as verified: it is shown to have served alone, and was healthy all the while.
