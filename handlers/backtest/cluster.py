@@ -205,7 +205,9 @@ class RecordedCluster:
 
     def lost_with_others(self, workload: str, revision: str) -> bool:
         """Pods of the revision ceased to be ready just as pods of several others did: a node went, whichever it was."""
-        lost = [pod.lost_at for pod in self._lives[workload].alive(revision) if pod.lost_at is not None and not pod.ready]
+        lost = [
+            pod.lost_at for pod in self._lives[workload].alive(revision) if pod.lost_at is not None and not pod.ready
+        ]
         return any(self._lost_around(at, workload) >= LOST_TOGETHER for at in lost)
 
     def _lost_around(self, at: datetime, besides: str) -> int:

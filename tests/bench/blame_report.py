@@ -138,7 +138,9 @@ def demands(found: Mapping[str, Summary]) -> list[Demand]:
         _quantile("samples to decide, median", middle, 4),
         _quantile("samples to decide, p90", p90, 8),
         _ahead(found),
-        _at_least("semantic faults: the last proposal names the culprit", ours.semantic_found, 0.80),
+        _at_least(
+            "semantic faults that an alert tells of: the last proposal names the culprit", ours.semantic_found, 0.80
+        ),
     ]
 
 

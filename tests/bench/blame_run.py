@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daemon.core.incidents import VerdictKind
 from daemon.core.reasons import Reason
-from handlers.backtest.recording import Recording, recording, written
+from handlers.backtest.recording import AlertSeen, Recording, recording, written
 from handlers.backtest.replay import replay
 from handlers.backtest.score import Culprit, Replayed, replayed
 from handlers.backtest.verdicts import Told
@@ -96,11 +96,20 @@ def _played(case: Case, job: Job) -> Played:
 
 def _scored(case: Case, made: Recording, told: list[Told]) -> Replayed:
     """With the truth. A hidden culprit is named by the case alone; of a fault that could show and does not nothing is known."""
-    shows = True if case.shows_itself else False if case.recipe.startswith(SEMANTIC) else None
+    unseen = case.recipe.startswith(SEMANTIC) and _is_complained_of(case)
+    shows = True if case.shows_itself else False if unseen else None
     scored = replayed(made, told, fault_at=case.seen_at or case.fault_at, shows_itself=shows)
     if case.hidden is None:
         return scored
     return replace(scored, culprits=(Culprit(workload=case.hidden, rollout_at=None, seen_from=case.fault_at),))
+
+
+def _is_complained_of(case: Case) -> bool:
+    """An alert fires after the fault began: where none does, and its own signals are well, nobody can know of it."""
+    return any(
+        isinstance(record, AlertSeen) and record.status == "firing" and record.at >= (case.fault_at or record.at)
+        for record in case.records
+    )
 
 
 def _said(name: str, made: Recording) -> list[Told]:

@@ -68,7 +68,9 @@ def shown(script: Script, played: Played) -> Found:
     ]
     after = [(now, record) for now, record in mine if now > played.fault_at]
     overlap = len(_moments(after, new, script, of_new=True) & _moments(after, new, script, of_new=False))
-    moments = [moment for each in script.fault.shows if (moment := _seen_at(each, script, played, new, after)) is not None]
+    moments = [
+        moment for each in script.fault.shows if (moment := _seen_at(each, script, played, new, after)) is not None
+    ]
     return Found(seen_at=max(min(moments), played.fault_at) if moments else None, overlap=overlap)
 
 
