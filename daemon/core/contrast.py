@@ -230,11 +230,11 @@ def _has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) 
 def _far_worse(rule: SignalRule, new: Sample, old: Sample) -> bool:
     """Both are bad, and the new pods so much more that the old ones do not fail alike: no witness for either side."""
     there, here = new.value(rule.name), old.value(rule.name)
-    if there is None or here is None:
-        return False
     times = FAR_WORSE if rule.kind is SignalKind.ERROR_RATIO else FAR.get(rule.kind)
+    if times is None or there is None or here is None:
+        return False
     more = STANDS_OUT[rule.kind][1] if rule.kind in STANDS_OUT else 0.0
-    return times is not None and there >= times * here and there - here >= more
+    return there >= times * here and there - here >= more
 
 
 def _is_sure(

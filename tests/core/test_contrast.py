@@ -75,6 +75,39 @@ def test_two_equals_on_both_sides_of_a_threshold_are_no_contrast(
     assert convicts(policy, pods[0], pods[2])
 
 
+@pytest.mark.parametrize(
+    ("rate", "new", "old", "guilty"),
+    [
+        (20.0, 0.95, 0.63, True),
+        (20.0, 0.95, 0.64, False),
+        (5.0, 0.95, 0.64, False),
+        (40.0, 0.95, 0.31, True),
+        (40.0, 0.95, 0.32, False),
+        (60.0, 1.0, 0.3, False),
+    ],
+    ids=["half as much again", "not quite", "sent less", "half again of twice", "sent twice", "saturated by thrice"],
+)
+def test_cpu_is_what_its_requests_cost(rate: float, new: float, old: float, guilty: bool) -> None:
+    """Half as much again for each request convicts; who is sent more has more to do, up to the last core it has."""
+    found = contrast(asking(K.CPU), by_pod([[new, new]] * 5, traffic=rate), by_pod([[old, old]] * 5))
+    assert (found.convicting, found.convicts(a_policy())) == (5 if guilty else 0, guilty)
+
+
+def test_what_a_request_costs_is_told_per_pod() -> None:
+    """Two pods that share what four others are sent have twice as much to do, each; where nobody counts the pods, nobody knows."""
+    new, four = by_pod([[0.95] * 2] * 5), by_pod([[0.5] * 4] * 5)
+    assert contrast(asking(K.CPU), new, four).convicting == 0
+    assert contrast(asking(K.CPU), new, by_pod([[0.5] * 2] * 5)).convicting == 5
+    assert contrast(asking(K.CPU), new, side([0.5] * 5)).convicting == 5
+
+
+def test_only_cpu_has_a_price_per_request() -> None:
+    """Errors and memory are no dearer for being asked more often."""
+    for kind, old in ((K.ERROR_RATIO, 0.03), (K.MEMORY, 0.8)):
+        new = by_pod([[0.95, 0.95]] * 5, traffic=200.0)
+        assert contrast(asking(kind), new, by_pod([[old, old]] * 5)).convicting == 5, kind
+
+
 def test_little_more_in_many_times_stands_out_too() -> None:
     """0.052 is hardly more than 0.01 in absolute terms, and five times as much."""
     assert contrast(asking(K.ERROR_RATIO), side([0.052] * 5), side([0.01] * 5)).convicting == 5
@@ -86,6 +119,44 @@ def test_much_more_in_absolute_terms_stands_out_too() -> None:
     policy = a_policy(signals=(TRAFFIC, loud))
     assert convicts(policy, side([0.24] * 5), side([0.17] * 5))
     assert not convicts(policy, side([0.21] * 5), side([0.17] * 5))
+
+
+# -- both are bad
+
+
+def bad_above(kind: SignalKind, limit: float) -> Policy:
+    """The user says from which value it is bad, whatever the others do."""
+    return a_policy(signals=(TRAFFIC, SignalRule(name="s", kind=kind, query="q", trigger_above=limit)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "new", "old", "alike"),
+    [
+        (K.ERROR_RATIO, 0.2, 0.101, 5),
+        (K.ERROR_RATIO, 0.2, 0.1, 0),
+        (K.ERROR_RATIO, 0.059, 0.01, 5),
+        (K.ERROR_RATIO, 0.061, 0.01, 0),
+        (K.LATENCY, 0.29, 0.2, 5),
+        (K.LATENCY, 0.31, 0.2, 0),
+        (K.LATENCY_P95, 0.24, 0.2, 5),
+        (K.LATENCY_P95, 0.26, 0.2, 0),
+        (K.CPU, 0.99, 0.1, 5),
+        (K.MEMORY, 0.99, 0.1, 5),
+    ],
+    ids=[
+        "errors: less than twice", "errors: twice", "errors: a few points", "errors: five points",
+        "latency: less than half again", "latency: half again", "p95: less than a quarter", "p95: a quarter again",
+        "cpu: whatever", "memory: whatever",
+    ],
+)  # fmt: skip
+def test_both_bad_and_the_new_ones_far_worse_is_a_case_for_neither(
+    kind: SignalKind, new: float, old: float, alike: int
+) -> None:
+    """Old pods that are bad are no witness against the new ones; much less bad ones do not fail alike, either."""
+    found = contrast(bad_above(kind, 0.009), by_pod([[new, new]] * 8), by_pod([[old, old]] * 8))
+    assert (found.convicting, found.alike, found.fine) == (0, alike, 0)
+    assert not found.convicts(a_policy())
+    assert not found.acquits(a_policy())
 
 
 # -- it is more than chance
@@ -147,21 +218,28 @@ def test_traffic_that_nobody_knows_is_enough_only_in_a_recording() -> None:
 
 
 def test_a_latency_must_be_bad_for_a_while_however_often_it_is_sampled() -> None:
-    """Six bad samples in a minute are caches that fill; the same six in two and a half minutes convict."""
+    """Caches fill and code is compiled for a minute or two: two and a half minutes convict, a second less does not."""
     hot, cold = [0.3] * 12, [0.1] * 12
-    quick = 7 * SECOND
-    assert contrast(asking(K.LATENCY), side(hot, step=quick), side(cold, step=quick)).convicting > 2
-    assert not convicts(asking(K.LATENCY), side(hot, step=quick), side(cold, step=quick))
-    assert convicts(asking(K.LATENCY), side(hot[:6]), side(cold[:6]))
+    for step, samples, lasted, guilty in (
+        (7 * SECOND, 12, 77, False),
+        (STEP, 5, 120, False),
+        (149 * SECOND / 5, 6, 149, False),
+        (STEP, 6, 150, True),
+        (15 * SECOND, 11, 150, True),
+    ):
+        assert (samples - 1) * step == lasted * SECOND
+        found = contrast(asking(K.LATENCY), side(hot[:samples], step=step), side(cold[:samples], step=step))
+        assert found.convicting > 2
+        assert found.convicts(a_policy()) is guilty, (step, samples)
 
 
 @pytest.mark.parametrize(
     ("new", "sure"),
     [
-        ([0.3, 0.3, 0.1, 0.3, 0.3], True),
-        ([0.3, 0.1, 0.3, 0.1, 0.3], True),
-        ([0.3, 0.3, 0.1, 0.1, 0.3, 0.3, 0.3], False),
-        ([0.1, 0.1, 0.3, 0.3, 0.3, 0.3], True),
+        ([0.3, 0.3, 0.3, 0.1, 0.3, 0.3], True),
+        ([0.3, 0.3, 0.1, 0.3, 0.1, 0.3], True),
+        ([0.3, 0.3, 0.3, 0.1, 0.1, 0.3, 0.3, 0.3], False),
+        ([0.1, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3], True),
     ],
     ids=["one good sample", "one good sample, twice", "two good samples", "good at first"],
 )
@@ -183,7 +261,8 @@ def test_pods_that_are_well_since_the_old_ones_left_are_not_convicted(later: lis
 
 
 @pytest.mark.parametrize(
-    ("kind", "good", "bad"), [(K.CPU, 0.3, 0.99), (K.LATENCY_P95, 0.1, 0.3), (K.MEMORY, 0.3, 0.99)]
+    ("kind", "good", "bad"),
+    [(K.CPU, 0.3, 0.99), (K.LATENCY_P95, 0.1, 0.3), (K.MEMORY, 0.3, 0.99), (K.ERROR_RATIO, 0.01, 0.9)],
 )
 def test_one_pod_of_three_is_on_a_bad_node(kind: SignalKind, good: float, bad: float) -> None:
     """Two of three are the revision; one of three, or of two, is its node."""
@@ -202,15 +281,16 @@ def test_a_single_pod_is_no_witness_of_its_cpu_and_is_one_of_its_errors() -> Non
 @pytest.mark.parametrize(
     ("slow", "guilty"),
     [
-        ([0.16] * 8, False),
-        ([0.16] * 9, True),
-        ([0.16] * 3 + [0.21] * 2, False),
-        ([0.16] * 2 + [0.21] * 3, True),
+        ([0.16] * 16, False),
+        ([0.16] * 17, True),
+        ([0.29] * 16, False),
+        ([0.16] * 4 + [0.31] * 2, False),
+        ([0.16] * 3 + [0.31] * 3, True),
     ],
-    ids=["a little", "a little for four minutes", "twice as slow, twice", "twice as slow, three times"],
+    ids=["a little", "a little for eight minutes", "not thrice as slow", "thrice as slow, twice", "thrice as slow, thrice"],
 )
 def test_a_single_slow_pod_must_be_so_by_far_or_for_long(slow: list[float], guilty: bool) -> None:
-    """Its node may be slow, and no second pod tells: twice the latency in three samples, or four minutes of it."""
+    """Its node may be slow, and no second pod tells: three times the latency in three samples, or eight minutes of it."""
     assert convicts(asking(K.LATENCY), by_pod([[each] for each in slow]), side([0.1] * len(slow))) is guilty
 
 
