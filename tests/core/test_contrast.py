@@ -79,7 +79,7 @@ def test_two_equals_on_both_sides_of_a_threshold_are_no_contrast(
     ("rate", "new", "old", "guilty"),
     [
         (20.0, 0.95, 0.63, True),
-        (20.0, 0.95, 0.64, False),
+        (20.0, 0.95, 0.634, False),
         (5.0, 0.95, 0.64, False),
         (40.0, 0.95, 0.31, True),
         (40.0, 0.95, 0.32, False),
