@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from daemon.core.actions import Measure
-from daemon.core.blame import WEIGHTS, suspect
+from daemon.core.blame import suspect
 from daemon.core.incidents import Incident, Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer
 from daemon.core.model import Location, Neighbour, OnsetSource, Rollout, Rung, Workload
 from daemon.core.reasons import Consequence, Reason
+from daemon.core.weights import WEIGHTS
 from tests.core.builders import (
     CART,
     FINGERPRINT,

@@ -47,6 +47,13 @@ GATHERED = 3 * STEP
 
 def opened(**policy: Any) -> Story:
     """The shop's v2 is fine at home, its caller hurts; it could be the cart as well, which is further away."""
+    story = prepared(**policy)
+    story.fires()
+    return story
+
+
+def prepared(**policy: Any) -> Story:
+    """The same before the alert."""
     story = Story(a_policy(**policy))
     story.proves_v1()
     story.sees(a_view(workload=CART, uid="uid-cart", current=CART_1, history=(CART_1,), pods=(pods_of(CART_1),)))
@@ -56,7 +63,6 @@ def opened(**policy: Any) -> Story:
     story.measures = lambda _: a_measurement(story.now, new=0.001)
     near = (CALLED, replace(CALLED, workload=CART, hops=2))
     story.where[FINGERPRINT] = replace(a_location(FRONT), neighbours=near)
-    story.fires()
     return story
 
 
@@ -152,6 +158,23 @@ def test_before_a_decision_the_one_that_leads_is_measured() -> None:
     assert other.incident.suspect == CART
     assert (looked_at(other, Measure)[0], looked_at(other, Measure)[-1]) == ("checkout", "cart")
     assert looked_at(other, CheckTarget)[-1] == "cart"
+
+
+@pytest.mark.parametrize(
+    "found", [{"no_way": "others own it"}, {"may_patch": False}], ids=["out of reach", "no permission"]
+)
+def test_what_a_check_found_of_one_says_nothing_of_another(found: dict[str, Any]) -> None:
+    """The shop could not be rolled back; the cart, which leads when that is known, is checked by itself, and is."""
+    story = prepared()
+    cart_cannot_start(story)
+    story.checks = lambda action: a_check(action.target, **(found if action.workload == SHOP else {}))
+    story.measures = lambda action: _of(story, action)
+    story.fires()
+    assert looked_at(story, CheckTarget) == ["checkout"]
+    story.expect_refused(Reason.TARGET_UNCHECKED, Consequence.HOLD)
+    story.waits(STEP)
+    assert looked_at(story, CheckTarget)[-1] == "cart"
+    assert [action.workload for action in story.rollbacks] == [CART]
 
 
 def test_a_proposal_whose_leader_changes_is_about_the_new_one() -> None:

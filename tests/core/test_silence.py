@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from daemon.core.blame import WEIGHTS, suspect
+from daemon.core.blame import suspect
 from daemon.core.incidents import Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Sample
 from daemon.core.model import AlertStatus, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
 from daemon.core.reasons import Reason
+from daemon.core.weights import WEIGHTS
 from tests.core.builders import NOON, SHOP, STEP, V1, V2, a_measurement, a_policy, samples, states
 from tests.core.story import Story
 
