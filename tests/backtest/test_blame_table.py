@@ -9,11 +9,13 @@ import pytest
 
 from daemon.core.incidents import VerdictKind
 from handlers.backtest.confidence import f1, share
+from handlers.backtest.recording import AlertSeen
 from handlers.backtest.score import Begun, Culprit, Replayed
 from handlers.backtest.verdicts import Told
 from tests.backtest.score_cases import CART, SHIP, minute, told
 from tests.bench import blame_chart, blame_report, blame_table
 from tests.bench.blame_run import LASTGOOD, NAMES, Job, Played, play, run
+from tests.bench.recordings import cases
 
 BASELINE = "fixed"
 
@@ -150,6 +152,17 @@ def test_a_generated_case_is_played_with_its_truth() -> None:
     assert found["hidden"].culprit not in {each.workload for each in scored["hidden"].rollouts}
     assert scored["healthy"].culprits == ()
     assert all(each.judged and each.rollouts for each in scored.values())
+
+
+def test_a_fault_counts_as_unseen_where_somebody_complains_and_as_unknown_where_nobody_does() -> None:
+    """Rolled back where it shows itself; proposed where only an alert tells of it; of no other is anything asked."""
+    for seed, shows in ((42, True), (8, False), (96, None), (16, None)):
+        (made,) = cases("tune", range(seed, seed + 1))
+        (found,) = play(Job(half="tune", seed=seed, names=NAMES[:1]))
+        alerted = any(isinstance(each, AlertSeen) and each.at >= (made.fault_at or each.at) for each in made.records)
+        assert found.methods[NAMES[0]].shows_itself is shows, made.name
+        assert alerted is (shows is False), made.name
+        assert [each.seen_from for each in found.methods[NAMES[0]].culprits] == [made.seen_at or made.fault_at]
 
 
 @pytest.mark.real
