@@ -156,12 +156,12 @@ def test_a_generated_case_is_played_with_its_truth() -> None:
 
 def test_a_fault_counts_as_unseen_where_somebody_complains_and_as_unknown_where_nobody_does() -> None:
     """Rolled back where it shows itself; proposed where only an alert tells of it; of no other is anything asked."""
-    for seed, shows in ((42, True), (8, False), (96, None), (16, None)):
+    for seed, shows, complained in ((42, True, False), (8, False, True), (96, None, False), (0, None, True)):
         (made,) = cases("tune", range(seed, seed + 1))
         (found,) = play(Job(half="tune", seed=seed, names=NAMES[:1]))
         alerted = any(isinstance(each, AlertSeen) and each.at >= (made.fault_at or each.at) for each in made.records)
         assert found.methods[NAMES[0]].shows_itself is shows, made.name
-        assert alerted is (shows is False), made.name
+        assert alerted is complained, made.name
         assert [each.seen_from for each in found.methods[NAMES[0]].culprits] == [made.seen_at or made.fault_at]
 
 
