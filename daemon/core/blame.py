@@ -1,48 +1,22 @@
 """Which rollout, if any, caused this? Evidence per candidate, each term with its number, threshold and a sentence.
 
 Contrast between revisions at the same minute comes first, time only forms the candidate set: that is what the measured
-ablation says (blame.md: taking the contrast away costs a quarter of the F1). Weights stand in one table with the reason.
+ablation says (blame.md: taking the contrast away costs a quarter of the F1). What each term weighs stands in `weights`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 
 from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Suspicion, Term, Tier
-from daemon.core.measurement import Health, Measurement, Sample
-from daemon.core.model import AlertStatus, Declaration, Neighbour, OnsetSource, Rollout
-from daemon.core.policy import LATENCIES, Policy, SignalKind
-from daemon.core.signals import enough_traffic, judge_sample, serving, typical
-
-WEIGHTS = {
-    # A pod that cannot start while its predecessor ran needs no statistics.
-    "start_failure": 0.9,
-    # Same minute, same load, other revision: the strongest evidence that metrics can give (blame.md).
-    "contrast": 0.8,
-    # The new pods answered, and then fell silent or began to restart, while the old ones go on: as good as a contrast, for
-    # no metric of theirs is left to compare (blame.md: leaving this out costs a quarter of the F1).
-    "silence": 0.8,
-    # Pods that were never heard may only lack a scrape annotation: enough to ask a person.
-    "unheard": 0.5,
-    "restarts": 0.8,
-    # It got worse at the rollout, but so may have everything else: half of a conviction.
-    "before_after": 0.4,
-    # "A deploy shortly before the alert" alone is right in a quarter to a half of the cases (blame.md: precision .23-.50).
-    "timing": 0.4,
-    # Somebody who sees what no metric shows: enough to ask a person, never to act (the tier stays that of the timing).
-    "declared": 0.9,
-    # New and old serve side by side and the new one is fine: it takes back what timing alone would say.
-    "exculpation": -0.5,
-    # Old and new pods of it are bad alike: it suffers from something else, but the rollout may have come with it.
-    "alike": -0.3,
-    # Where it hurts is called by it or calls it: half of a conviction, halved again with each call in between.
-    "graph": 0.3,
-    # Per further place where it hurts and that calls it: what all of them share is likelier than what one has by itself.
-    "explains": 0.1,
-}
+from daemon.core.measurement import Health, Measurement
+from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
+from daemon.core.policy import Policy
+from daemon.core.signals import enough_traffic, judge_sample, typical
+from daemon.core.silence import silence_terms
+from daemon.core.weights import WEIGHTS
 
 EXPLAINS_MAX = 3
 """Further places that count."""
@@ -111,7 +85,7 @@ def suspect(
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
-        *_silence(measurement, policy, neighbour, onset, alone=not besides),
+        *silence_terms(measurement, policy, neighbour, onset, alone=not besides),
         *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
@@ -162,84 +136,8 @@ def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
     ]
 
 
-SILENT_SAMPLES = 3
-"""Moments in a row in which the old pods answered and no new one did: a scrape or two may be lost."""
-
-SPOKE_SAMPLES = 2
-"""Moments at which the new pods must have answered before: one that never reports may have no metrics at all (blame.md)."""
-
-_OF_REQUESTS = frozenset({SignalKind.TRAFFIC, SignalKind.ERROR_RATIO, *LATENCIES})
-
 RESTARTS_TOLD = 3
 """Restarts of the new pods, none of the old ones, that are no accident any more."""
-
-
-def _silence(
-    measurement: Measurement, policy: Policy, neighbour: Neighbour | None, onset: datetime, *, alone: bool
-) -> list[Term]:
-    """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
-    heard = (sample.at for sample in reversed(measurement.new) if _is_heard(sample, policy))
-    spoke = tuple(islice(heard, SPOKE_SAMPLES))[::-1]
-    if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
-        return []
-    since = spoke[-1] if spoke else None
-    later = [sample for sample in measurement.old if since is None or sample.at > since]
-    sides = zip(later, serving(policy, later), strict=True)
-    answered = [sample.at for sample, did in sides if did and _is_heard(sample, policy)]
-    moments = _silent_moments(measurement, spoke, answered, policy)
-    firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
-    unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
-    if moments < SILENT_SAMPLES or not (firing or (unwell and spoke)):
-        return []
-    if not (unwell and spoke) and not _accused_by_others(measurement, policy, neighbour):
-        return []
-    # what also hurts elsewhere, or began when the old pods were gone, has another cause: they may only lack their metrics
-    beside = bool(answered) and onset <= answered[-1]
-    missed = alone and beside and neighbour is not None and _should_be_heard(measurement, policy)
-    name = "silence" if spoke or missed else "unheard"
-    return [
-        Term(
-            name=name,
-            value=float(moments),
-            threshold=float(SILENT_SAMPLES),
-            weight=WEIGHTS[name],
-            sentence=(
-                f"The new pods fell silent {moments} samples ago while the old ones answered."
-                if spoke
-                else f"Nothing was heard of the new pods in {moments} samples, and an alert fires."
-            ),
-        )
-    ]
-
-
-def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:
-    """They are ready, and the old pods have so much to do that chance leaves none of it to them."""
-    return measurement.new_ready > 0 and enough_traffic(policy, measurement.old[-policy.persistence_of :])
-
-
-def _is_heard(sample: Sample, policy: Policy) -> bool:
-    """Something is known of its requests, and be it that there are none: nobody asks is not nobody answers."""
-    return any(sample.value(rule.name) is not None for rule in policy.signals if rule.kind in _OF_REQUESTS)
-
-
-def _silent_moments(
-    measurement: Measurement, spoke: Sequence[datetime], answered: Sequence[datetime], policy: Policy
-) -> int:
-    """Samples since the new pods were heard last in which old pods answered; of pods never heard also those since nobody does."""
-    if spoke:
-        return len(answered)
-    beside = len(answered)
-    if not answered or not measurement.new_ready:
-        return beside
-    return beside + int((measurement.at - answered[-1]) / policy.sample_interval)
-
-
-def _accused_by_others(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> bool:
-    """Of pods that are not heard only others tell: those who call them directly, or its own alert while old pods are well."""
-    if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
-        return False
-    latest = measurement.old[-1:]
-    return all(judge_sample(policy, each, typical(measurement.before)) is Health.HEALTHY for each in latest)
 
 
 def _restarts(measurement: Measurement, *, old_ran: bool) -> list[Term]:

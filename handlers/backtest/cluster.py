@@ -113,14 +113,14 @@ class RecordedCluster:
     def heard(self, workload: str, name: str, at: datetime) -> bool:
         """A sample of a pod. Of one that no record tells of: it runs what was current when it was heard first.
 
-        Not during a rollout whose pods are told of: then it may be of either revision. True where one was taken in.
+        Not during a rollout whose pods are told of: then it may be of either revision. True where one was taken in, or is back.
         """
         life = self._lives.get(workload) or self._life(workload, "", at - BEFORE_THE_RECORDING)
         pod = life.pods.get(name)
         if pod is not None:
-            if pod.heard_at is not None:
-                pod.heard_at = at
-            return False
+            back = pod.is_back(at)
+            self._changed.update({workload} if back else ())
+            return back
         if name in life.strangers:
             return False
         if not life.completed and any(each.heard_at is None for each in life.alive(life.revision)):

@@ -27,6 +27,15 @@ class Pod:
     heard_at: datetime | None = None
     deleted_at: datetime | None = None
 
+    def is_back(self, heard_at: datetime) -> bool:
+        """A sample of it; true where it was taken for gone: nobody could be heard for a while."""
+        if self.heard_at is None:
+            return False
+        self.heard_at, was_gone = heard_at, self.deleted_at is not None
+        if was_gone:
+            self.deleted_at, self.ready, self.ready_since = None, True, heard_at
+        return was_gone
+
 
 @dataclass(slots=True)
 class Life:

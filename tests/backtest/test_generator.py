@@ -24,6 +24,7 @@ from tests.bench.recordings.__main__ import main
 from tests.bench.recordings.faults import Recipe
 from tests.bench.recordings.ranges import RANGES
 from tests.bench.recordings.recipes import RECIPES
+from tests.bench.recordings.showing import SAMPLES_MIN
 
 HALVES: tuple[Half, ...] = ("tune", "report")
 PLAIN = {
@@ -207,9 +208,14 @@ def test_a_recipe_shows_what_it_claims(half: Half, recipe: Recipe) -> None:
 
 @pytest.mark.parametrize(("half", "recipe"), EVERY, ids=[recipe.__qualname__ for _, recipe in EVERY])
 def test_what_shows_itself_is_told(half: Half, recipe: Recipe) -> None:
-    """Under plain conditions all recipes but the semantic ones are seen by whom who knows what to look for."""
+    """Under plain conditions all recipes but the semantic ones are seen by whom who knows what to look for.
+
+    Three minutes beside the old pods are needed for that, unless the pods themselves say it.
+    """
     for found in plain(half, recipe):
-        assert found.shows_itself == (not found.recipe.startswith(SEMANTIC)), (found.recipe, found.seed, found.overlap)
+        beside = found.overlap >= SAMPLES_MIN or set(SHOWS.get(found.recipe, ())) & {"pod", "silence"}
+        told = bool(beside) and not found.recipe.startswith(SEMANTIC)
+        assert found.shows_itself == told, (found.recipe, found.seed, found.overlap)
 
 
 def victims(found: Case) -> Iterator[float]:

@@ -19,12 +19,12 @@ from daemon.cli import story as telling
 from daemon.cli.arguments import parser
 from daemon.cli.exits import Exit
 from daemon.cli.terminal import Screen
-from daemon.core.blame import WEIGHTS
 from daemon.core.incidents import Phase, Tier, Word
 from daemon.core.measurement import Measurement
 from daemon.core.model import Mode, Neighbour, RevisionPods
 from daemon.core.policy import Policy
 from daemon.core.reasons import Reason
+from daemon.core.weights import WEIGHTS
 from handlers import explain
 from tests import documents
 from tests.cli.desk import Desk

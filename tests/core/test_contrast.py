@@ -79,7 +79,7 @@ def test_two_equals_on_both_sides_of_a_threshold_are_no_contrast(
     ("rate", "new", "old", "guilty"),
     [
         (20.0, 0.95, 0.63, True),
-        (20.0, 0.95, 0.64, False),
+        (20.0, 0.95, 0.634, False),
         (5.0, 0.95, 0.64, False),
         (40.0, 0.95, 0.31, True),
         (40.0, 0.95, 0.32, False),
@@ -94,7 +94,7 @@ def test_cpu_is_what_its_requests_cost(rate: float, new: float, old: float, guil
 
 
 def test_what_a_request_costs_is_told_per_pod() -> None:
-    """Two pods that share what four others are sent have twice as much to do, each; where nobody counts the pods, nobody knows."""
+    """Two pods that are sent as much as four others have twice as much to do, each; uncounted ones say nothing."""
     new, four = by_pod([[0.95] * 2] * 5), by_pod([[0.5] * 4] * 5)
     assert contrast(asking(K.CPU), new, four).convicting == 0
     assert contrast(asking(K.CPU), new, by_pod([[0.5] * 2] * 5)).convicting == 5
@@ -287,7 +287,13 @@ def test_a_single_pod_is_no_witness_of_its_cpu_and_is_one_of_its_errors() -> Non
         ([0.16] * 4 + [0.31] * 2, False),
         ([0.16] * 3 + [0.31] * 3, True),
     ],
-    ids=["a little", "a little for eight minutes", "not thrice as slow", "thrice as slow, twice", "thrice as slow, thrice"],
+    ids=[
+        "a little",
+        "a little for eight minutes",
+        "not thrice as slow",
+        "thrice as slow, twice",
+        "thrice as slow, thrice",
+    ],
 )
 def test_a_single_slow_pod_must_be_so_by_far_or_for_long(slow: list[float], guilty: bool) -> None:
     """Its node may be slow, and no second pod tells: three times the latency in three samples, or eight minutes of it."""

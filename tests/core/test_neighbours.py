@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from daemon.core.actions import Measure
-from daemon.core.blame import WEIGHTS, suspect
+from daemon.core.blame import suspect
 from daemon.core.incidents import Incident, Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer
-from daemon.core.model import Location, Neighbour, OnsetSource, Rollout, Workload
+from daemon.core.model import Location, Neighbour, OnsetSource, Rollout, Rung, Workload
 from daemon.core.reasons import Consequence, Reason
+from daemon.core.weights import WEIGHTS
 from tests.core.builders import (
     CART,
     FINGERPRINT,
@@ -39,6 +40,8 @@ MAIL = Workload(namespace="post", kind="Deployment", name="mail")
 CALLED = Neighbour(workload=SHOP, hops=1, called=True)
 ROLLOUT = Rollout(workload=SHOP, replaced=V1, revision=V2, started_at=NOON, seen_at=NOON)
 NOW = NOON + 12 * STEP
+GATHERED = 3 * STEP
+"""Two samples after the alert timing alone is blame; the look at the third one is the first that may say so."""
 
 
 def suspicion(measurement: Measurement | None = None, **more: Any) -> Suspicion:
@@ -146,7 +149,6 @@ def test_what_calls_it_and_hurts_too_speaks_for_the_callee() -> None:
     assert told == {"front": 0.1, "cart": 0.1, "mail": 0.2}
 
 
-@pytest.mark.xfail(strict=True, reason="verdicts._explains looks at open incidents only; the merged one has ended")
 def test_a_place_that_joined_by_a_merge_still_speaks_for_the_callee() -> None:
     """Two places hurt that call the shop. They become one incident, and its case must not become weaker by that."""
     story = calling(CALLED)
@@ -160,6 +162,41 @@ def test_a_place_that_joined_by_a_merge_still_speaks_for_the_callee() -> None:
     assert merged.merged_into == kept.id
     assert kept.phase is Phase.PROPOSED
     assert explained(kept) == 0.1
+
+
+def test_an_alert_that_is_gone_speaks_for_nobody() -> None:
+    """The cart called the shop and hurt; it does not any more."""
+    story = calling(CALLED)
+    fine_at_home(story)
+    story.where["f2"] = hurts_at(CART, CALLED)
+    story.fires(an_alert(), an_alert("f2"))
+    story.waits(STEP)
+    assert explained(story.incidents[0]) == 0.1
+    story.resolves(an_alert("f2"))
+    story.waits(STEP)
+    assert explained(story.incidents[0]) is None
+
+
+def test_an_alert_that_names_a_namespace_only_is_no_place() -> None:
+    """Whoever stands first there is not known to hurt."""
+    for rung, expected in ((Rung.CONTROLLER, 0.1), (Rung.NAMESPACE, None)):
+        story = calling(CALLED)
+        fine_at_home(story)
+        story.where["f2"] = replace(hurts_at(CART, CALLED), rung=rung)
+        story.fires(an_alert(), an_alert("f2"))
+        story.waits(STEP)
+        assert explained(story.incidents[0]) == expected, rung
+
+
+def test_a_second_alert_on_the_same_place_is_no_second_place() -> None:
+    """Two alerts on the cart, and one on the front, which is where it hurts: that is one place besides."""
+    story = calling(CALLED)
+    fine_at_home(story)
+    for name, place in (("f2", CART), ("f3", CART), ("f4", FRONT), ("f5", SHOP)):
+        story.where[name] = hurts_at(place, CALLED)
+    story.fires(*map(an_alert, (FINGERPRINT, "f2", "f3", "f4", "f5")))
+    story.waits(STEP)
+    assert explained(story.incidents[0]) == 0.1
 
 
 def explained(incident: Incident) -> float | None:
@@ -194,10 +231,12 @@ def fine_at_home(story: Story, **changes: Any) -> None:
 
 
 def test_once_a_callee_was_compared_nothing_more_is_to_come() -> None:
-    """Its own signals are fine and stay so: after five minutes of them timing is proposed, while the rollout goes on."""
+    """Its own signals are fine and stay so: after five of them timing is proposed, while the rollout goes on."""
     story = calling(CALLED)
     fine_at_home(story)
     story.fires()
+    story.expect(Phase.OPEN)  # timing alone is no blame in the first minute
+    story.waits(GATHERED)
     story.expect(Phase.PROPOSED)
     assert story.incident.verdict is not None
     assert story.incident.verdict.reason is Reason.BLAMED_TIMING
@@ -209,6 +248,7 @@ def test_a_callee_that_was_hardly_compared_is_waited_for() -> None:
     few = samples(0.001, until=NOW, count=4)
     fine_at_home(story, new=few, old=few)
     story.fires()
+    story.waits(GATHERED)
     story.expect(Phase.OPEN)
     assert story.incident.verdict is not None
     assert story.incident.verdict.reason is Reason.NOTHING_BLAMED
@@ -220,7 +260,22 @@ def test_one_bad_pair_of_a_callee_is_waited_for() -> None:
     turned = (*samples(0.001, until=NOW - STEP, count=4), *samples(0.3, until=NOW, count=1))
     fine_at_home(story, new=turned, old=samples(0.001, until=NOW))
     story.fires()
+    story.waits(GATHERED)
     story.expect(Phase.OPEN)
+
+
+def test_a_callee_that_is_worse_than_before_is_waited_for() -> None:
+    """Old and new pods are bad alike: more than timing speaks against it, and the rollout is not complete yet."""
+    story = calling(CALLED)
+    story.measures = lambda _: a_measurement(story.now, new=0.3, old=0.3)
+    story.fires()
+    story.waits(GATHERED)
+    story.expect(Phase.OPEN)
+    (leader,) = story.incident.suspicions
+    assert (leader.tier, leader.score >= story.policy.blame_threshold) == (Tier.BEFORE_AFTER, True)
+    story.completes()
+    story.waits(story.policy.signal_window + 3 * STEP)
+    story.expect(Phase.ESCALATED, Reason.COMMON_CAUSE)
 
 
 def test_where_it_hurts_the_comparison_goes_on_while_the_rollout_does() -> None:
@@ -230,6 +285,7 @@ def test_where_it_hurts_the_comparison_goes_on_while_the_rollout_does() -> None:
         story.measures = lambda _, story=story: a_measurement(story.now, new=0.03, old=0.01)  # type: ignore[misc]
         story.where[FINGERPRINT] = hurts_at(place, CALLED)
         story.fires()
+        story.waits(GATHERED)
         story.expect(phase)
 
 

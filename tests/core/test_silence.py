@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from daemon.core.blame import WEIGHTS, suspect
+from daemon.core.blame import suspect
 from daemon.core.incidents import Phase, Suspicion, Tier
-from daemon.core.measurement import Measurement
+from daemon.core.measurement import Measurement, Sample
 from daemon.core.model import AlertStatus, Neighbour, OnsetSource, Rollout
-from daemon.core.policy import Policy
+from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
 from daemon.core.reasons import Reason
+from daemon.core.weights import WEIGHTS
 from tests.core.builders import NOON, SHOP, STEP, V1, V2, a_measurement, a_policy, samples, states
 from tests.core.story import Story
 
@@ -23,8 +25,8 @@ CALLED = Neighbour(workload=SHOP, hops=1, called=True)
 
 def suspicion(measurement: Measurement, *, policy: Policy | None = None, **more: Any) -> Suspicion:
     """What speaks against v2."""
-    known: dict[str, Any] = {"old_ran": True, "chain_start": None}
-    return suspect(ROLLOUT, measurement, NOON + STEP, OnsetSource.RULE, policy or a_policy(), **(known | more))
+    known: dict[str, Any] = {"old_ran": True, "chain_start": None, "onset": NOON + STEP}
+    return suspect(ROLLOUT, measurement, onset_source=OnsetSource.RULE, policy=policy or a_policy(), **(known | more))
 
 
 def terms(measurement: Measurement, **more: Any) -> dict[str, float]:
@@ -138,6 +140,69 @@ def test_pods_that_were_never_heard_are_at_most_proposed() -> None:
     term = next(term for term in found.terms if term.name == "unheard")
     assert (found.tier, term.value, term.weight) == (Tier.BEFORE_AFTER, 4.0, WEIGHTS["unheard"])
     assert term.sentence == "Nothing was heard of the new pods in 4 samples, and an alert fires."
+
+
+def named(measurement: Measurement, **more: Any) -> str | None:
+    """How the silence of pods that were never heard is called, where their caller's alert fires."""
+    found = {term.name: term for term in suspicion(measurement, **({"neighbour": CALLED} | more)).terms}
+    return next((name for name in ("silence", "unheard") if name in found), None)
+
+
+def test_pods_that_were_never_heard_and_whose_callers_hurt_are_as_good_as_fallen_silent() -> None:
+    """They are ready, the old ones have plenty to do in the same minutes, and it hurts nowhere but at who calls them."""
+    found = suspicion(silent(spoke=0, silent_for=4), neighbour=CALLED)
+    term = next(term for term in found.terms if term.name == "silence")
+    assert (found.tier, term.value, term.weight) == (Tier.CONTRAST, 4.0, WEIGHTS["silence"])
+    assert term.sentence == "Nothing was heard of the new pods in 4 samples, and an alert fires."
+
+
+@pytest.mark.parametrize(
+    ("circumstances", "name"),
+    [
+        ({}, "silence"),
+        ({"neighbour": None}, "unheard"),
+        ({"neighbour": replace(CALLED, hops=2)}, None),
+        ({"neighbour": replace(CALLED, called=False)}, None),
+        ({"besides": 1}, "unheard"),
+        ({"onset": NOW}, "silence"),
+        ({"onset": NOW + timedelta(seconds=1)}, "unheard"),
+    ],
+    ids=[
+        "its caller hurts", "it hurts itself", "a caller's caller", "a callee", "it hurts elsewhere, too",
+        "since they answered last", "since nobody answers",
+    ],
+)  # fmt: skip
+def test_what_else_would_explain_it_makes_pods_that_were_never_heard_less(
+    circumstances: dict[str, Any], name: str | None
+) -> None:
+    """They may only lack their metrics: something else hurts besides, or it began when the old pods were gone."""
+    assert named(silent(spoke=0, silent_for=4), **circumstances) == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"new_ready": 1}, "silence"),
+        ({"new_ready": 0}, "unheard"),
+        ({"old": samples(0.001, until=NOW, count=5, traffic=1.0)}, "silence"),
+        ({"old": samples(0.001, until=NOW, count=5, traffic=0.99)}, "unheard"),
+        (QUIET, None),
+    ],
+    ids=["one is ready", "none is ready", "enough to do", "little to do", "no alert"],
+)
+def test_who_could_not_be_heard_is_not_missed(changes: dict[str, Any], name: str | None) -> None:
+    """Pods that are not ready are asked nothing, and of little traffic chance may leave them none."""
+    assert named(silent(**({"spoke": 0, "silent_for": 5} | changes))) == name
+
+
+def test_who_answers_says_something_of_requests() -> None:
+    """Old pods of which only the CPU is known answer nobody, as far as anybody knows."""
+    cpu = SignalRule(name="cpu", kind=SignalKind.CPU, query="q")
+    recorded = RecordedPolicy(cluster="test", signals=(*a_policy().signals, cpu))
+    old = tuple(Sample(at=NOW - STEP * back, values=(("cpu", 0.3),)) for back in reversed(range(4)))
+    errors = tuple(replace(each, values=(*each.values, ("error_ratio", 0.001))) for each in old)
+    assert named(silent(spoke=0, old=errors), policy=recorded) == "silence"
+    assert named(silent(spoke=0, old=old), policy=recorded) is None
 
 
 def test_pods_that_were_never_heard_are_told_by_an_alert_only() -> None:
