@@ -76,7 +76,7 @@ def test_each_line_of_the_bar_can_fail() -> None:
     assert {
         "acted although the culprit was hidden",
         "false rollbacks per 1000 placebo rollouts",
-        "semantic faults: the last proposal names the culprit",
+        "semantic faults that an alert tells of: the last proposal names the culprit",
     } <= failing
 
 
