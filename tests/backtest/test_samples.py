@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from daemon.core.measurement import Sample
-from handlers.backtest.cluster import RecordedCluster, workload_named
+from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.intervals import Sampling
+from handlers.backtest.lives import workload_named
 from handlers.backtest.recording import PodSeen, RolloutSeen, SampleSeen
 from handlers.backtest.samples import FORGOTTEN_AFTER, SampleStore
 from handlers.call_graph import HOPS_MAX, CallGraph

@@ -17,6 +17,7 @@ from handlers.backtest.score import Culprit, Replayed, replayed
 from handlers.backtest.verdicts import Told
 from tests.bench.baselines import METHODS
 from tests.bench.recordings import Case, Half, cases
+from tests.bench.recordings.ranges import World
 
 LASTGOOD = "Lastgood"
 SEMANTIC = "wrong_answers."
@@ -51,11 +52,12 @@ class Job:
     seed: int
     names: tuple[str, ...]
     folder: Path | None = None
+    world: World = "rough"
 
 
 def play(job: Job) -> list[Played]:
     """The cases of one seed, each through every method."""
-    return [_played(case, job) for case in cases(job.half, range(job.seed, job.seed + 1))]
+    return [_played(case, job) for case in cases(job.half, range(job.seed, job.seed + 1), job.world)]
 
 
 def run(jobs: Sequence[Job], processes: int) -> list[Played]:

@@ -219,7 +219,9 @@ def test_declared_strangers_are_told_once_there_is_a_cluster_to_compare() -> Non
 async def located(scene: Scene, live: Live | None) -> Location:
     calls = live.calls.graph if live is not None else lambda: None
     runner = LocateRunner(scene.cluster, None, scene.sampler, scene.hands, calls)
-    outcome = await runner.run(Locate(id=ActionId("locate/f1"), deadline=NOW, alert=alert(namespace="shop", deployment="web")))
+    outcome = await runner.run(
+        Locate(id=ActionId("locate/f1"), deadline=NOW, alert=alert(namespace="shop", deployment="web"))
+    )
     assert isinstance(outcome.result, Located)
     return outcome.result.location
 

@@ -10,7 +10,7 @@ from random import Random
 from handlers.backtest.recording import AlertSeen, PodSeen, Record, RolloutSeen, SampleSeen, TruthSeen
 from tests.bench.recordings import showing
 from tests.bench.recordings.faults import Recipe
-from tests.bench.recordings.ranges import RANGES, Half, Ranges
+from tests.bench.recordings.ranges import RANGES, Half, Ranges, World, ranges_of
 from tests.bench.recordings.recipes import RECIPES
 from tests.bench.recordings.script import Kind, Script, script
 from tests.bench.recordings.staging import Played, play
@@ -47,18 +47,18 @@ class Case:
     interval: timedelta
 
 
-def cases(half: Half, seeds: range) -> Iterator[Case]:
+def cases(half: Half, seeds: range, world: World = "rough") -> Iterator[Case]:
     """The cases of these seeds, made one at a time."""
-    return (case(half, seed) for seed in seeds)
+    return (case(half, seed, world) for seed in seeds)
 
 
-def case(half: Half, seed: int) -> Case:
+def case(half: Half, seed: int, world: World = "rough") -> Case:
     """The case of this seed; half of all are bad rollouts, each recipe as often as any other."""
     kind = KINDS[seed % len(KINDS)]
     place, recipes = seed // len(KINDS), RECIPES[half]
     if kind == "bad":
         place = place * KINDS.count("bad") + KINDS[: seed % len(KINDS)].count("bad")
-    return made(half, seed, kind, recipes[place % len(recipes)])
+    return made(half, seed, kind, recipes[place % len(recipes)], ranges_of(half, world))
 
 
 def made(half: Half, seed: int, kind: Kind, recipe: Recipe, ranges: Ranges | None = None) -> Case:

@@ -5,10 +5,12 @@ Lengths of time are seconds unless a name says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Half = Literal["tune", "report"]
+World = Literal["rough", "tidy"]
+"""Rough: several confounders at once, plain rolling updates, any interval. Tidy: as on the demo that blame.md measured."""
 View = Literal["pods", "pods and edges", "edges", "pods and workload", "workload"]
 """Of what the recording holds numbers: pods, pods and their edges, edges of pods alone, pods and totals, totals alone."""
 
@@ -99,3 +101,28 @@ RANGES: dict[Half, Ranges] = {
         confounders=((0, 0.35), (1, 0.35), (2, 0.2), (3, 0.1)),
     ),
 }
+
+
+def ranges_of(half: Half, world: World) -> Ranges:
+    """Those of the half, in that world.
+
+    The tidy one is made like the recordings of blame.md, so that its figures can be held against the published ones: staged
+    rollouts, several at once, one-minute samples, traffic that suffices; one in four has a confounder.
+    """
+    found = RANGES[half]
+    if world == "rough":
+        return found
+    return replace(
+        found,
+        untidy=0.2,
+        intervals=((60, 1.0),),
+        confounders=((0, 0.75), (1, 0.25)),
+        entry_rate=(30.0, 250.0),
+        latency_noise=(0.3, 0.6),
+        pod_bias=(0.02, 0.06),
+        hold_minutes=(5.0, 12.0),
+        first_share=(0.1, 0.4),
+        stages=(2, 4),
+        staged=1.0,
+        views=(("pods", 0.5), ("pods and edges", 0.5)),
+    )
