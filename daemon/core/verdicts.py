@@ -6,6 +6,7 @@ HOLD, then PROPOSE; nothing blamed holds; nothing to blame dismisses.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,13 +16,16 @@ from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import Neighbour, OnsetSource, Rollout, Rung
+from daemon.core.model import LocatedAlert, Neighbour, OnsetSource, Rollout, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
 
 GATHERING = timedelta(minutes=2)
-"""Alertmanager's groups wait for 30 s, rules look once or twice a minute: by then a cascade has shown how wide it is."""
+"""Or two samples, where these come sooner: Alertmanager's groups wait for 30 s, rules look once or twice a minute."""
+
+TOGETHER = timedelta(minutes=10)
+"""Anomalies whose onsets lie no further apart may be one: a cascade takes minutes, and so do the rules that see it."""
 
 _TIER_REASONS = {
     Tier.START_FAILURE: Reason.BLAMED_START_FAILURE,
@@ -177,20 +181,30 @@ def _suspicion(
 
 
 def _places(incident: Incident, rollout: Rollout, state: State) -> tuple[int, int]:
-    """Besides where it hurts: how many other places hurt that call the workload, directly or not, and how many that do not.
-
-    By the alerts that fire, whatever became of them.
-    """
-    firing = (each for other in state.open_incidents for each in other.alerts if each.gone_since is None)
+    """Besides where it hurts: how many other places hurt that call the workload, directly or not, and how many that do not."""
     explained = {
         each.location.workloads[0]: any(
             near.called and near.workload == rollout.workload for near in each.location.neighbours
         )
-        for each in firing
+        for each in _firing(incident, state)
         if each.location.rung is not Rung.NAMESPACE
     }
     others = [calls for place, calls in explained.items() if place not in (incident.symptom, rollout.workload)]
     return sum(others), len(others) - sum(others)
+
+
+def _firing(incident: Incident, state: State) -> Iterator[LocatedAlert]:
+    """The alerts that fire: of all that is open, and what began with it and was dismissed, because it hurts as much there."""
+    for other in state.incidents.values():
+        if not other.phase.ended:
+            yield from (each for each in other.alerts if each.gone_since is None)
+        elif other.phase is Phase.DISMISSED and abs(other.onset - incident.onset) <= TOGETHER:
+            yield from (each for each in other.alerts if _still_fires(each, state))
+
+
+def _still_fires(located: LocatedAlert, state: State) -> bool:
+    noted = state.alerts.get(located.alert.fingerprint)
+    return noted is not None and noted.gone_since is None and noted.alert.starts_at == located.alert.starts_at
 
 
 def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -241,3 +242,28 @@ def test_pods_that_are_never_heard_are_rolled_back_where_only_their_callers_hurt
     assert len(story.rollbacks) == rolled
     names = {term.name for term in story.incidents[0].suspicions[0].terms}
     assert ("silence" in names, "unheard" in names) == (not elsewhere, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("away", "again", "rolled"),
+    [(timedelta(0), False, 0), (timedelta(minutes=30), False, 1), (timedelta(0), True, 1)],
+    ids=["at the same time", "long before", "gone by now"],
+)
+def test_what_hurts_where_nobody_is_to_blame_counts_as_much(away: timedelta, again: bool, rolled: int) -> None:
+    """A place without a candidate is dismissed at once, and still tells of another cause: while it fires, and began with it."""
+    story = Story()
+    story.proves_v1()
+    story.rolls_out()
+    story.measures = lambda _: replace(
+        a_measurement(story.now, new=None, new_pods=2, new_ready=2), old=samples(0.001, until=story.now, count=6)
+    )
+    located = a_location(CART)
+    story.where["f2"] = replace(located, onset=located.onset - away)
+    story.where[FINGERPRINT] = replace(a_location(FRONT), neighbours=(CALLED,))
+    story.fires(an_alert("f2"))
+    if again:
+        story.resolves(an_alert("f2"))
+    story.fires(an_alert())
+    story.completes()
+    story.waits(8 * MINUTE)
+    assert len(story.rollbacks) == rolled
