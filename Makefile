@@ -19,7 +19,7 @@ ARGS ?=
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real test-controlplane demo bench render lock clean
+.PHONY: help setup check test test-real test-controlplane demo bench bench-blame render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -65,6 +65,9 @@ demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=er
 bench: $(READY) ## measure, where there is something to measure
 	@if compgen -G 'tests/bench/test_*.py' > /dev/null; then $(BIN)/python -m pytest tests/bench --no-looptime $(ARGS); \
 	else echo "bench: this version has no benchmarks (none in tests/bench/)"; fi
+
+bench-blame: $(READY) ## blame the right rollout, against every baseline: make bench-blame ARGS="--half tune --wrong"
+	@$(BIN)/python -m tests.bench.blame_table $(ARGS)
 
 render: $(READY) ## render deploy/kubernetes from the chart anew (needs helm)
 	@$(BIN)/python .ci/render.py write

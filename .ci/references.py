@@ -28,7 +28,8 @@ from config.durations import read as duration_or_zero  # noqa: E402
 from config.durations import render  # noqa: E402
 from config.settings import Settings  # noqa: E402
 from config.sources import DELIMITER, PREFIX  # noqa: E402
-from daemon.core.policy import DEFAULT_SIGNALS, Policy  # noqa: E402
+from daemon.core.policy import DEFAULT_SIGNALS, SATURATION_SIGNALS, Policy, SignalRule  # noqa: E402
+from daemon.runtime.score_metrics import WORKLOADS_MAX  # noqa: E402
 from daemon.runtime.telemetry import Metrics  # noqa: E402
 from handlers.access_check import NAMESPACES_MAX  # noqa: E402
 from handlers.rights import NEVER_NEEDED, RIGHTS, Right  # noqa: E402
@@ -58,14 +59,15 @@ other key by key, lists are replaced as a whole. Unknown and duplicate keys are 
 SIGHUP takes over `policy` and `log`; the other sections wait for a restart.
 """
 
-METRICS_HEAD = """# Metrics
+METRICS_HEAD = f"""# Metrics
 
 Made from the code by `python .ci/references.py write`; do not edit. Served on `/metrics` of the daemon's address, without
 credentials.
 
 Every combination of labels starts at 0, so "no failures" is not "no data". Counters follow the facts as they are journalled;
-gauges are computed from the state when they are read. No label holds a workload's name: the number of series does not grow with
-the cluster. Alerts on these metrics: [alerting.md](alerting.md).
+gauges are computed from the state when they are read. Only the scorecard's label holds a workload's name, of at most
+{WORKLOADS_MAX} workloads: the number of series does not grow with the cluster. Alerts on these metrics:
+[alerting.md](alerting.md).
 
 | metric | type | labels | meaning |
 |---|---|---|---|
@@ -302,9 +304,16 @@ def _cell(text: str) -> str:
 
 
 def _signals() -> Iterator[str]:
-    yield "\nThe signals that are measured when none is given:\n\n| signal | kind | query |\n|---|---|---|\n"
-    for rule in DEFAULT_SIGNALS:
-        yield f"| `{rule.name}` | {rule.kind.value} | `{_cell(rule.query)}` |\n"
+    head = "\n\n| signal | kind | query |\n|---|---|---|\n"
+    yield "\nThe signals that are measured when none is given. Each is measured by the metrics that are found "
+    yield f"([signals.md](signals.md)), and by this query where none is:{head}"
+    yield from map(_signal, DEFAULT_SIGNALS)
+    yield f"\nMeasured as well where they are named (`cpu: {{}}` is enough):{head}"
+    yield from map(_signal, SATURATION_SIGNALS)
+
+
+def _signal(rule: SignalRule) -> str:
+    return f"| `{rule.name}` | {rule.kind.value} | `{_cell(rule.query)}` |\n"
 
 
 def metrics() -> str:

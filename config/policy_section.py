@@ -2,8 +2,8 @@
 
 The core's dataclasses stay the one definition of names and defaults. From their type hints this module makes the models
 that read the file: every timedelta becomes a Prometheus duration, pairs become a mapping, a Workload may be written
-`namespace/Kind/name`, signals are keyed by name and laid over the defaults. The checks across fields are in
-`config.policy_checks`.
+`namespace/Kind/name`, signals are keyed by name and laid over the defaults. Calls are read by `config.call_section`, the checks
+across fields are in `config.policy_checks`.
 """
 
 # ruff: noqa: TRY004 - pydantic takes only a ValueError as a refusal; a TypeError would pass through as a crash
@@ -20,9 +20,9 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model
 
-from config import durations, policy_checks, problems
+from config import call_section, durations, policy_checks, problems
 from daemon.core.model import Workload
-from daemon.core.policy import DEFAULT_SIGNALS, ApproverRule, Policy, SignalRule
+from daemon.core.policy import DEFAULT_SIGNALS, SATURATION_SIGNALS, ApproverRule, Policy, SignalRule
 
 ZERO_ALLOWED = frozenset({"countdown", "latency_warm_up", "assumed_for"})
 """Durations of the policy where 0 has a meaning: at once, no warm-up, rules without `for`. Elsewhere 0 is a mistake."""
@@ -53,6 +53,7 @@ def read(value: object, info: ValidationInfo) -> Policy:
         given["signals"] = _laid_over_defaults(given["signals"])
     content = dict(model().model_validate(given))
     content["signals"] = tuple(SignalRule(name=name, **dict(rule)) for name, rule in content["signals"].items())
+    content["calls"] = call_section.read(content["calls"])
     policy = Policy(cluster=info.data.get("cluster", ""), **content)
     problems.refuse(policy_checks.problems_of(policy))
     return policy
@@ -81,7 +82,8 @@ def model() -> type[BaseModel]:
         "approvers": (tuple[Annotated[_Approvers, AfterValidator(_approver_rule)], ...], ()),
         "signals": (dict[str, signal], Field(default_factory=lambda: _laid_over_defaults({}), validate_default=True)),  # type: ignore[valid-type]
     }
-    made = model_of(Policy, skip=frozenset({"cluster", "signals", "approvers"}))
+    fields["calls"] = (dict[str, tuple[str, ...]], Field(default_factory=dict))
+    made = model_of(Policy, skip=frozenset({"cluster", "signals", "approvers", "calls"}))
     return create_model("Policy", __base__=made, **fields)
 
 
@@ -153,15 +155,16 @@ def _as_given(rule: SignalRule) -> dict[str, Any]:
 
 
 def _laid_over_defaults(value: object) -> object:
-    """The defaults, with what is given laid over them by name and key; a null drops a default."""
+    """The defaults, with what is given laid over them by name and key; a null drops a default. `cpu: {}` is enough to add it."""
     if not isinstance(value, Mapping):
         raise ValueError("`signals` is no mapping; write `signals: {error_ratio: {trigger_above: 0.1}}`")
     merged: dict[Any, Any] = {rule.name: _as_given(rule) for rule in DEFAULT_SIGNALS}
+    known = {rule.name: _as_given(rule) for rule in (*DEFAULT_SIGNALS, *SATURATION_SIGNALS)}
     for name, rule in value.items():
         if rule is None:
             merged.pop(name, None)
         elif isinstance(rule, Mapping):
-            merged[name] = {**merged.get(name, {}), **rule}
+            merged[name] = {**known.get(name, {}), **rule}
         else:
             merged[name] = rule
     return merged

@@ -40,10 +40,13 @@ from daemon.runtime.journal import JournalUnusableError, SqliteJournal
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
+from handlers.call_search import CallSearch
 from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
 from handlers.inbound.cluster import ClusterWatch
+from handlers.live_calls import LiveCalls
 from handlers.server import HttpServer, ServeError, ServerLimits
+from handlers.signal_search import SignalSearch, Ways, laid_over
 
 log = structlog.get_logger()
 
@@ -61,7 +64,8 @@ class Daemon:
 
     def __init__(self, settings: Settings, config_path: Path | None) -> None:
         self.settings = settings
-        self._policy = _effective(settings)
+        self._ways: Ways = {}
+        self._policy = _effective(settings, self._ways)
         self._config_path = config_path
         self._clock = SystemClock()
         self.metrics = Metrics(tuple(settings.events.sources))
@@ -100,8 +104,9 @@ class Daemon:
                 gitops=True,
             )
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
+            calls = self._calls(engine)
             runners = assembly.runners(
-                self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy
+                self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy, calls.graph
             )
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
@@ -122,11 +127,15 @@ class Daemon:
                 cache=watch.cache,
                 outside=outside,
                 buttons=pressed,
+                calls=calls.graph,
             )
             host, port = await listen(server, parts)
             log.info("listening", address=f"{host}:{port}", socket=str(self.settings.socket_path))
             self._supervisor.eternal("engine", self._decide(engine, watch))
             self._supervisor.eternal("alerts", poll.run(down_since))
+            search = SignalSearch(outside.prometheus, self._clock, self._signals_found)
+            self._supervisor.eternal("signals", search.run())
+            self._supervisor.eternal("calls", CallSearch(outside.prometheus, self._clock, calls.found).run())
             for name, run in (*watch.tasks().items(), *pressed.tasks.items()):
                 self._supervisor.eternal(name, run())
             if (broker := senders.mqtt(self.settings, engine, self._clock, self.metrics)) is not None:
@@ -142,6 +151,14 @@ class Daemon:
             policy=lambda: self.policy,
             clock=self._clock,
             telemetry=self.metrics,
+        )
+
+    def _calls(self, engine: Engine) -> LiveCalls:
+        return LiveCalls(
+            lambda: [tracked.view for tracked in engine.state.workloads.values()],
+            lambda: self.policy,
+            self._clock,
+            self.metrics.calls,
         )
 
     def _engine(self, journal: SqliteJournal) -> Engine:
@@ -173,6 +190,10 @@ class Daemon:
     def _told(self, facts: Sequence[Fact], state: State) -> None:
         self.metrics.journalled(facts, state)
         self._incidents.tell(facts, state)
+
+    def _signals_found(self, ways: Ways) -> None:
+        self._ways = ways
+        self._policy = _effective(self.settings, ways)
 
     def _watch_failed(self, engine: Engine, collection: str, fault: Fault) -> None:
         """Counted; and while the caches are not synced yet, it is the reason why we are not ready."""
@@ -227,7 +248,7 @@ class Daemon:
         # The cluster's name is part of the keys of pages: one that is open must be found under the old name.
         policy = replace(settings.policy, cluster=self.settings.cluster)
         self.settings = self.settings.model_copy(update={"policy": policy, "log": settings.log})
-        self._policy = _effective(self.settings)
+        self._policy = _effective(self.settings, self._ways)
         self.metrics.reloaded(self._clock.now(), ok=True)
         log.info("configuration_reloaded", fingerprint=settings.fingerprint)
 
@@ -246,9 +267,14 @@ class Daemon:
         await self._supervisor.stop()
 
 
-def _effective(settings: Settings) -> Policy:
-    """The policy without what nobody would receive."""
-    return replace(settings.policy, change_events=settings.policy.change_events and settings.pagerduty.is_set)
+def _effective(settings: Settings, ways: Ways) -> Policy:
+    """The policy without what nobody would receive, its default signals measured by the metrics that were found."""
+    policy = settings.policy
+    return replace(
+        policy,
+        change_events=policy.change_events and settings.pagerduty.is_set,
+        signals=laid_over(policy.signals, ways),
+    )
 
 
 def _fixed(name: str, old: Settings, new: Settings) -> bool:

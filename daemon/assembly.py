@@ -23,6 +23,7 @@ from handlers.alert_history import AlertHistory
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.auth import Authenticator
 from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.just_checked import JustChecked
 from handlers.kube import KubeClient, Timeouts
 from handlers.outbound.change_events import ChangeEvents
@@ -92,7 +93,7 @@ def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, te
         session,
         settings.prometheus.url or "",
         telemetry=telemetry,
-        headers=_headers(settings.prometheus),
+        headers=headers_of(settings.prometheus),
         params=settings.prometheus.params,
         timeout=settings.prometheus.timeout,
     )
@@ -103,14 +104,15 @@ def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, te
             settings.alertmanager.urls,
             clock=clock,
             telemetry=telemetry,
-            headers=_headers(settings.alertmanager),
+            headers=headers_of(settings.alertmanager),
             timeout=settings.alertmanager.timeout,
             settle=settings.alertmanager.settle,
         )
     return Clients(prometheus=prometheus, alertmanager=alertmanager, history=AlertHistory(client=prometheus))
 
 
-def _headers(section: Any) -> dict[str, str]:
+def headers_of(section: Any) -> dict[str, str]:
+    """The headers of every request to this server, those with a secret among them."""
     secret = {name: value.get_secret_value() for name, value in section.secret_headers.items()}
     return {**section.headers, **secret}
 
@@ -123,11 +125,12 @@ def runners(
     outside: Clients,
     clock: Clock,
     policy: Callable[[], Policy],
+    calls: Callable[[], CallGraph | None] = lambda: None,
 ) -> Mapping[str, Runner[Any]]:
     """Who carries out which kind of action."""
     sampler, checked = Sampler(outside.prometheus, policy), JustChecked()
     return {
-        "locate": LocateRunner(cache, outside.prometheus, sampler, clock),
+        "locate": LocateRunner(cache, outside.prometheus, sampler, clock, calls),
         "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube, checked),

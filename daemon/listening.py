@@ -24,6 +24,7 @@ from daemon.runtime.telemetry import Metrics
 from handlers import workload_objects
 from handlers.answers import Actor
 from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.following import Following
 from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.alerts_poll import AlertsPoll
@@ -54,6 +55,7 @@ class Parts:
     cache: ClusterCache
     outside: assembly.Clients
     buttons: Buttons
+    calls: Callable[[], CallGraph | None]
 
 
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
@@ -127,6 +129,7 @@ def _preflight(parts: Parts, actor: Actor) -> Preflight:
         cache=parts.cache,
         outside=parts.outside,
         watch_age=parts.watch_age,
+        calls=parts.calls,
     )
     return Preflight(sources, actor)
 

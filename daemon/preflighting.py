@@ -12,6 +12,7 @@ from daemon.ports import Clock
 from daemon.runtime.engine import Engine
 from daemon.runtime.telemetry import Metrics
 from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.kube import KubeClient
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.targets import TargetChecker
@@ -30,6 +31,7 @@ def sources(
     cache: ClusterCache,
     outside: assembly.Clients,
     watch_age: Callable[[], float],
+    calls: Callable[[], CallGraph | None],
 ) -> Sources:
     """The daemon's own clients and caches, so that what is measured is what a verdict would be made of."""
     locate = LocateRunner(cache, outside.prometheus, Sampler(outside.prometheus, policy), clock)
@@ -44,6 +46,7 @@ def sources(
         locate=locate.run,
         check=TargetChecker(kube).run,
         watch_age=watch_age,
+        calls=calls,
         webhooks=lambda: _webhooks(metrics),
         free_bytes=lambda: shutil.disk_usage(settings.state_dir).free,
         configured=Configured(

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from config import durations
+from daemon.core.incidents import Word
 from daemon.core.model import DeclaredCause
 from handlers import plain
 from handlers.alerts import MalformedError, kind_of, object_of, parse_json
@@ -122,6 +123,19 @@ def cause(given: Mapping[str, Any]) -> DeclaredCause:
     if found not in known:
         raise MalformedError("reason", f"must be one of {', '.join(known)}")
     return DeclaredCause(found)
+
+
+def word(given: Mapping[str, Any]) -> Word:
+    """What a person says of a decision, under `word`."""
+    found = text(given, "word", NAME_MAX)
+    if found not in tuple(Word):
+        raise MalformedError("word", f"must be {' or '.join(Word)}")
+    return Word(found)
+
+
+def note(given: Mapping[str, Any]) -> str:
+    """A person's own words under `note`, empty where they are left out."""
+    return text(given, "note", NOTE_MAX) if given.get("note") is not None else ""
 
 
 def since(given: Mapping[str, Any]) -> timedelta:

@@ -15,8 +15,9 @@ from daemon.core.facts import (
     Moved,
     PauseLifted,
     PauseSet,
+    ReviewGiven,
 )
-from daemon.core.incidents import Incident, Phase
+from daemon.core.incidents import Decision, Incident, Phase, VerdictKind
 from daemon.core.mode import mode_of
 from daemon.core.model import IncidentId, Mode, Workload
 from daemon.core.policy import Policy
@@ -40,6 +41,8 @@ def remedy(name: str, *, missing: bool) -> str:
         return "`lastgood rollback` shows how it stands now; `lastgood explain NAMESPACE/NAME` tells why"
     if name == "declare":
         return "`lastgood history NAMESPACE/NAME` shows the rollouts that are known"
+    if name == "judge":
+        return "`lastgood scorecard NAMESPACE/NAME` lists the decisions that can be judged"
     return "`lastgood verified NAMESPACE/NAME` shows its ledger" if name == "release" else "`lastgood explain` says why"
 
 
@@ -54,6 +57,8 @@ def changed(fact: Fact) -> str | None:
             return f"{fact.incident.id} is open: it looks into the latest rollout of {fact.incident.symptom.short}"
         case IncidentDeclared():
             return f"{fact.incident} was open already: it is now a declared one, too"
+        case ReviewGiven():
+            return f"{fact.incident} is judged {fact.word}: {decided(fact.about)}"
         case Moved():
             return f"{fact.incident} is now {fact.phase.value}: {fact.reason.sentence}"
         case PauseSet():
@@ -67,13 +72,21 @@ def changed(fact: Fact) -> str | None:
             return None
 
 
+def decided(found: Decision) -> str:
+    """A decision, in a few words."""
+    what = {VerdictKind.ROLL_BACK: "to roll back", VerdictKind.PROPOSE: "to propose a rollback of"}
+    if found.blames and found.revision is not None:
+        return f"the decision {what[found.made]} {found.label} of {found.workload.short}"
+    return f"the decision to hand {found.workload.short} over to a person"
+
+
 def after(command: Command, facts: Sequence[Fact], state: State, policy: Policy) -> Document:
     """How that stands now which the command was about, and what will come of it."""
     match command:
         case events.PauseAsked() | events.ResumeAsked():
             covered = [each.view.workload for each in state.workloads.values()]
             return {"covers": sum(1 for workload in covered if _covers(command.scope, workload))}
-        case events.Approved() | events.Declined() | events.Closed():
+        case events.Approved() | events.Declined() | events.Closed() | events.Reviewed():
             incident = state.incidents.get(command.incident)
             return {"incident": overview.incident_row(incident)} if incident else {}
         case events.RollbackAsked():

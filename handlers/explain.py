@@ -11,18 +11,21 @@ from datetime import datetime
 
 from daemon.core import facts as f
 from daemon.core.briefs import commands, compose, notices_of
-from daemon.core.incidents import Incident, Suspicion
+from daemon.core.incidents import Incident
 from daemon.core.measurement import Measurement
 from daemon.core.mode import mode_of
 from daemon.core.model import LocatedAlert, OnsetSource
 from daemon.core.policy import Policy
 from daemon.core.state import NotedAlert, State, Tracked
-from handlers import notice_rows, overview, road
+from handlers import evidence, notice_rows, overview, road, scorecard
 from handlers.overview import Document, cut, moment
 from handlers.road import History
 
 FACTS_MAX = 1000
 """Facts of one incident that are read for its road; an incident that is watched for hours repeats itself."""
+
+NEAR_MAX = 20
+"""Neighbours that are shown, of the 200 that an alert's place may have."""
 
 ALERTS_MAX = 50
 """Alerts that are shown in full, of the 200 an incident may carry."""
@@ -98,13 +101,15 @@ def incident_document(incident: Incident, history: History, state: State, policy
         "alerts": [_alert(located, incident.measurement) for located in incident.alerts[:ALERTS_MAX]],
         "alerts_left_out": max(0, len(incident.alerts) - ALERTS_MAX),
         "verdict": _verdict(incident, policy),
-        "candidates": [_candidate(each) for each in incident.suspicions],
+        "candidates": [evidence.candidate(each, policy) for each in incident.suspicions],
         "target": _target(incident, tracked, history, policy, now),
         "measured": _measured(incident.measurement),
         "told": list(road.told(history)),
         "commands": list(commands(incident, state)),
         "unmapped_alerts": overview.unmapped_alerts(state, UNMAPPED_MAX),
         "declared": _declared(incident),
+        "judged": evidence.judged(incident, history, policy),
+        "decision": scorecard.decision(incident.decision) if incident.decision is not None else None,
         "notices": notice_rows.rows(notices_of(incident, state)),
     }
 
@@ -127,6 +132,7 @@ def _incident(incident: Incident) -> Document:
     return {
         **overview.incident_row(incident),
         "scope": [workload.key for workload in incident.scope],
+        "near": _near(incident),
         "rung": incident.rung.value,
         "onset_source": incident.onset_source.value,
         "onset_known": incident.onset_source is not OnsetSource.ASSUMED,
@@ -145,6 +151,17 @@ def _incident(incident: Incident) -> Document:
         "page": _page(incident),
         "thread": {"channel": incident.thread.channel, "thread": incident.thread.thread},
     }
+
+
+def _near(incident: Incident) -> Document | None:
+    """Who is near in the call graph, nearest first; None where no graph was known when the alert was placed."""
+    if not incident.kin:
+        return None
+    rows = [
+        {"workload": each.workload.key, "hops": each.hops, "called": each.called}
+        for each in incident.neighbours[:NEAR_MAX]
+    ]
+    return {"rows": rows, "left_out": max(0, len(incident.neighbours) - NEAR_MAX)}
 
 
 def _page(incident: Incident) -> Document | None:
@@ -192,27 +209,6 @@ def _verdict(incident: Incident, policy: Policy) -> Document | None:
         "refusals": [overview.refusal(refusal) for refusal in verdict.refusals],
         "rejected": [cut(each) for each in verdict.rejected],
         "target": overview.revision(verdict.target),
-    }
-
-
-def _candidate(suspicion: Suspicion) -> Document:
-    return {
-        "workload": suspicion.workload.key,
-        "revision": overview.revision(suspicion.revision),
-        "replaced": overview.revision(suspicion.replaced),
-        "score": suspicion.score,
-        "tier": suspicion.tier.value,
-        "terms": [
-            {
-                "name": term.name,
-                "value": term.value,
-                "threshold": term.threshold,
-                "weight": term.weight,
-                "sentence": cut(term.sentence),
-            }
-            for term in suspicion.terms
-        ],
-        "refusals": [overview.refusal(veto) for veto in suspicion.vetoes],
     }
 
 

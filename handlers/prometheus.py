@@ -77,7 +77,7 @@ class PrometheusClient:
     async def query(self, promql: str, at: datetime) -> Vector:
         """The instant vector (a scalar is one series without labels) at that moment; empty means no data, not 0."""
         form = {"query": promql, "time": _unix(at), "timeout": seconds(self._timeout)}
-        data = await self._ask("POST", "/query", form)
+        data = _mapping(await self._ask("POST", "/query", form))
         if data.get("resultType") == "scalar":
             return _vector([{"metric": {}, "value": data.get("result")}])
         return _vector(_result(data, "vector"))
@@ -111,14 +111,24 @@ class PrometheusClient:
             "step": str(step),
             "timeout": seconds(self._timeout),
         }
-        return _matrix(_result(await self._ask("POST", "/query_range", form), "matrix"))
+        return _matrix(_result(_mapping(await self._ask("POST", "/query_range", form)), "matrix"))
 
     async def rules(self) -> tuple[AlertingRule, ...]:
         """All alerting rules of all groups."""
-        data = await self._ask("GET", "/rules", {"type": "alert"})
+        data = _mapping(await self._ask("GET", "/rules", {"type": "alert"}))
         return tuple(_rules(data))
 
-    async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> Mapping[str, object]:
+    async def label_values(self, label: str, selector: str, start: datetime, end: datetime) -> frozenset[str]:
+        """The values of `label` (`__name__`: of the metrics' names) among the series of `selector` that had samples in
+        start..end, to a few hours. From the index: no sample is read.
+        """
+        fields = {"match[]": selector, "start": _unix(start), "end": _unix(end)}
+        values = await self._ask("GET", f"/label/{label}/values", fields)
+        if not isinstance(values, list):
+            raise _strange()
+        return frozenset(str(value) for value in values)
+
+    async def _ask(self, method: str, path: str, fields: Mapping[str, str]) -> object:
         """The `data` of one answer; tells telemetry whether the server could be used."""
         try:
             with client_faults(PEER):
@@ -130,7 +140,7 @@ class PrometheusClient:
         self._telemetry.contact(PEER, ok=True)
         return data
 
-    async def _send(self, method: str, path: str, fields: Mapping[str, str]) -> Mapping[str, object]:
+    async def _send(self, method: str, path: str, fields: Mapping[str, str]) -> object:
         post = method == "POST"
         async with self._session.request(
             method,
@@ -156,7 +166,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _data(status: int, headers: Mapping[str, str], body: bytes) -> Mapping[str, object]:
+def _data(status: int, headers: Mapping[str, str], body: bytes) -> object:
     """`data` of the envelope `{status, data, errorType, error, warnings}`; raises what the answer stands for."""
     try:
         parsed = json.loads(body)
@@ -167,11 +177,21 @@ def _data(status: int, headers: Mapping[str, str], body: bytes) -> Mapping[str, 
         code, message = envelope.get("errorType"), envelope.get("error")
         raise from_status(status, headers, peer=PEER, message=str(message or ""), code=str(code or ""))
     data = envelope.get("data")
-    if envelope.get("status") != "success" or not isinstance(data, dict):
+    if envelope.get("status") != "success" or not isinstance(data, dict | list):
         # A proxy's login page, or something else that is no Prometheus.
-        raise Transient(None, f"{PEER} answered something that is not its format", FaultKind.SERVER, status=status)
+        raise _strange(status)
     _refuse_partial(envelope.get("warnings"))
     return data
+
+
+def _mapping(data: object) -> Mapping[str, object]:
+    if not isinstance(data, dict):
+        raise _strange()
+    return data
+
+
+def _strange(status: int | None = None) -> Transient:
+    return Transient(None, f"{PEER} answered something that is not its format", FaultKind.SERVER, status=status)
 
 
 def _refuse_partial(warnings: object) -> None:

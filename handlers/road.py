@@ -11,13 +11,17 @@ from typing import Any
 
 from daemon.core import facts as f
 from daemon.core.actions import Announce, Outcome, Page, RollBack
+from daemon.core.briefs import would_have
 from daemon.core.incidents import Incident
 from daemon.core.measurement import TargetCheck
-from daemon.core.model import Declaration
+from daemon.core.model import Declaration, Mode
 from handlers.overview import Document, cut, moment
 
 STEPS_MAX = 200
 """Steps of the road that are told: the first half and the last half of a longer one."""
+
+_REGRESSED = "a verified revision that became unhealthy and lost its mark"
+_WATCHED = "what the pods of a rollout show by themselves, and no alert says"
 
 History = Sequence[tuple[datetime, f.Fact]]
 """Facts of an incident with the moment they were journalled, oldest first."""
@@ -79,7 +83,20 @@ def _step_of(fact: f.Fact) -> Document | None:
         case f.Moved():
             return _moved(fact)
         case _:
-            return _of_action(fact)
+            return _of_decision(fact) or _of_action(fact)
+
+
+def _of_decision(fact: f.Fact) -> Document | None:
+    """Where Lastgood acts or asks, what it decided is what it did: only in `observe` is it news."""
+    match fact:
+        case f.Decided() if fact.decision.mode is Mode.OBSERVE:
+            return _step(fact.at, "decided", would_have(fact.decision), made=fact.decision.made.value)
+        case f.ReviewGiven():
+            note = f": {fact.note}" if fact.note else ""
+            said = f"the decision was {fact.word.value}, says {fact.actor}{note}"
+            return _step(fact.at, "reviewed", said, word=fact.word.value, actor=cut(fact.actor))
+        case _:
+            return None
 
 
 def _of_action(fact: f.Fact) -> Document | None:
@@ -104,10 +121,7 @@ def _because(incident: Incident) -> str:
         note = f": {incident.asked.note}" if incident.asked.note else ""
         return f"a rollback that {incident.asked.actor} asks for{note}"
     names = sorted({located.alert.name for located in incident.alerts})
-    without = (
-        "a verified revision that became unhealthy" if incident.regression else "a rollout whose pods cannot start"
-    )
-    return ", ".join(names[:5]) or without
+    return ", ".join(names[:5]) or (_REGRESSED if incident.regression else _WATCHED)
 
 
 def _declared(found: Declaration) -> str:

@@ -1,19 +1,20 @@
 """Samples of groups of pods: the policy's signals over a range, joined by moment.
 
-Where names are given again, a group is other pods at other times: one query per span in which it stays the same.
+Where names are given again, a group is other pods at other times: one query per span in which it stays the same. Where a
+signal can come from several metrics, all groups are read by the same one (handlers.signal_sources).
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from daemon.core.measurement import Sample
 from daemon.core.policy import Policy, SignalRule
-from daemon.core.signals import settling
+from handlers import signal_sources
 from handlers.faults import Fault, FaultKind, Permanent
 from handlers.pod_groups import PodGroup
 from handlers.prometheus import PEER, PrometheusClient, render
@@ -28,6 +29,7 @@ QUERIES_AT_ONCE = 8
 """Queries of all measurements together that are out at the same time: Prometheus is shared with dashboards and rules."""
 
 Points = Sequence[tuple[datetime, float]]
+Sources = Mapping[str, Points]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class Sampler:
 
     def settled(self, now: datetime) -> datetime:
         """Up to when Prometheus can be expected to know everything."""
-        return now - settling(self.policy)
+        return now - self.policy.settling
 
     async def samples(
         self,
@@ -111,20 +113,21 @@ class Sampler:
         answers = await asyncio.gather(
             *(self._series(rule, group, start, end, step) for group in groups), return_exceptions=True
         )
-        series: list[Points] = []
+        series: list[Sources] = []
         for answer in answers:
             if isinstance(answer, Fault):
                 return answer
             if isinstance(answer, BaseException):
                 raise answer
             series.append(answer)
-        return series
+        source = signal_sources.chosen(rule.query, series)
+        return [each.get(source or "", ()) for each in series]
 
     async def _series(
         self, rule: SignalRule, group: PodGroup, start: datetime, end: datetime, step: timedelta
-    ) -> Points:
+    ) -> Sources:
         if group.empty or end < start:
-            return ()
+            return {}
         if not group.stints:
             return await self._points(rule, group, start, end, step)
         spans = group.spans(start, end, step, self.policy.signal_window)
@@ -132,16 +135,17 @@ class Sampler:
         reading = (
             self._points(rule, each, span.first, span.last, step) for each, span in zip(pods, spans, strict=True)
         )
-        joined: list[tuple[datetime, float]] = []
+        joined: dict[str, list[tuple[datetime, float]]] = {}
         for answer in await asyncio.gather(*reading, return_exceptions=True):
             if isinstance(answer, BaseException):
                 raise answer
-            joined += answer
+            for source, points in answer.items():
+                joined.setdefault(source, []).extend(points)
         return joined
 
     async def _points(
         self, rule: SignalRule, group: PodGroup, start: datetime, end: datetime, step: timedelta
-    ) -> Points:
+    ) -> Sources:
         query = render(
             rule.query,
             namespace=group.namespace,
@@ -151,10 +155,11 @@ class Sampler:
         )
         async with self._slots:
             matrix = await self._prometheus.query_range(query, start, end, step)
-        if len(matrix) > 1:
+        sources = signal_sources.by_source(matrix)
+        if sources is None:
             # A template without an aggregation: which of its series is meant nobody can know.
             raise Permanent(f"signal {rule.name} gives {len(matrix)} series, must be one: aggregate", FaultKind.INVALID)
-        return matrix[0][1] if matrix else ()
+        return sources
 
 
 def floor(at: datetime, step: timedelta) -> datetime:

@@ -24,6 +24,9 @@ from deploy.sandbox.demo import furnish
 from deploy.sandbox.scenarios import APP, SCENARIOS
 from deploy.sandbox.world import POLICY, WEBHOOK_TOKEN, World, image
 from tests import documents, repository
+from tests.backtest import past_world
+from tests.backtest.filled_prometheus import filled_with
+from tests.backtest.openmetrics import text_of
 from tests.parts import require
 
 pytestmark = pytest.mark.real
@@ -209,6 +212,20 @@ def _phases(document: str) -> list[str]:
     return [str(row["phase"]) for row in json.loads(document)["incidents"]]
 
 
+async def judge(command: str, reader: Reader, _world: World) -> None:
+    """Only the incident's name is the test's own: the README shows that of its example."""
+    (row,) = json.loads(await reader.types("lastgood incidents --json"))["incidents"]
+    said = await reader.types(re.sub(r"inc-[\d-]+", row["id"], command))
+    assert f"{row['id']} is judged right" in said
+    assert "JUDGED RIGHT" in await reader.types("lastgood explain shop/web")
+
+
+async def scorecard(reader: Reader, _world: World) -> None:
+    """One word is not enough to arm it, and the exit code says so."""
+    code, said = await reader.ask("lastgood scorecard shop/web")
+    assert (code, "v2 was broken" in said) == (1, True), said
+
+
 async def pause(reader: Reader, _world: World) -> None:
     await reader.types("lastgood pause shop --for 1h")
     assert await _paused(reader) == ["shop"]
@@ -256,6 +273,10 @@ COPY = "cp deploy/lastgood.example.yaml lastgood.yaml"
 ANNOTATE = "kubectl annotate namespace shop lastgood.dev/paused=true"
 DEMO = "make demo"
 (TELL,) = [command for command in documents.commands(README) if command.startswith("curl ")]
+JUDGE, BACKTEST = (
+    next(command for command in documents.commands(README) if f"lastgood {name} " in command)
+    for name in ("judge", "backtest")
+)
 CI_TOKEN = "a-token-of-the-pipeline"
 
 STEPS: dict[str, Callable[[Reader, World], Awaitable[None]]] = {
@@ -268,6 +289,8 @@ STEPS: dict[str, Callable[[Reader, World], Awaitable[None]]] = {
     "lastgood verified shop/web": verified,
     "lastgood incidents": incidents,
     "lastgood explain shop/web": explain,
+    JUDGE: partial(judge, JUDGE),
+    "lastgood scorecard shop/web": scorecard,
     "lastgood pause shop --for 1h": pause,
     "lastgood resume shop": resume,
     ANNOTATE: partial(annotate, ANNOTATE),
@@ -280,7 +303,7 @@ STEPS: dict[str, Callable[[Reader, World], Awaitable[None]]] = {
 
 def test_every_command_is_known() -> None:
     """Each command of the README's sh blocks is run by a test below; another one is named here."""
-    unknown = [command for command in documents.commands(README) if command not in {*STEPS, DEMO}]
+    unknown = [command for command in documents.commands(README) if command not in {*STEPS, DEMO, BACKTEST}]
     assert unknown == [], "no test shows that these commands of the README work"
 
 
@@ -293,6 +316,24 @@ async def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:
     assert set(STEP.findall(told)) == set(STEP.findall(shown))
 
 
+async def test_the_backtest_finds_what_was_planted(tmp_path: Path) -> None:
+    """Of six hours in a real Prometheus: both bad rollouts, no other, and the page. Address and time are the test's own."""
+    require("promtool")
+    with filled_with(text_of(past_world.planted(), past_world.STEP), tmp_path) as url:
+        command = BACKTEST.replace("http://127.0.0.1:9090", url)
+        command = command.replace(
+            "--from 30d", f"--from {past_world.START:%Y-%m-%dT%H:%M:%SZ} --to {past_world.END:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        assert command.count("--to") == 1
+        async with reading(tmp_path) as reader:
+            told = await reader.types(f"{command} 2> said", DEMO_SECONDS)
+            page = (reader.folder / "month.html").read_text()
+    verdicts = [json.loads(line) for line in told.splitlines()]
+    acted = {each["workload"] for each in verdicts if each["verdict"] == "roll_back"}
+    assert acted == {past_world.WEB, past_world.CART}
+    assert page.count("<svg") == len(verdicts)
+
+
 async def test_the_road_to_a_first_workload(tmp_path: Path) -> None:
     """From set-up to a paused namespace, in the README's order, each command does what is said beside it."""
     require("kubectl")
@@ -302,6 +343,6 @@ async def test_the_road_to_a_first_workload(tmp_path: Path) -> None:
     async with World(folder=folder, kind="stand-in", setup=setup) as world, reading(tmp_path) as reader:
         reader.environment["KUBECONFIG"] = str(world.cluster.write_kubeconfig(folder / "kubeconfig"))
         for command in documents.commands(README):
-            if command != DEMO:
+            if command not in {DEMO, BACKTEST}:
                 await STEPS[command](reader, world)
         assert await reader.stop() == 0

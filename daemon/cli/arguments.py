@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from daemon.cli.exits import MEANINGS, Exit
+from daemon.core.incidents import Word
 from daemon.core.model import DeclaredCause
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -17,6 +18,9 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 CAUSES = tuple(cause.value for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
 """What people may declare; a failed pipeline tells so itself."""
+
+WORDS = tuple(word.value for word in Word)
+"""What people may say of a decision."""
 
 CONFIGMAP = "lastgood/lastgood-quarantine"
 """The list that deploy/policies/quarantine reads."""
@@ -127,7 +131,31 @@ def _daemon_commands(add: Add) -> None:
     add("check-config", "check a configuration file without running anything").add_argument(
         "file", type=Path, metavar="FILE"
     )
+    backtest = add("backtest", "replay recordings: what Lastgood would have done")
+    backtest.add_argument(
+        "recordings", type=Path, nargs="*", metavar="RECORDING", help="a file, or a folder of *.jsonl; or --prometheus"
+    )
+    add_past(backtest)
+    backtest.add_argument("--score", action="store_true", help="close with precision, recall, delay against the truth")
+    backtest.add_argument("--html", type=Path, metavar="FILE", help="write a page with one plot per verdict")
+    backtest.add_argument(
+        "--policy", type=Path, action="append", metavar="FILE", help="compare with this configuration"
+    )
+    record = add("record", "write what happened as a recording, from Prometheus and the daemon, for `backtest`")
+    record.add_argument("file", type=Path, metavar="FILE", help="where to (-: standard output)")
+    add_past(record)
     add("check-access", "ask the API server what this credential may do, and name what is missing or too much")
+
+
+def add_past(parser: argparse.ArgumentParser) -> None:
+    """The options that say which time is read from which Prometheus (daemon.cli.past)."""
+    group = parser.add_argument_group("which time, and from where")
+    group.add_argument("--prometheus", metavar="URL", help="its address; else the configuration's, with its headers")
+    group.add_argument(
+        "--from", dest="since", metavar="TIME", help="2026-03-02, 2026-03-02T12:00:00Z or 30d (ago); default 1d"
+    )
+    group.add_argument("--to", dest="until", metavar="TIME", help="the same; default now")
+    group.add_argument("--step", metavar="DURATION", help="between two samples, 10s at least (default 60s)")
 
 
 def _questions(add: Add) -> None:
@@ -140,6 +168,8 @@ def _questions(add: Add) -> None:
     )
     add("verified", "show a workload's revisions and their proof").add_argument("workload", metavar="NAMESPACE/NAME")
     add("history", "show a workload's rollouts, newest first").add_argument("workload", metavar="NAMESPACE/NAME")
+    scorecard = add("scorecard", "show how often it was right, and whether there is enough history to arm a workload")
+    scorecard.add_argument("workload", nargs="?", metavar="NAMESPACE/NAME", help="only this one, with each decision")
     gate = add("gate", "ask before a rollout: closed (1) after a rollback, in an incident or pause, else open (0)")
     gate.epilog = _GATE + MEANINGS
     gate.add_argument("workload", metavar="NAMESPACE/NAME")
@@ -173,6 +203,10 @@ def _orders(add: Add) -> None:
     close = add("close", "close an escalated incident", claims=True)
     close.add_argument("incident", metavar="INCIDENT")
     close.add_argument("--note", metavar="TEXT", help="why, for the journal")
+    judge = add("judge", "say whether the decision on an incident was right, for the scorecard", claims=True)
+    judge.add_argument("incident", metavar="INCIDENT")
+    judge.add_argument("word", choices=WORDS, metavar="|".join(WORDS))
+    judge.add_argument("--note", metavar="TEXT", help="why, for the journal")
     declare = add("declare", "say that a workload's latest rollout does harm, whatever the alerts say", claims=True)
     declare.add_argument("workload", metavar="NAMESPACE/NAME")
     declare.add_argument(

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from daemon.cli.arguments import chosen_config, parser
@@ -77,6 +77,14 @@ def _follow(options: argparse.Namespace) -> int:
         from daemon.cli import access
 
         return access.run(options)
+    if options.command == "backtest":
+        from daemon.cli import backtest
+
+        return backtest.run(options)
+    if options.command == "record":
+        from daemon.cli import record
+
+        return record.run(options)
     if options.command == "rollback":
         from daemon.cli import rollback
 
@@ -97,7 +105,7 @@ def _ask(options: argparse.Namespace) -> Document:
     where = client.address(options)
     if options.command == "gate":
         return asyncio.run(client.gate(where, options.workload, options.image))
-    if options.command in ("status", "incidents", "explain", "verified", "history", "quarantine"):
+    if options.command in ("status", "incidents", "explain", "verified", "history", "quarantine", "scorecard"):
         return asyncio.run(client.ask(where, options.command, _query(options)))
     return asyncio.run(client.order(where, options.command, _body(options)))
 
@@ -111,6 +119,8 @@ def _query(options: argparse.Namespace) -> dict[str, str]:
             return {"about": options.about}
         case "verified" | "history":
             return {"workload": options.workload}
+        case "scorecard" if options.workload is not None:
+            return {"workload": options.workload}
         case _:
             return {}
 
@@ -121,6 +131,8 @@ def _body(options: argparse.Namespace) -> Document:
             return _preflight(options)
         case "close":
             found = {"incident": options.incident, "note": options.note}
+        case "judge":
+            found = {"incident": options.incident, "word": options.word, "note": options.note}
         case "pause":
             found = {"scope": options.scope, "for": options.lasts}
         case "resume":
@@ -147,30 +159,22 @@ def _show(options: argparse.Namespace, document: Document) -> None:
         # ASCII only: escape sequences and direction marks in a label stay letters.
         print(json.dumps(document, indent=2))
         return
-    from daemon.cli import history, preflight, quarantine, story, tables
+    from daemon.cli import history, preflight, quarantine, scorecard, story, tables
     from daemon.cli.terminal import Screen
 
-    screen = Screen(sys.stdout)
+    tellers: dict[str, Callable[[Document, Screen], None]] = {
+        "status": tables.status,
+        "incidents": tables.incidents,
+        "explain": story.tell,
+        "verified": tables.verified,
+        "history": history.tell,
+        "gate": tables.gate,
+        "quarantine": lambda found, on: quarantine.show(found, on, options.configmap),
+        "scorecard": scorecard.tell,
+        "preflight": preflight.tell,
+    }
     try:
-        match options.command:
-            case "status":
-                tables.status(document, screen)
-            case "incidents":
-                tables.incidents(document, screen)
-            case "explain":
-                story.tell(document, screen)
-            case "verified":
-                tables.verified(document, screen)
-            case "history":
-                history.tell(document, screen)
-            case "gate":
-                tables.gate(document, screen)
-            case "quarantine":
-                quarantine.show(document, screen, options.configmap)
-            case "preflight":
-                preflight.tell(document, screen)
-            case _:
-                tables.led_to(document, screen)
+        tellers.get(options.command, tables.led_to)(document, Screen(sys.stdout))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if options.debug:
             raise
@@ -186,6 +190,10 @@ def _code(command: str, document: Document) -> int:
     if command == "status" and not document.get("ready"):
         return Exit.REFUSED
     if command == "verified" and not document.get("verified"):
+        return Exit.REFUSED
+    if command == "scorecard" and not all(
+        row.get("enough") for row in document.get("workloads", ()) if "latest" in row
+    ):
         return Exit.REFUSED
     if command == "gate":
         # A pipeline acts on this: only a plain yes or no counts.

@@ -21,12 +21,13 @@ class Exit(IntEnum):
 MEANINGS = """exit codes:
   0    done, or the answer is yes
   1    refused, or the answer is no: there is no such thing, the daemon is not
-       ready (status), no revision is verified (verified), something is
-       missing (preflight, check-access), do not roll out now (gate: nothing
-       else gives 1 there); for `run`: a part of the daemon failed
+       ready (status), no revision is verified (verified), there is not enough
+       history to arm it (scorecard of a workload), something is missing
+       (preflight, check-access), do not roll out now (gate: nothing else
+       gives 1 there); for `run`: a part of the daemon failed
   2    the command is written wrongly
   3    the daemon cannot be reached, or cannot keep a command now; for
-       check-access: the API server cannot be reached
+       check-access the API server, for record and backtest Prometheus
   4    not authorised: no or wrong token, or no permission on the socket
   5    the configuration is bad
   70   a bug in lastgood

@@ -33,6 +33,8 @@ _VERDICTS = {
     "dismiss": "dismiss: no rollout is to blame",
 }
 
+_DECISIONS = {"roll_back": "roll back", "propose": "propose to roll back", "escalate": "hand over"}
+
 
 def tell(document: Document, screen: Screen) -> None:
     """The document of any kind."""
@@ -55,6 +57,7 @@ def _incident(document: Document, screen: Screen) -> None:
     )
     _happened(document, screen, now)
     _verdict(document, screen)
+    _judged(document, screen, now)
     for candidate in document["candidates"]:
         _candidate(candidate, screen)
     _refusals(document, screen)
@@ -90,6 +93,7 @@ def _happened(document: Document, screen: Screen, now: datetime) -> None:
         _fact("", f"and {more} more alerts (--json has them)", screen)
     if document["alerts"]:
         _fact("found by", _mapped(document["alerts"][0]), screen)
+        _fact("near", _near(incident.get("near")), screen)
     for name, key in (("follows", "predecessor"), ("joined", "merged_into"), ("approved by", "approved_by")):
         if incident[key]:
             _fact(name, safe(incident[key]), screen)
@@ -125,6 +129,20 @@ def _mapped(alert: Document) -> str:
     return f"{alert['rung']}" + (f"; tried: {tried}" if tried else "")
 
 
+def _near(near: Document | None) -> str:
+    if near is None:
+        return "no call graph: only rollouts of where it hurts count"
+    rows = near["rows"]
+    sides = (("calls ", True), ("called by ", False))
+    told = [
+        word + ", ".join(f"{short(each['workload'])} ({each['hops']})" for each in rows if each["called"] is side)
+        for word, side in sides
+        if any(each["called"] is side for each in rows)
+    ]
+    more = f"; {near['left_out']} more are left out" if near["left_out"] else ""
+    return ("; ".join(told) or "nobody, in the call graph") + more
+
+
 def _verdict(document: Document, screen: Screen) -> None:
     verdict = document["verdict"]
     if verdict is None:
@@ -140,6 +158,41 @@ def _verdict(document: Document, screen: Screen) -> None:
     screen.prose(f"score {verdict['score']:.2f} (needs {verdict['threshold']:.2f}), {lead}", "  ")
 
 
+def _judged(document: Document, screen: Screen, now: datetime) -> None:
+    found = document["judged"]
+    if found is None:
+        return
+    _heading(f"JUDGED {safe(found['word']).upper()} by {safe(found['by'])} at {clock(found['at'], now)}", screen)
+    if found["note"]:
+        screen.prose(f'"{safe(found["note"])}"', "  ")
+    about = f" {safe(found['label'])}" if found["label"] else ""
+    made = _DECISIONS.get(found["made"], safe(found["made"]))
+    screen.prose(f"the decision at {clock(found['made_at'], now)}: {made}{about}", "    ", "  ")
+    if found["misled"] is not None:
+        _misled(found["misled"], screen)
+
+
+def _misled(found: Document, screen: Screen) -> None:
+    """What led to it, so that a reader sees where to look: the loudest term, or what handed it over."""
+    for refusal in found["refusals"]:
+        seen = f"seen: {safe(refusal['seen'])}; needed: {safe(refusal['needed'])}"
+        screen.prose(f"what handed it over: {safe(refusal['reason']).upper()}; {seen}", "    ", "  ", "yellow")
+    term = found["loudest"]
+    if term is not None:
+        side = "" if found["accused"] else " against any blame"
+        heard = f"{safe(term['name'])}, {term['weight']:+.2f} of a sum of {found['score']:.2f}"
+        screen.prose(f"what spoke loudest{side}: {heard}", "    ", "  ", "yellow")
+        screen.prose(safe(term["sentence"]), "    ")
+        left = ", ".join(safe(each) for each in found["left"]) or "nothing"
+        without = f"{found['score_without']:.2f} (needs {found['threshold']:.2f})"
+        screen.prose(f"without it: {without}; for the blame there is {left} besides", "    ", "  ")
+    elif found["score"] is None:
+        screen.prose("there was no candidate", "    ", "  ")
+    elif not found["refusals"]:
+        score = f"{found['score']:.2f} (needs {found['threshold']:.2f})"
+        screen.prose(f"nothing spoke against the blame, and too little for it: {score}", "    ", "  ")
+
+
 def _candidate(candidate: Document, screen: Screen) -> None:
     where = f"{short(candidate['workload'])} -> {safe(candidate['revision']['label'])}"
     _heading(f"EVIDENCE against {where}", screen)
@@ -148,7 +201,7 @@ def _candidate(candidate: Document, screen: Screen) -> None:
         numbers = f"{_number(term['value']):>9}{_number(term['threshold']):>11}"
         screen.line(f"  {term['weight']:>+6.2f}  {safe(term['name']):<14}{numbers}")
         screen.prose(safe(term["sentence"]), " " * 10)
-    screen.line(f"  {candidate['score']:>+6.2f}  sum; the strongest is {safe(candidate['tier'])}")
+    screen.line(f"  {candidate['score']:>+6.2f}  sum, tier {safe(candidate['tier'])}: {safe(candidate['may'])}")
 
 
 def _number(value: float) -> str:

@@ -39,10 +39,14 @@ class Locate:
 
 
 class MeasurePurpose(StrEnum):
-    """Why a measurement is taken: to blame a rollout, or to see whether the symptom is gone."""
+    """Why a measurement is taken: to blame a rollout, to see whether the symptom is gone, or because a rollout is under way.
+
+    WATCH has no incident: it opens one where the new revision is the worse.
+    """
 
     BLAME = "blame"
     RECOVERY = "recovery"
+    WATCH = "watch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,74 +1,31 @@
 """Which rollout, if any, caused this? Evidence per candidate, each term with its number, threshold and a sentence.
 
 Contrast between revisions at the same minute comes first, time only forms the candidate set: that is what the measured
-ablation says (blame.md: taking the contrast away costs a quarter of the F1). Weights stand in one table with the reason.
+ablation says (blame.md: taking the contrast away costs a quarter of the F1). What each term weighs stands in `weights`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Suspicion, Term, Tier
-from daemon.core.measurement import Health, Measurement, Sample
-from daemon.core.model import Declaration, OnsetSource, Rollout
-from daemon.core.policy import Policy, SignalRule
-from daemon.core.signals import (
-    enough_traffic,
-    judge,
-    judge_sample,
-    measurable,
-    traffic,
-    trigger_of,
-    typical,
-)
+from daemon.core.measurement import Health, Measurement
+from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
+from daemon.core.policy import Policy
+from daemon.core.signals import enough_traffic, judge_sample, typical
+from daemon.core.silence import silence_terms
+from daemon.core.weights import WEIGHTS
 
-WEIGHTS = {
-    # A pod that cannot start while its predecessor ran needs no statistics.
-    "start_failure": 0.9,
-    # Same minute, same load, other revision: the strongest evidence that metrics can give (blame.md).
-    "contrast": 0.8,
-    # It got worse at the rollout, but so may have everything else: half of a conviction.
-    "before_after": 0.4,
-    # "A deploy shortly before the alert" alone is right in a quarter to a half of the cases (blame.md: precision .23-.50).
-    "timing": 0.4,
-    # Somebody who sees what no metric shows: enough to ask a person, never to act (the tier stays that of the timing).
-    "declared": 0.9,
-    # New and old serve side by side and the new one is fine: it takes back what timing alone would say.
-    "exculpation": -0.5,
-}
+EXPLAINS_MAX = 3
+"""Further places that count."""
+
+CALLER_SHARE = 0.6
+"""Of the weight of the graph for one that calls where it hurts: answers go wrong more often than questions."""
 
 TIMING_HALF_LIFE = timedelta(minutes=10)
 """Blame by timing halves per 10 minutes between rollout and onset (time decay is worth most of Gandalf's precision)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contrast:
-    """New against old in the minutes in which both served.
-
-    `pairs` counts all of them, `recent` the last `persistence_of`; of those `convicting` had the new pods bad and the old
-    ones not, in `alike` both were bad, in `fine` the new ones were healthy. `worst` is the rule that convicts most.
-    """
-
-    pairs: int
-    recent: int
-    convicting: int
-    alike: int
-    fine: int
-    enough: bool
-    worst: SignalRule | None
-    new_value: float | None
-    old_value: float | None
-    threshold: float | None
-
-    def convicts(self, policy: Policy) -> bool:
-        """Persistent, under enough traffic, and not shared by the old pods."""
-        return self.enough and self.convicting >= policy.persistence_bad and self.convicting > self.alike
-
-    def acquits(self, policy: Policy) -> bool:
-        """As many fine minutes as persistence looks at, none bad."""
-        return self.enough and self.fine >= policy.persistence_of and self.convicting == 0
 
 
 def in_window(rollout: Rollout, onset: datetime, policy: Policy, chain_start: datetime | None) -> bool:
@@ -85,96 +42,6 @@ def symptom_older(rollout: Rollout, onset: datetime, policy: Policy, chain_start
     """The anomaly began before the rollout did. One sample interval of slack: clocks of API server and Prometheus differ."""
     began = min(rollout.started_at, chain_start) if chain_start else rollout.started_at
     return onset < began - policy.sample_interval
-
-
-def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> Contrast:
-    """Compare the pods of both revisions minute by minute."""
-    pairs = _pairs(measurement, policy)
-    before = typical(measurement.before)
-    warm = (measurement.new[0].at if measurement.new else rollout.started_at) + policy.latency_warm_up
-    window = [*pairs, *_early(measurement, policy, before, warm)][-policy.persistence_of :]
-    convicting = alike = fine = 0
-    per_rule: dict[str, int] = {}
-    for new, old in window:
-        bad = _bad_rules(policy, new, old, warm)
-        shared = [rule for rule in bad if _old_is_bad(rule, old, before)]
-        guilty = [rule for rule in bad if rule not in shared]
-        convicting += bool(guilty)
-        alike += bool(shared) and not guilty
-        fine += not bad and judge_sample(policy, new, old) is Health.HEALTHY
-        for rule in guilty or shared:
-            per_rule[rule.name] = per_rule.get(rule.name, 0) + 1
-    worst = next(
-        (r for r in policy.signals if r.name == max(per_rule, key=lambda n: per_rule[n], default="")),
-        None,
-    )
-    new_value, old_value = _typical_pair(worst, window)
-    sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
-    return Contrast(
-        pairs=len(pairs),
-        recent=len(window),
-        convicting=convicting,
-        alike=alike,
-        fine=fine,
-        enough=all(enough_traffic(policy, side) for side in sides),
-        worst=worst,
-        new_value=new_value,
-        old_value=old_value,
-        threshold=trigger_of(worst, old_value) if worst else None,
-    )
-
-
-def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sample]]:
-    """The samples of both sides at the same moment, where both served."""
-    old_at = {sample.at: sample for sample in measurement.old}
-    both = [(new, old_at[new.at]) for new in measurement.new if new.at in old_at]
-    return [(new, old) for new, old in both if traffic(policy, new) and traffic(policy, old)]
-
-
-def _early(
-    measurement: Measurement, policy: Policy, before: Sample | None, warm: datetime
-) -> tuple[tuple[Sample, Sample], ...]:
-    """The pair that is not settled yet, where it convicts: it may complete a conviction that settled ones began, nothing else.
-
-    Of its moment the scrapes of some pods may still be missing, so an outage of all can look like one of the new pods. It is one
-    pair at most, so where persistence asks for two, at least one settled pair convicts besides; and that one has seen everybody.
-    """
-    if measurement.unsettled is None or policy.persistence_bad < 2:
-        return ()
-    new, old = measurement.unsettled
-    if not (traffic(policy, new) and traffic(policy, old)):
-        return ()
-    bad = _bad_rules(policy, new, old, warm)
-    guilty = bad and not any(_old_is_bad(rule, old, before) for rule in bad)
-    return (measurement.unsettled,) if guilty else ()
-
-
-def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:
-    warmed = [rule for rule in policy.signals if new.at >= warm or rule.kind not in policy.latency_kinds]
-    # both sides must have the signal: an old pod that says nothing is no witness that it was well
-    told = [rule for rule in warmed if old.value(rule.name) is not None]
-    rules = [rule for rule in told if measurable(policy, rule, new, old)]
-    return [rule for rule in rules if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY]
-
-
-def _old_is_bad(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
-    baseline = before.value(rule.name) if before else None
-    return judge(rule, old.value(rule.name), baseline) is Health.UNHEALTHY
-
-
-def _typical_pair(
-    rule: SignalRule | None, window: Sequence[tuple[Sample, Sample]]
-) -> tuple[float | None, float | None]:
-    if rule is None:
-        return None, None
-    new, old = (
-        typical([pair[0] for pair in window]),
-        typical([pair[1] for pair in window]),
-    )
-    return (
-        new.value(rule.name) if new else None,
-        old.value(rule.name) if old else None,
-    )
 
 
 def peers_failing(measurement: Measurement, policy: Policy) -> tuple[str, ...]:
@@ -206,14 +73,25 @@ def suspect(
     chain_start: datetime | None,
     regression: bool = False,
     declared: Declaration | None = None,
+    neighbour: Neighbour | None = None,
+    explains: int = 0,
+    besides: int = 0,
 ) -> Suspicion:
-    """The suspicion against one rollout: its terms, their sum and the strongest tier they reach."""
+    """The suspicion against one rollout: its terms, their sum and the strongest tier they reach.
+
+    `neighbour` where it hurts at another workload, near in the call graph: then good signals of its own acquit nobody.
+    `explains` counts further places where it hurts now and which call it, `besides` those which do not.
+    """
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
-        *_contrast_terms(contrast, policy),
+        *silence_terms(measurement, policy, neighbour, onset, alone=not besides),
+        *_restarts(measurement, old_ran=old_ran),
+        *_contrast_terms(contrast, policy, elsewhere=neighbour is not None),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
         *_timing(rollout, onset, onset_source, chain_start),
+        *_graph(neighbour),
+        *_explains(explains),
         *_declared(declared),
     ]
     score = round(sum(term.weight for term in terms), 4)
@@ -227,11 +105,18 @@ def suspect(
     )
 
 
+_TIERS = {
+    Tier.START_FAILURE: ("start_failure",),
+    Tier.CONTRAST: ("contrast", "silence", "restarts"),
+    Tier.BEFORE_AFTER: ("before_after", "unheard"),
+    Tier.TIMING: ("timing",),
+}
+"""Which terms reach which tier, the strongest first."""
+
+
 def _tier(terms: Sequence[Term]) -> Tier:
-    for tier in (Tier.START_FAILURE, Tier.CONTRAST, Tier.BEFORE_AFTER, Tier.TIMING):
-        if any(term.name == tier.value and term.weight > 0 for term in terms):
-            return tier
-    return Tier.NONE
+    reached = {term.name for term in terms if term.weight > 0}
+    return next((tier for tier, names in _TIERS.items() if reached.intersection(names)), Tier.NONE)
 
 
 def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
@@ -251,7 +136,55 @@ def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
     ]
 
 
-def _contrast_terms(contrast: Contrast, policy: Policy) -> list[Term]:
+RESTARTS_TOLD = 3
+"""Restarts of the new pods, none of the old ones, that are no accident any more."""
+
+
+def _restarts(measurement: Measurement, *, old_ran: bool) -> list[Term]:
+    if measurement.restarts < RESTARTS_TOLD or measurement.old_restarts or not old_ran:
+        return []
+    return [
+        Term(
+            name="restarts",
+            value=float(measurement.restarts),
+            threshold=float(RESTARTS_TOLD),
+            weight=WEIGHTS["restarts"],
+            sentence=f"The new pods restarted {measurement.restarts} times, the old ones never.",
+        )
+    ]
+
+
+def _graph(neighbour: Neighbour | None) -> list[Term]:
+    if neighbour is None:
+        return []
+    share = (1.0 if neighbour.called else CALLER_SHARE) / 2 ** (neighbour.hops - 1)
+    how = "is called from where it hurts" if neighbour.called else "calls where it hurts"
+    return [
+        Term(
+            name="graph",
+            value=float(neighbour.hops),
+            threshold=1.0,
+            weight=round(WEIGHTS["graph"] * share, 4),
+            sentence=f"It {how}, {neighbour.hops} call(s) away.",
+        )
+    ]
+
+
+def _explains(others: int) -> list[Term]:
+    if not others:
+        return []
+    return [
+        Term(
+            name="explains",
+            value=float(others),
+            threshold=1.0,
+            weight=round(WEIGHTS["explains"] * min(others, EXPLAINS_MAX), 4),
+            sentence=f"{others} more that call it hurt at the same time.",
+        )
+    ]
+
+
+def _contrast_terms(contrast: Contrast, policy: Policy, *, elsewhere: bool) -> list[Term]:
     if contrast.convicts(policy) and contrast.worst is not None:
         return [
             Term(
@@ -266,7 +199,17 @@ def _contrast_terms(contrast: Contrast, policy: Policy) -> list[Term]:
                 ),
             )
         ]
-    if contrast.acquits(policy):
+    if contrast.alike >= policy.persistence_bad and contrast.alike > contrast.convicting:
+        return [
+            Term(
+                name="alike",
+                value=float(contrast.alike),
+                threshold=float(policy.persistence_bad),
+                weight=WEIGHTS["alike"],
+                sentence=f"Old and new pods were bad alike in {contrast.alike} of the last {contrast.recent} samples.",
+            )
+        ]
+    if contrast.acquits(policy) and not elsewhere:
         return [
             Term(
                 name="exculpation",

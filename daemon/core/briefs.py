@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from daemon.core.blame import peers_failing
 from daemon.core.brief import Brief
-from daemon.core.incidents import Incident, Phase
+from daemon.core.incidents import Decision, Incident, Phase, VerdictKind
 from daemon.core.measurement import Measurement, Sample
-from daemon.core.model import Revision, Workload
+from daemon.core.model import Mode, Revision, Workload
 from daemon.core.notices import Notice, first, links_of
 from daemon.core.policy import Policy, SignalKind
 from daemon.core.reasons import Consequence, Reason, Refusal
@@ -182,10 +182,25 @@ def _done(incident: Incident) -> str:
             return f"rolled back to {target}, but: {sentence}"
         case Phase.ESCALATED if incident.revert_url is not None:
             return f"nothing was changed: {sentence} A pull request that reverts the commit: {incident.revert_url}"
+        case Phase.ESCALATED if incident.decision is not None and incident.decision.mode is Mode.OBSERVE:
+            return f"nothing was changed: {sentence} {would_have(incident.decision)}"
         case Phase.ESCALATED:
             return f"nothing was changed: {sentence}"
         case _:
             return sentence
+
+
+def would_have(decision: Decision) -> str:
+    """What `observe` kept from being done."""
+    match decision.made:
+        case VerdictKind.ROLL_BACK:
+            return f"In auto it would have rolled {cut(decision.label)} back by itself."
+        case VerdictKind.PROPOSE:
+            asked = ", ".join(reason.upper() for reason in decision.refusals)
+            return f"In auto it would have proposed to roll {cut(decision.label)} back ({asked})."
+        case _:
+            because = ", ".join(reason.upper() for reason in decision.refusals) or "no decision in time"
+            return f"In auto it would have been handed to a person, too ({because})."
 
 
 def _standing(incident: Incident) -> tuple[Refusal, ...]:
@@ -209,10 +224,18 @@ def commands(incident: Incident, state: State) -> tuple[str, ...]:
         return (f"lastgood approve {incident.id}", f"lastgood decline {incident.id}", explain)
     if incident.phase is Phase.ESCALATED:
         ways = (*_by_hand(incident), *_in_the_source(incident, state), *_accept(incident))
-        return (explain, *ways, f"lastgood close {incident.id}")
+        return (explain, *ways, *_judge(incident), f"lastgood close {incident.id}")
     if incident.phase is Phase.RECOVERED and incident.suspect is not None:
         return (explain, *_while_suspended(incident, state), f"lastgood release {incident.suspect.short}")
     return (explain,)
+
+
+def _judge(incident: Incident) -> tuple[str, ...]:
+    """In `observe` the scorecard lives from people's words."""
+    decision = incident.decision
+    if decision is None or decision.word is not None or decision.mode is not Mode.OBSERVE or not decision.blames:
+        return ()
+    return (f"lastgood judge {incident.id} right", f"lastgood judge {incident.id} wrong")
 
 
 def _by_hand(incident: Incident) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from daemon.core.blame import Contrast
+from daemon.core.contrast import Contrast
 from daemon.core.incidents import Incident, Suspicion
 from daemon.core.ledger import TargetChoice
 from daemon.core.measurement import Measurement

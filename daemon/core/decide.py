@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daemon.core import attaching, intake, people, progress, reverting, rollouts, soaking, suspending, written_back
+from daemon.core import (
+    attaching,
+    intake,
+    people,
+    progress,
+    reverting,
+    rollouts,
+    soaking,
+    suspending,
+    watching,
+    written_back,
+)
 from daemon.core.actions import (
     Action,
     Checked,
@@ -19,6 +30,7 @@ from daemon.core.actions import (
     Located,
     Measure,
     Measured,
+    MeasurePurpose,
     Outcome,
     OutcomeKind,
     Page,
@@ -108,6 +120,9 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
             intake.located(draft, action.alert, location)
         case Measure():
             measurement = result.measurement if isinstance(result, Measured) else _failed(draft, outcome)
+            if action.purpose is MeasurePurpose.WATCH:
+                watching.watched(draft, action, measurement)
+                return
             progress.measured(draft, action.incident, action.attempt, measurement)
         case CheckTarget():
             check = result.check if isinstance(result, Checked) else None
@@ -115,8 +130,8 @@ def _follow(draft: Draft, action: Action, outcome: Outcome) -> None:
         case ProveSoak():
             soak = result.soak if isinstance(result, Soaked) else None
             lost = soaking.soaked(draft, action.workload, action.revision, soak)
-            if lost and soak is not None and soak.unhealthy_at is not None:
-                intake.open_for_regression(draft, action.workload, soak.unhealthy_at)
+            if lost and soak is not None and soak.regressed_at is not None:
+                intake.open_for_regression(draft, action.workload, soak.regressed_at)
         case RollBack():
             progress.rolled_back(draft, action, outcome)
             suspending.due(draft)
@@ -159,6 +174,7 @@ def _due(draft: Draft) -> None:
     suspending.due(draft)
     for tracked in draft.state.workloads_due(draft.now):
         soaking.due(draft, tracked)
+        watching.due(draft, tracked)
         if tracked.successor_due is not None and tracked.successor_due <= draft.now:
             rollouts.successor_due(draft, tracked)
     for incident in draft.state.incidents_due(draft.now):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from daemon.core.actions import Outcome
+from daemon.core.incidents import Word
 from daemon.core.model import (
     ActionId,
     Alert,
@@ -127,6 +128,18 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reviewed:
+    """A person says whether the decision on an incident, open or ended, was right."""
+
+    at: datetime
+    incident: IncidentId
+    word: Word
+    actor: str
+    note: str = ""
+    kind: Literal["reviewed"] = "reviewed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PauseAsked:
     """A person pauses everything (scope ""), a namespace, or namespace/name; for ever or for a while."""
 
@@ -188,5 +201,5 @@ class RollbackAsked:
     kind: Literal["rollback_asked"] = "rollback_asked"
 
 
-Command = Approved | Declined | Closed | PauseAsked | ResumeAsked | ReleaseAsked | Declared | RollbackAsked
+Command = Approved | Declined | Closed | Reviewed | PauseAsked | ResumeAsked | ReleaseAsked | Declared | RollbackAsked
 Event = AlertsReported | Noticed | WorkloadSeen | ActionFinished | DeadlinePassed | Started | Command

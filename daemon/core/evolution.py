@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from daemon.core import action_evolution, notice_evolution
+from daemon.core import action_evolution, notice_evolution, score_evolution
 from daemon.core import facts as f
 from daemon.core.incidents import Phase, Trigger
-from daemon.core.model import AlertStatus, OnsetSource, Rung, Workload
+from daemon.core.model import AlertStatus, Neighbour, OnsetSource, Rung, Workload
 from daemon.core.state import NotedAlert, Pause, State, Tracked, with_key, without_key
 from daemon.core.table import table
 
@@ -101,7 +101,7 @@ def _joined(state: State, fact: f.AlertJoined) -> State:
 
 
 def _placed_anew(state: State, incident_id: str) -> State:
-    """Place and onset of an undecided incident follow from all of its alerts, whichever came first.
+    """Place, surroundings and onset of an undecided incident follow from all of its alerts, whichever came first.
 
     The earliest onset counts, a known one before an assumed one; the rung is the most exact one.
     """
@@ -113,7 +113,20 @@ def _placed_anew(state: State, incident_id: str) -> State:
         onset_source=first.onset_source,
         rung=min((place.rung for place in places), key=list(Rung).index),
         scope=tuple(dict.fromkeys(workload for place in places for workload in place.workloads)),
+        neighbours=_nearest(place.neighbours for place in places),
+        kin=tuple(dict.fromkeys(workload for place in places for workload in place.kin)),
     )
+
+
+def _nearest(places: Iterable[Iterable[Neighbour]]) -> tuple[Neighbour, ...]:
+    """The neighbours of all places in the order of one place's: each once, by its shortest way from any of them."""
+    order = sorted(
+        (each for place in places for each in place), key=lambda each: (each.hops, not each.called, each.workload.key)
+    )
+    found: dict[Workload, Neighbour] = {}
+    for each in order:
+        found.setdefault(each.workload, each)
+    return tuple(found.values())
 
 
 def _measure_began(state: State, fact: f.MeasureBegan) -> State:
@@ -236,7 +249,7 @@ def _ledger(state: State, fact: f.LedgerWritten) -> State:
         for key in spare[: len(ledger) - LEDGER_KEPT_MAX]:
             del ledger[key]
     again = {"rolled_back_at": None, "rolled_back_to": None} if _ends_cooling_down(tracked, fact) else {}
-    return state.with_tracked(fact.workload, ledger=ledger, **again)
+    return score_evolution.verified(state, fact, tracked).with_tracked(fact.workload, ledger=ledger, **again)
 
 
 def _ends_cooling_down(tracked: Tracked, fact: f.LedgerWritten) -> bool:
@@ -252,6 +265,10 @@ def _pause(state: State, fact: f.PauseSet) -> State:
 
 def _lifted(state: State, fact: f.PauseLifted) -> State:
     return replace(state, pauses=without_key(state.pauses, fact.scope))
+
+
+def _watch(state: State, fact: f.WatchDue) -> State:
+    return state.with_tracked(fact.workload, watch_due=fact.due)
 
 
 def _successor(state: State, fact: f.SuccessorDue) -> State:
@@ -277,6 +294,8 @@ _STEPS: dict[type[f.Fact], Callable[[State, Any], State]] = {
     f.MeasurementKept: _measured,
     f.TargetChecked: _target_checked,
     f.Judged: _judged,
+    f.Decided: score_evolution.decided,
+    f.ReviewGiven: score_evolution.reviewed,
     f.RecoveryMeasured: _recovery,
     f.Proposed: _proposed,
     f.ApprovalGiven: _approval,
@@ -287,5 +306,6 @@ _STEPS: dict[type[f.Fact], Callable[[State, Any], State]] = {
     f.PauseSet: _pause,
     f.PauseLifted: _lifted,
     f.SuccessorDue: _successor,
+    f.WatchDue: _watch,
     f.CommandRefused: _nothing,
 }

@@ -12,7 +12,7 @@ from typing import Literal
 
 from daemon.core.actions import Action, Outcome
 from daemon.core.events import AlertSource
-from daemon.core.incidents import Incident, Phase, Suspicion, Trigger, Verdict
+from daemon.core.incidents import Decision, Incident, Phase, Suspicion, Trigger, Verdict, Word
 from daemon.core.ledger import LedgerEntry
 from daemon.core.measurement import Measurement, TargetCheck
 from daemon.core.model import (
@@ -176,6 +176,29 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """An incident is decided: what was done, or would have been without the mode. One per incident."""
+
+    at: datetime
+    incident: IncidentId
+    decision: Decision
+    kind: Literal["decided"] = "decided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewGiven:
+    """A person said whether a decision was right; the last word counts. `about` is the decision as it was before."""
+
+    at: datetime
+    incident: IncidentId
+    about: Decision
+    word: Word
+    actor: str
+    note: str = ""
+    kind: Literal["review_given"] = "review_given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryMeasured:
     """How the symptom does: good since then without a break (None: not good, or cannot tell)."""
 
@@ -282,6 +305,16 @@ class PauseLifted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchDue:
+    """When the rollout that is under way is measured next although nobody complains; None: not any more."""
+
+    at: datetime
+    workload: WorkloadKey
+    due: datetime | None
+    kind: Literal["watch_due"] = "watch_due"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SuccessorDue:
     """When to look whether the symptom of an ended incident still fires after a newer rollout (None: not any more)."""
 
@@ -318,6 +351,8 @@ Fact = (
     | MeasurementKept
     | TargetChecked
     | Judged
+    | Decided
+    | ReviewGiven
     | RecoveryMeasured
     | Proposed
     | ApprovalGiven
@@ -328,5 +363,6 @@ Fact = (
     | PauseSet
     | PauseLifted
     | SuccessorDue
+    | WatchDue
     | CommandRefused
 )

@@ -5,17 +5,18 @@ Each refusal says what was seen and what would have been needed, because the per
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from daemon.core import aborts, owners, target_guards
 from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
 from daemon.core.mode import mode_of
-from daemon.core.model import Exchange, Mode, OnsetSource, Owner, OwnerKind, Rung, WorkloadView
+from daemon.core.model import Exchange, Mode, OnsetSource, Owner, OwnerKind, Rung, Workload, WorkloadView
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
+from daemon.core.state import RollbackDone
 
 HOUR = timedelta(hours=1)
 
@@ -179,7 +180,13 @@ def irreversible(case: Case) -> Refusal | None:
 
 
 def rollback_of_rollback(case: Case) -> Refusal | None:
-    """Going back from having gone back only flaps, whoever did it."""
+    """Going back from having gone back only flaps, whoever did it.
+
+    Not so where what was rolled back to lost its mark in the watch after it: further back than both is no flapping. A person
+    has to confirm that (REGRESSION); what was rolled back from never is the way.
+    """
+    if _goes_further_back(case):
+        return None
     if case.rollout.ours is not None:
         seen = f"rolled back by {case.rollout.ours}"
     elif case.rollout.returns:
@@ -195,11 +202,20 @@ def rollback_of_rollback(case: Case) -> Refusal | None:
     )
 
 
+def _goes_further_back(case: Case) -> bool:
+    target, replaced = case.choice.target, case.rollout.replaced
+    if not case.incident.regression or target is None or replaced is None:
+        return False
+    return target.revision.id != replaced.id
+
+
 def regression(case: Case) -> Refusal | None:
     """What only the watch after the soak has seen is for a person to judge."""
     if not case.incident.regression:
         return None
-    seen = f"verified, unhealthy since {case.incident.onset:%H:%M:%S}Z"
+    entry = case.tracked.entry(case.rollout.revision.id)
+    lost = f"; its mark is withdrawn: {entry.withdrawn}" if entry is not None and entry.withdrawn else ""
+    seen = f"verified, unhealthy since {case.incident.onset:%H:%M:%S}Z{lost}"
     return refuse(Reason.REGRESSION, Consequence.PROPOSE, seen, "an alert, or a person's approval")
 
 
@@ -237,6 +253,8 @@ def common_cause(case: Case) -> Refusal | None:
         seen = f"{name} new {number(contrast.new_value)}, old {number(contrast.old_value)} at the same time"
         return refuse(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "old pods that are good")
     peers = shared_by_peers(case.measurement, case.policy)
+    if case.suspicion.tier is Tier.START_FAILURE and len(peers) * 2 <= len(case.measurement.peers):
+        peers = ()  # who waits for pods that cannot start fails with them; an outage that keeps pods from starting is wider
     if peers and case.suspicion.tier is not Tier.CONTRAST:
         seen = f"also failing: {', '.join(peers[:5])}"
         return refuse(
@@ -253,9 +271,13 @@ def common_cause(case: Case) -> Refusal | None:
 
 def blast_radius(case: Case) -> Refusal | None:
     """A fleet that needs this many rollbacks has another problem than its rollouts."""
-    recent = [done for done in case.state.rollbacks if case.now - done.at < HOUR]
-    here = sum(1 for done in recent if done.namespace == case.suspicion.workload.namespace)
-    policy = case.policy
+    return too_many(case.suspicion.workload, case.state.rollbacks, case.policy, case.now)
+
+
+def too_many(workload: Workload, rollbacks: Sequence[RollbackDone], policy: Policy, now: datetime) -> Refusal | None:
+    """The guard of the blast radius, after these rollbacks."""
+    recent = [done for done in rollbacks if now - done.at < HOUR]
+    here = sum(1 for done in recent if done.namespace == workload.namespace)
     if here < policy.rollbacks_per_namespace_hour and len(recent) < policy.rollbacks_per_cluster_hour:
         return None
     needed = f"fewer than {policy.rollbacks_per_namespace_hour} and {policy.rollbacks_per_cluster_hour}"
@@ -265,9 +287,14 @@ def blast_radius(case: Case) -> Refusal | None:
 
 def cooling_down(case: Case) -> Refusal | None:
     """One automatic rollback per workload until a later revision is verified."""
-    if case.tracked.rolled_back_at is None:
+    return too_soon(case.tracked.rolled_back_at)
+
+
+def too_soon(rolled_back_at: datetime | None) -> Refusal | None:
+    """The guard of a workload that cools down since then (None: it does not)."""
+    if rolled_back_at is None:
         return None
-    seen = f"rolled back at {case.tracked.rolled_back_at:%Y-%m-%d %H:%M}Z"
+    seen = f"rolled back at {rolled_back_at:%Y-%m-%d %H:%M}Z"
     return refuse(
         Reason.COOLING_DOWN,
         Consequence.PROPOSE,

@@ -17,6 +17,8 @@ from daemon.core.model import (
     Declaration,
     IncidentId,
     LocatedAlert,
+    Mode,
+    Neighbour,
     OnsetSource,
     Revision,
     RevisionId,
@@ -176,6 +178,42 @@ class Verdict:
     rejected: tuple[str, ...] = ()
 
 
+class Word(StrEnum):
+    """What a person said of a decision, looking back."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How an incident was decided: by the verdict that moved it on, as it would have been without the mode (`would`).
+
+    `made` is ROLL_BACK, PROPOSE or ESCALATE, `mode` the one it was made in, `refusals` what spoke against acting besides the
+    mode. `revision` is the one that is blamed, `label` how people know it; None where it names none. `word` is what people
+    said of it since, the last one.
+    """
+
+    incident: IncidentId
+    at: datetime
+    made: VerdictKind
+    mode: Mode
+    tier: Tier
+    workload: Workload
+    revision: RevisionId | None = None
+    label: str = ""
+    refusals: tuple[Reason, ...] = ()
+    word: Word | None = None
+    judged_by: str | None = None
+    judged_at: datetime | None = None
+    note: str = ""
+
+    @property
+    def blames(self) -> bool:
+        """It names a culprit: rolled back, or proposed."""
+        return self.made in (VerdictKind.ROLL_BACK, VerdictKind.PROPOSE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageState:
     """What PagerDuty was told: the key is fixed at the first page; `open` until a resolve is owed."""
@@ -217,8 +255,8 @@ class Incident:
     about. A `regression` was opened by the watch after the soak, not by an alert: it may only propose, whatever the age of
     the rollout. `declared` where somebody said so (then good signals alone do not end it), `asked` where a person wants this
     very rollback; `notices` is what pipelines said of the rollout in question. `revert` is the pull request that was owed,
-    `revert_url` where it is. The moments after `onset` feed the histograms (alert to verdict to patch to converged to
-    recovered).
+    `revert_url` where it is. `decision` is how it was decided, with what people said of that. The moments
+    after `onset` feed the histograms (alert to verdict to patch to converged to recovered).
     """
 
     id: IncidentId
@@ -267,5 +305,21 @@ class Incident:
     merged_into: IncidentId | None = None
     page: PageState | None = None
     thread: ThreadState = ThreadState()
+    neighbours: tuple[Neighbour, ...] = ()
+    kin: tuple[Workload, ...] = ()
     revert: ActionId | None = None
     revert_url: str | None = None
+    decision: Decision | None = None
+
+    @property
+    def subject(self) -> Workload:
+        """The workload that is measured: before a decision the one that leads, after it the suspect; else where it hurts."""
+        undecided = self.phase in (Phase.OPEN, Phase.PROPOSED) and self.asked is None
+        if undecided and self.approved_by is None and self.suspicions:
+            return self.suspicions[0].workload
+        return self.suspect or self.symptom
+
+    @property
+    def judged_wrong(self) -> bool:
+        """A person said that the rollout is innocent."""
+        return self.decision is not None and self.decision.word is Word.WRONG

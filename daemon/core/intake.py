@@ -165,6 +165,8 @@ def open_incident(
             id=incident_id(draft),
             symptom=symptom_of(location),
             scope=location.workloads,
+            neighbours=location.neighbours,
+            kin=location.kin,
             rung=location.rung,
             opened_at=draft.now,
             onset=location.onset,

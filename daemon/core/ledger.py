@@ -17,6 +17,22 @@ from daemon.core.policy import Policy
 
 ZERO = timedelta(0)
 
+# How a revision is watched on once it is verified, or was rolled back to and the symptom went away (DESIGN). Rarer looks miss
+# nothing: each reads back all the time since the one before. What they cost is that a regression is known later.
+
+CLOSE_WATCH_FOR = timedelta(hours=2)
+"""A look per `soak`: what a soak is too short for shows in the hours after it (caches that fill, pools and memory that leak)."""
+
+WATCHED_FOR = timedelta(hours=24)
+"""What begins within it withdraws the mark: a day has the morning's peak and the night's jobs in it, and after a day most that
+goes wrong comes from elsewhere than from the rollout."""
+
+WIDE_WATCH_EVERY = timedelta(hours=2)
+"""Between looks from then on: eleven in the rest of the day, and a leak that took hours to show is not an outage of minutes."""
+
+PROOF_KEPT_FRESH_EVERY = timedelta(hours=24)
+"""After the watch: only so that the proof of what still serves does not grow old (`proof_age_max` is days)."""
+
 
 class ProofKind(StrEnum):
     """TRAFFIC: signals were healthy under load. HEALTH_ONLY: it ran without trouble, but too little traffic to judge."""
@@ -44,7 +60,7 @@ class LedgerEntry:
     `soaked` counts healthy time under traffic, `quiet` healthy time whatever the traffic. `checked_until` is the end of
     the last measured span, `healthy_at` the latest moment it was seen serving healthily. `baseline` holds typical values
     of its signals. A quarantined entry keeps its proof aside: release gives it back;
-    `came_back_at` is when it was first seen deployed again.
+    `came_back_at` is when it was first seen deployed again; `recovered_at` when a rollback to it was found to have helped.
     """
 
     revision: Revision
@@ -57,6 +73,7 @@ class LedgerEntry:
     checks: int = 0
     proof: Proof | None = None
     healthy_at: datetime | None = None
+    recovered_at: datetime | None = None
     quarantined_by: str | None = None
     came_back_at: datetime | None = None
     withdrawn: str | None = None
@@ -67,6 +84,17 @@ class LedgerEntry:
     def verified(self) -> bool:
         """It may be a target: proven and not quarantined."""
         return self.proof is not None and self.quarantined_by is None
+
+    @property
+    def watched_since(self) -> datetime | None:
+        """Since when it is watched for a regression; None where it has no mark to lose."""
+        if self.proof is None:
+            return None
+        return max(self.proof.verified_at, self.recovered_at or self.proof.verified_at)
+
+    def lost_by(self, at: datetime) -> bool:
+        """What began to go wrong at this moment takes the mark away: it lies within the watch."""
+        return self.watched_since is not None and at - self.watched_since < WATCHED_FOR
 
     def why_not(self, policy: Policy) -> str:
         """One clause why this is no target, for pages and `explain`."""
@@ -135,13 +163,13 @@ def next_check(entry: LedgerEntry, policy: Policy, now: datetime) -> datetime:
     While it soaks: when the missing time could be reached at the earliest, but at least ten times per soak, so that a
     replaced pod costs little of the clock. Afterwards ever more rarely: to 2 h, to 24 h, then daily (DESIGN).
     """
-    if entry.proof is None or entry.proof.kind is ProofKind.HEALTH_ONLY:
+    since = entry.watched_since
+    if since is None or (entry.proof is not None and entry.proof.kind is ProofKind.HEALTH_ONLY):
         missing = max(policy.soak - entry.soaked, policy.sample_interval)
         return now + max(min(missing, policy.soak / 10), policy.sample_interval)
-    age = now - entry.proof.verified_at
-    if age < timedelta(hours=2):
+    if now - since < CLOSE_WATCH_FOR:
         return now + max(policy.soak, policy.sample_interval)
-    return now + (timedelta(hours=2) if age < timedelta(hours=24) else timedelta(hours=24))
+    return now + (WIDE_WATCH_EVERY if now - since < WATCHED_FOR else PROOF_KEPT_FRESH_EVERY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,15 +27,25 @@ class Sample:
     """The signals of one group of pods at one moment.
 
     `values` holds (signal name, value) for the signals that answered; a missing name means no data, never 0.
-    Traffic is in requests/s, ratios are 0..1, latencies in seconds.
+    Traffic is in requests/s, ratios are 0..1, latencies in seconds. `pods` is how many of them answered,
+    None where unknown; `each` has the values of single pods, by signal, where they were asked for.
     """
 
     at: datetime
     values: tuple[tuple[str, float], ...]
+    pods: int | None = None
+    each: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def value(self, signal: str) -> float | None:
         """The signal's value, None where it had no data."""
-        return next((value for name, value in self.values if name == signal), None)
+        for name, value in self.values:  # asked hundreds of times per candidate: no generator
+            if name == signal:
+                return value
+        return None
+
+    def single(self, signal: str) -> tuple[float, ...]:
+        """The values of single pods, empty where they are not known."""
+        return next((values for name, values in self.each if name == signal), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +73,7 @@ class Measurement:
     every scrape can be expected to be known; `unsettled` is the one pair (new, old) of a moment after that. `before` samples the
     replaced revision before it, `yesterday` the workload a day earlier. `missing` names every source that could not be read: data
     that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of unrelated workloads are not
-    ready either.
+    ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the rollout began.
     """
 
     at: datetime
@@ -79,6 +89,7 @@ class Measurement:
     new_pods: int = 0
     old_ready: int = 0
     restarts: int = 0
+    old_restarts: int = 0
     failed_nodes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -117,8 +128,9 @@ class SoakMeasurement:
 
     `healthy`: available, no restarts, signals measured and healthy with enough traffic. `quiet`: the same with too little
     traffic or no signals to judge. `inconclusive` pauses the clock. `unhealthy_at` is the latest unhealthy moment: it
-    resets the clock, and only what came after it (already the only thing in `healthy` and `quiet`) counts. `healthy_until` is the
-    latest healthy or quiet moment.
+    resets the clock, and only what came after it (already the only thing in `healthy` and `quiet`) counts. `regressed_at` is
+    since when it was so persistently; None where it never was: a blip resets the clock, and takes no mark away. `healthy_until`
+    is the latest healthy or quiet moment.
     """
 
     since: datetime
@@ -127,6 +139,7 @@ class SoakMeasurement:
     quiet: timedelta
     inconclusive: timedelta
     unhealthy_at: datetime | None = None
+    regressed_at: datetime | None = None
     healthy_until: datetime | None = None
     because: str = ""
     baseline: tuple[tuple[str, float], ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from daemon.core import signals, verdicts
+from daemon.core import verdicts
 from daemon.core.actions import CheckTarget, Measure, MeasurePurpose
 from daemon.core.draft import Draft
 from daemon.core.facts import MeasureBegan
@@ -36,13 +36,8 @@ def begin_measure(draft: Draft, incident_id: IncidentId, *, final: bool = False)
         _check_target(draft, incident, attempt)
 
 
-def subject(incident: Incident) -> Workload:
-    """The workload that is measured: the suspect, else where it hurts."""
-    return incident.suspect or incident.symptom
-
-
 def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) -> Measure:
-    workload = subject(incident)
+    workload = incident.subject
     tracked = draft.state.workloads.get(workload.key)
     rollout = tracked.rollout if tracked else None
     new, old = _sides(incident, tracked, rollout, deciding=deciding)
@@ -68,13 +63,40 @@ def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) 
     )
 
 
+def of_rollout(draft: Draft, rollout: Rollout, action_id: ActionId) -> Measure:
+    """The measurement of a rollout that no incident is about."""
+    new, old = rollout.revision, rollout.replaced
+    return Measure(
+        id=action_id,
+        deadline=draft.now + MEASURE_FOR,
+        incident=IncidentId(""),
+        attempt=0,
+        purpose=MeasurePurpose.WATCH,
+        workload=rollout.workload,
+        new=new,
+        new_pods=_pods(rollout, new),
+        new_stints=_stints(rollout, new),
+        old=old,
+        old_pods=_pods(rollout, old),
+        old_stints=_stints(rollout, old),
+        since=rollout.started_at,
+        rollout_started_at=rollout.started_at,
+        onset=rollout.started_at,
+        alerts=(),
+        peers=(),
+    )
+
+
 def _peers(draft: Draft, incident: Incident, workload: Workload) -> tuple[Workload, ...]:
-    """Other workloads without a rollout in the window, those of the same namespace first: the common-cause control."""
+    """Other workloads without a rollout in the window, those of the same namespace first: the common-cause control.
+
+    Not those near to where it hurts in the call graph: they suffer with it, whatever the cause.
+    """
     window = incident.onset - draft.policy.blame_window
     others = [
         tracked.view.workload
         for tracked in draft.state.workloads.values()
-        if tracked.view.workload not in (workload, *incident.scope)
+        if tracked.view.workload not in (workload, *incident.scope, *incident.kin)
         and not _same_pods(tracked, draft.state.workloads.get(workload.key))
         and (tracked.rollout is None or tracked.rollout.replaced is None or tracked.rollout.started_at < window)
     ]
@@ -107,7 +129,7 @@ def _stints(rollout: Rollout | None, revision: Revision | None) -> tuple[Stint, 
 
 
 def _check_target(draft: Draft, incident: Incident, attempt: int) -> None:
-    tracked = draft.state.workloads.get(subject(incident).key)
+    tracked = draft.state.workloads.get(incident.subject.key)
     if tracked is None or tracked.rollout is None:
         return
     choice = verdicts.target_of(tracked, tracked.rollout, draft.policy, incident.asked)
@@ -133,8 +155,8 @@ def next_sample(now: datetime, policy: Policy) -> datetime:
     Samples lie at whole multiples of the interval since the epoch (handlers.prometheus), and are taken once they have settled.
     """
     step = timedelta(seconds=max(1, math.ceil(policy.sample_interval.total_seconds())))
-    settling = signals.settling(policy)
-    return EPOCH + settling + ((now - EPOCH - settling) // step + 1) * step
+    first = EPOCH + policy.sample_phase + policy.settling
+    return first + ((now - first) // step + 1) * step
 
 
 def last_look(incident: Incident, policy: Policy) -> Health:

@@ -359,14 +359,29 @@ class OnsetSource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A workload near to where it hurts in the call graph: `called` by it, through `hops` calls, or calling it."""
+
+    workload: Workload
+    hops: int
+    called: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """To which workloads an alert belongs, by which rung, and when its anomaly began."""
+    """To which workloads an alert belongs, by which rung, and when its anomaly began.
+
+    `neighbours` are those in the call graph, nearest first; `kin` all that a few calls join to it, whoever calls whom: what fails
+    there fails with it. Both are empty where no graph is known.
+    """
 
     workloads: tuple[Workload, ...]
     rung: Rung
     tried: tuple[str, ...]
     onset: datetime
     onset_source: OnsetSource
+    neighbours: tuple[Neighbour, ...] = ()
+    kin: tuple[Workload, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,29 @@
-"""What people may do: approve, decline, close, declare, pause, resume, release (a rollback: `asking`).
+"""What people may do: approve, decline, close, judge, declare, pause, resume, release (a rollback: `asking`).
 
 Every act keeps its actor; a refused one says why.
 """
 
 from __future__ import annotations
 
-from daemon.core import asking, intake, progress, soaking
+from daemon.core import asking, intake, progress, reviewing, soaking
 from daemon.core.draft import Draft
-from daemon.core.events import Approved, Closed, Command, Declared, Declined, PauseAsked, ReleaseAsked, ResumeAsked
+from daemon.core.events import (
+    Approved,
+    Closed,
+    Command,
+    Declared,
+    Declined,
+    PauseAsked,
+    ReleaseAsked,
+    ResumeAsked,
+    Reviewed,
+)
 from daemon.core.facts import ApprovalGiven, PauseLifted, PauseSet
 from daemon.core.incidents import Incident, Phase, Trigger
 from daemon.core.measuring import begin_measure
 from daemon.core.model import Declaration, IncidentId
 from daemon.core.reasons import Reason
+from daemon.core.telling import tell
 
 
 def command(draft: Draft, event: Command) -> None:
@@ -24,6 +35,8 @@ def command(draft: Draft, event: Command) -> None:
             _declined(draft, event)
         case Closed():
             _closed(draft, event)
+        case Reviewed():
+            reviewing.reviewed(draft, event)
         case PauseAsked():
             _paused(draft, event)
         case ResumeAsked():
@@ -89,7 +102,9 @@ def _declined(draft: Draft, event: Declined) -> None:
 def _closed(draft: Draft, event: Closed) -> None:
     incident = _incident_in(draft, event.incident, Phase.ESCALATED, "close", event.actor)
     if incident is not None:
-        progress.close(draft, incident.id, event.actor, event.note)
+        reason = Reason.CLOSED_BY_PERSON
+        draft.move(incident.id, Trigger.CLOSED_BY_PERSON, reason, actor=event.actor, note=event.note)
+        tell(draft, incident.id, f"Closed by {event.actor}. {event.note}".strip())
 
 
 def _paused(draft: Draft, event: PauseAsked) -> None:

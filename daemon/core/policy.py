@@ -21,10 +21,15 @@ class SignalKind(StrEnum):
 
     TRAFFIC = "traffic"
     ERROR_RATIO = "error_ratio"
+    LATENCY = "latency"
     LATENCY_P95 = "latency_p95"
     LATENCY_P99 = "latency_p99"
     CPU = "cpu"
     MEMORY = "memory"
+
+
+LATENCIES = frozenset({SignalKind.LATENCY, SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
+"""All that are in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,21 @@ DEFAULT_SIGNALS = (
         kind=SignalKind.LATENCY_P99,
         query=f"histogram_quantile(0.99, {_BUCKETS})",
     ),
+)
+
+_CONTAINERS = f'{_SELECTOR},container!="",container!="POD"'
+_THROTTLED, _PERIODS = (
+    f"sum by (pod, container) (rate(container_cpu_cfs_{name}_total{{{_CONTAINERS}}}[$window]))"
+    for name in ("throttled_periods", "periods")
+)
+_USED = f"max by (pod, container) (container_memory_working_set_bytes{{{_CONTAINERS}}})"
+_LIMIT = f'max by (pod, container) (kube_pod_container_resource_limits{{{_SELECTOR},resource="memory"}})'
+
+# Of the container that is worst off. Measured only where somebody names them (`cpu: {}`): what is starved at its start, or is at
+# home near its limit, would be bad for ever by the table's absolute numbers.
+SATURATION_SIGNALS = (
+    SignalRule(name="cpu", kind=SignalKind.CPU, query=f"max({_THROTTLED} / ({_PERIODS} > 0))"),
+    SignalRule(name="memory", kind=SignalKind.MEMORY, query=f"max({_USED} / on (pod, container) {_LIMIT})"),
 )
 
 
@@ -156,13 +176,17 @@ class Routes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Every limit of a decision. Durations are timedeltas, ratios 0..1, rates per second."""
+    """Every limit of a decision. Durations are timedeltas, ratios 0..1, rates per second.
+
+    `calls` are declared: caller and callee.
+    """
 
     cluster: str
 
     default_mode: Mode = Mode.OBSERVE
     modes: tuple[ModeRule, ...] = ()
     mappings: tuple[AlertMapping, ...] = ()
+    calls: tuple[tuple[Workload, Workload], ...] = ()
     signals: tuple[SignalRule, ...] = DEFAULT_SIGNALS
 
     soak: timedelta = 15 * MINUTE
@@ -216,9 +240,28 @@ class Policy:
     pipeline_managers: tuple[str, ...] = ()
 
     @property
+    def settling(self) -> timedelta:
+        """How long after its moment a sample can be expected to be known whole.
+
+        The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is two scrapes
+        where the window holds four, as it should; never more than one sample interval, or a recovery would always look stale.
+        """
+        return min(self.signal_window / 2, self.sample_interval)
+
+    @property
+    def sample_phase(self) -> timedelta:
+        """When samples lie, counted from the whole multiples of the interval since the epoch."""
+        return timedelta(0)
+
+    @property
+    def unknown_traffic_is_enough(self) -> bool:
+        """Whether signals count of which nobody knows how many requests are behind them."""
+        return False
+
+    @property
     def latency_kinds(self) -> frozenset[SignalKind]:
         """The kinds whose first `latency_warm_up` after a pod's start is left out."""
-        return frozenset({SignalKind.LATENCY_P95, SignalKind.LATENCY_P99})
+        return LATENCIES
 
     def severity_of(self, label: str | None) -> Severity:
         """The severity that the alert's severity label means; unknown ones are LOW (metrics only)."""
@@ -232,3 +275,25 @@ class Policy:
             and (not rule.names or any(fnmatchcase(workload.name, glob) for glob in rule.names))
             for rule in self.approvers
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPolicy(Policy):
+    """A policy for a recording: its samples are whole, lie where they lie, and may not tell the traffic (issue 5)."""
+
+    phase: timedelta = timedelta(0)
+
+    @property
+    def settling(self) -> timedelta:
+        """What is recorded is known."""
+        return timedelta(0)
+
+    @property
+    def sample_phase(self) -> timedelta:
+        """Where the recording has its samples."""
+        return self.phase
+
+    @property
+    def unknown_traffic_is_enough(self) -> bool:
+        """A weight that is null means unknown, not low."""
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.core import changes, measuring, reverting, verdicts, ways
+from daemon.core import changes, measuring, reverting, verdicts, ways, would
 from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
 from daemon.core.briefs import cut
 from daemon.core.draft import Draft
@@ -24,7 +24,7 @@ from daemon.core.model import ActionId, Exchange, IncidentId, WorkloadView
 from daemon.core.policy import GitOps
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.recovery import symptom
-from daemon.core.soaking import clear, quarantine, trust_again
+from daemon.core.soaking import clear, quarantine, trust_again, usual
 from daemon.core.table import table
 from daemon.core.telling import tell
 
@@ -97,7 +97,8 @@ def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
             next_measure_at=measuring.next_sample(draft.now, draft.policy),
         )
     )
-    if symptom(incident, measurement, draft.policy) is Health.HEALTHY:
+    seen = symptom(incident, measurement, draft.policy, usual(draft, incident))
+    if seen is Health.HEALTHY and not verdicts.is_convicted(judgement):
         _end(draft, incident.id, Trigger.SYMPTOM_GONE, Reason.SYMPTOM_GONE)
     elif incident.phase is Phase.OPEN:
         _follow_open(draft, incident.id, judgement.verdict)
@@ -112,12 +113,15 @@ def _follow_open(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> Non
         return
     if _merge(draft, incident_id, verdict):
         return
+    would.decided(draft, incident_id, verdict)
     match verdict.kind:
         case VerdictKind.DISMISS:
             _end(draft, incident_id, Trigger.NO_CANDIDATE, verdict.reason)
         case VerdictKind.ESCALATE if incident.regression and verdict.reason is Reason.COMMON_CAUSE:
             # an outage makes many fresh revisions look bad at once; without an alert that is nobody's page
             _end(draft, incident_id, Trigger.NO_CANDIDATE, verdict.reason)
+        case VerdictKind.ESCALATE if would.waits(verdict, incident.suspicions):
+            pass
         case VerdictKind.ESCALATE:
             escalate(draft, incident_id, Trigger.REFUSED, verdict.reason)
         case VerdictKind.ROLL_BACK:
@@ -214,6 +218,8 @@ def _follow_proposed(draft: Draft, before: Incident, verdict: Verdict) -> None:
             pass  # it waits for data; the approval, if any, stands until its deadline
         case _ if open_questions or not _same_proposal(draft.incident(before.id), verdict):
             _propose(draft, before.id, verdict, None)
+        case VerdictKind.ROLL_BACK if before.shown and before.approved_by is None:
+            _propose(draft, before.id, verdict, None)  # what a person had to confirm is settled by what is known now
         case _ if before.final:
             _go(draft, before.id)
 
@@ -346,7 +352,7 @@ def _recovery(draft: Draft, incident: Incident, measurement: Measurement) -> Non
 
 def _is_returning(draft: Draft, incident: Incident) -> bool:
     """What was written back is still being rolled out: that the old pods are well says nothing yet."""
-    tracked = draft.state.workloads.get(measuring.subject(incident).key)
+    tracked = draft.state.workloads.get(incident.subject.key)
     return incident.reason is Reason.REVERTED and tracked is not None and not tracked.view.converged
 
 
@@ -372,6 +378,7 @@ def _deadline(draft: Draft, incident: Incident) -> None:
         case Phase.OPEN if incident.regression:
             _end(draft, incident.id, Trigger.NO_CANDIDATE, Reason.DECIDE_DEADLINE)
         case Phase.OPEN:
+            would.undecided(draft, incident.id)
             escalate(draft, incident.id, Trigger.DEADLINE, Reason.DECIDE_DEADLINE)
         case Phase.PROPOSED:
             escalate(draft, incident.id, Trigger.DEADLINE, Reason.APPROVE_DEADLINE)
@@ -391,9 +398,3 @@ def _not_verified(draft: Draft, incident: Incident) -> None:
         escalate(draft, incident.id, Trigger.NOT_RECOVERED, Reason.NOT_RECOVERED)
     else:
         escalate(draft, incident.id, Trigger.INCONCLUSIVE, Reason.VERIFY_INCONCLUSIVE)
-
-
-def close(draft: Draft, incident_id: IncidentId, actor: str, note: str) -> None:
-    """A person closes an escalated incident."""
-    draft.move(incident_id, Trigger.CLOSED_BY_PERSON, Reason.CLOSED_BY_PERSON, actor=actor, note=note)
-    tell(draft, incident_id, f"Closed by {actor}. {note}".strip())

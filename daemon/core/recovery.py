@@ -16,9 +16,12 @@ STALE_AFTER = 3
 """Sample intervals after which a sample says nothing about now: the scrape, the query and one lost sample fit in."""
 
 
-def symptom(incident: Incident, measurement: Measurement, policy: Policy) -> Health:
-    """HEALTHY: gone. UNHEALTHY: still there. INCONCLUSIVE or NO_DATA: cannot tell."""
-    alerts, signals = _alerts(incident, measurement), _signals(incident, measurement, policy)
+def symptom(incident: Incident, measurement: Measurement, policy: Policy, usual: Sample | None = None) -> Health:
+    """HEALTHY: gone. UNHEALTHY: still there. INCONCLUSIVE or NO_DATA: cannot tell.
+
+    `usual` is what a regression is measured by, where that is known: how the revision did that was verified before.
+    """
+    alerts, signals = _alerts(incident, measurement), _signals(incident, measurement, policy, usual)
     if Health.UNHEALTHY in (alerts, signals):
         return Health.UNHEALTHY
     if alerts is Health.HEALTHY and signals is Health.HEALTHY and not _unread(measurement):
@@ -46,7 +49,7 @@ def _alerts(incident: Incident, measurement: Measurement) -> Health:
     return Health.HEALTHY if statuses <= {AlertStatus.RESOLVED} else Health.INCONCLUSIVE
 
 
-def _signals(incident: Incident, measurement: Measurement, policy: Policy) -> Health:
+def _signals(incident: Incident, measurement: Measurement, policy: Policy, usual: Sample | None) -> Health:
     """The latest sample of the pods that serve now; a workload that never had signals is judged by its pods alone."""
     if measurement.start_failure is not None:
         return Health.UNHEALTHY
@@ -54,10 +57,20 @@ def _signals(incident: Incident, measurement: Measurement, policy: Policy) -> He
         return Health.INCONCLUSIVE
     oldest = measurement.at - STALE_AFTER * policy.sample_interval
     fresh = [sample for sample in measurement.new if sample.at >= oldest]
-    health = judge_sample(policy, fresh[-1], _baseline(incident, measurement)) if fresh else Health.NO_DATA
+    health = judge_sample(policy, fresh[-1], usual or _baseline(incident, measurement)) if fresh else Health.NO_DATA
+    if fresh and _worse_than_old(incident, measurement, fresh[-1], policy):
+        return Health.UNHEALTHY
     if health is Health.NO_DATA:
         return Health.INCONCLUSIVE if measurement.missing or _had_signals(measurement, policy) else Health.HEALTHY
     return health
+
+
+def _worse_than_old(incident: Incident, measurement: Measurement, latest: Sample, policy: Policy) -> bool:
+    """Nobody complained: the incident is about the new pods being worse than the old ones, and they still are."""
+    if incident.alerts or incident.phase not in (Phase.OPEN, Phase.PROPOSED):
+        return False
+    old = typical(measurement.old[-policy.persistence_of :])
+    return old is not None and judge_sample(policy, latest, old) is Health.UNHEALTHY
 
 
 def _had_signals(measurement: Measurement, policy: Policy) -> bool:

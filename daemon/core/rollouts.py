@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from daemon.core import attaching, changes, intake, progress, rollout_news, soaking, stints, written_back
+from daemon.core import attaching, changes, intake, progress, rollout_news, soaking, stints, watching, written_back
 from daemon.core.draft import Draft
 from daemon.core.facts import RolloutRecorded, SuccessorDue, WorkloadRecorded
 from daemon.core.incidents import Incident, Phase
@@ -69,6 +69,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         changes.rollout_began(draft, rollout)
         written_back.look(draft, view, began=True)  # before the news: what is escalated is not announced as well
         rollout_news.began(draft, rollout)
+    watching.began(draft, rollout)
     progress.superseded(draft, view)  # an object made anew under the same name is a newer rollout too
     if rollout.completed_at is not None:
         _look_for_successor(draft, view)
@@ -140,7 +141,7 @@ def _stuck(draft: Draft, view: WorkloadView) -> None:
     if not view.stuck or view.start_failure is None:
         return
     tracked = draft.state.workloads[view.workload.key]
-    if tracked.rollout is None or tracked.rollout.replaced is None:
+    if tracked.rollout is None or tracked.rollout.replaced is None or _is_past(draft, tracked.rollout):
         return
     for incident in draft.state.incidents.values():
         about = view.workload in (incident.suspect, incident.symptom)
@@ -148,6 +149,11 @@ def _stuck(draft: Draft, view: WorkloadView) -> None:
         if about and (undecided or incident.opened_at >= tracked.rollout.started_at):
             return
     intake.open_for_stuck_rollout(draft, view.workload)
+
+
+def _is_past(draft: Draft, rollout: Rollout) -> bool:
+    """It was complete so long ago that pods which fail now are not stuck in it: the watch after the soak sees them."""
+    return rollout.completed_at is not None and draft.now > rollout.completed_at + draft.policy.blame_window
 
 
 def _look_for_successor(draft: Draft, view: WorkloadView) -> None:

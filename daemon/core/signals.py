@@ -7,7 +7,6 @@ to compare it with and without thresholds set by the user is not judged at all (
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from itertools import pairwise
 from statistics import median
 
@@ -21,8 +20,8 @@ CPU_HEALTHY, CPU_TRIGGER = 0.70, 0.90
 MEMORY_TRIGGER = 0.85
 NEAR = {SignalKind.LATENCY_P99: 1.15}
 """How far over its baseline a value is still "the same"; 1.10 for every kind that is not named."""
-FAR = {SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
-"""How far over its baseline a latency must be to trigger."""
+FAR = {SignalKind.LATENCY: 1.5, SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
+"""How far over its baseline a latency must be to trigger; further for one of which nobody says which quantile it is."""
 
 TAIL = {SignalKind.LATENCY_P95: 0.05, SignalKind.LATENCY_P99: 0.01}
 """The share of requests that lies beyond the quantile."""
@@ -69,6 +68,8 @@ def judge(rule: SignalRule, value: float | None, baseline: float | None) -> Heal
         return Health.UNHEALTHY
     if healthy is not None and value <= healthy:
         return Health.HEALTHY
+    if healthy is None and rule.kind is SignalKind.MEMORY:
+        return Health.NO_DATA  # steady or not, only a comparison tells
     return Health.INCONCLUSIVE
 
 
@@ -81,8 +82,8 @@ def measurable(policy: Policy, rule: SignalRule, *samples: Sample) -> bool:
     beyond = TAIL.get(rule.kind)
     if beyond is None:
         return True
-    rates = [rate for sample in samples if (rate := traffic(policy, sample)) is not None]
-    return all(rate * policy.signal_window.total_seconds() >= REQUESTS_BEYOND_QUANTILE / beyond for rate in rates)
+    known = [rate for rate in rates(policy, samples) if rate is not None]
+    return all(rate * policy.signal_window.total_seconds() >= REQUESTS_BEYOND_QUANTILE / beyond for rate in known)
 
 
 def judge_sample(policy: Policy, sample: Sample, baseline: Sample | None) -> Health:
@@ -100,18 +101,33 @@ def judge_sample(policy: Policy, sample: Sample, baseline: Sample | None) -> Hea
 
 def traffic(policy: Policy, sample: Sample) -> float | None:
     """Requests per second, None where no traffic signal answered."""
-    values = [sample.value(rule.name) for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return rates(policy, (sample,))[0]
 
 
-def settling(policy: Policy) -> timedelta:
-    """How long after its moment a sample can be expected to be known whole.
+def rates(policy: Policy, samples: Iterable[Sample]) -> list[float | None]:
+    """The same of each sample; a candidate has hundreds of them, so the signals are looked through once."""
+    names = [rule.name for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
+    return [_sum_of(names, sample) for sample in samples]
 
-    The scrapes of the last seconds are still to come, first of some pods, then of others. Half a signal window is two scrapes
-    where the window holds four, as it should; never more than one sample interval, or a recovery would always look stale.
-    """
-    return min(policy.signal_window / 2, policy.sample_interval)
+
+def _sum_of(names: Iterable[str], sample: Sample) -> float | None:
+    found = None
+    for name in names:
+        value = sample.value(name)
+        if value is not None:
+            found = value if found is None else found + value
+    return found
+
+
+def served(policy: Policy, sample: Sample) -> bool:
+    """Whether requests were served; where the traffic is not known, as far as the policy lets that pass."""
+    return serving(policy, (sample,))[0]
+
+
+def serving(policy: Policy, samples: Iterable[Sample]) -> list[bool]:
+    """The same of each sample."""
+    unknown = policy.unknown_traffic_is_enough
+    return [unknown if rate is None else rate > 0 for rate in rates(policy, samples)]
 
 
 def typical(samples: Sequence[Sample]) -> Sample | None:
@@ -137,8 +153,8 @@ def seconds_between(policy: Policy, samples: Sequence[Sample]) -> float:
 
 def enough_traffic(policy: Policy, samples: Sequence[Sample]) -> bool:
     """At least `min_traffic_rate` on average and `min_requests` in all; without a traffic signal it cannot be told: no."""
-    rates = [rate for sample in samples if (rate := traffic(policy, sample)) is not None]
-    if not rates:
-        return False
-    requests = sum(rates) * seconds_between(policy, samples)
-    return sum(rates) / len(rates) >= policy.min_traffic_rate and requests >= policy.min_requests
+    known = [rate for rate in rates(policy, samples) if rate is not None]
+    if not known:
+        return policy.unknown_traffic_is_enough and bool(samples)
+    requests = sum(known) * seconds_between(policy, samples)
+    return sum(known) / len(known) >= policy.min_traffic_rate and requests >= policy.min_requests

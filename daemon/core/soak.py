@@ -6,6 +6,7 @@ most the span (what came before an unhealthy moment is in none of them), and no 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +43,7 @@ class _Sum:
     healthy: timedelta = ZERO
     quiet: timedelta = ZERO
     unhealthy_at: datetime | None = None
+    regressed_at: datetime | None = None
     healthy_until: datetime | None = None
     because: str = ""
 
@@ -52,7 +54,8 @@ def measured(samples: Sequence[Sample], span: Span, baseline: Sample | None, pol
     Samples before the span only tell whether the revision has signals at all: without any, and without a `baseline` of
     another revision, it is judged by its pods alone (quiet); with them, a time without signals is a gap.
     """
-    total = _Sum(unhealthy_at=span.broken_at, because=span.broken_by if span.broken_at else "")
+    broken = span.broken_at
+    total = _Sum(unhealthy_at=broken, regressed_at=broken, because=span.broken_by if broken else "")
     start = max(span.since, span.broken_at or span.since)
     if span.proven_from is None or span.proven_from >= span.until:
         total.because = total.because or "not enough pods are available"
@@ -78,10 +81,14 @@ def _count(
     Returns the healthy ones under traffic after the latest unhealthy one.
     """
     good: list[Sample] = []
+    recent: deque[tuple[datetime, bool]] = deque(maxlen=policy.persistence_of)
     previous = start
     for sample in inside:
         step, previous = min(sample.at - previous, span.step), sample.at
         health, busy = judge_sample(policy, sample, baseline), _busy(policy, sample)
+        if busy and health is not Health.NO_DATA:
+            recent.append((sample.at, health is Health.UNHEALTHY))
+            total.regressed_at = total.regressed_at or _persistently_since(recent, policy)
         if health is Health.UNHEALTHY and busy:
             total.healthy = total.quiet = ZERO
             total.unhealthy_at, total.because = sample.at, _what(sample)
@@ -99,6 +106,12 @@ def _count(
     return good
 
 
+def _persistently_since(recent: Sequence[tuple[datetime, bool]], policy: Policy) -> datetime | None:
+    """The first bad one of the recent samples, where as many are bad as persistence asks for (DESIGN: 2 of 5)."""
+    bad = [at for at, unhealthy in recent if unhealthy]
+    return bad[0] if len(bad) >= policy.persistence_bad else None
+
+
 def _result(total: _Sum, span: Span, good: Sequence[Sample]) -> SoakMeasurement:
     counted = total.healthy + total.quiet
     inconclusive = max(span.until - max(total.unhealthy_at or span.since, span.since) - counted, ZERO)
@@ -111,6 +124,7 @@ def _result(total: _Sum, span: Span, good: Sequence[Sample]) -> SoakMeasurement:
         # One step less is the lot of one late scrape: no reason to doubt the rest.
         inconclusive=inconclusive if inconclusive > span.step else ZERO,
         unhealthy_at=total.unhealthy_at,
+        regressed_at=total.regressed_at,
         healthy_until=total.healthy_until,
         because=total.because,
         baseline=middle.values if middle else (),
@@ -120,7 +134,7 @@ def _result(total: _Sum, span: Span, good: Sequence[Sample]) -> SoakMeasurement:
 def _busy(policy: Policy, sample: Sample) -> bool:
     """Enough traffic to judge by: one failed request of two is no half of anything."""
     rate = traffic(policy, sample)
-    return rate is not None and rate >= policy.min_traffic_rate
+    return policy.unknown_traffic_is_enough if rate is None else rate >= policy.min_traffic_rate
 
 
 def _what(sample: Sample) -> str:

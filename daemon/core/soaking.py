@@ -9,18 +9,16 @@ from typing import Literal
 from daemon.core.actions import Action, ProveSoak, RollBack
 from daemon.core.draft import Draft
 from daemon.core.facts import LedgerWritten
-from daemon.core.incidents import Incident
+from daemon.core.incidents import Decision, Incident
 from daemon.core.ledger import LedgerEntry, counted, next_check, proof_of
-from daemon.core.measurement import SoakMeasurement
+from daemon.core.measurement import Sample, SoakMeasurement
 from daemon.core.model import ActionId, Revision, RevisionId, Rollout, Workload, WorkloadKey, WorkloadView
+from daemon.core.reasons import Reason
 from daemon.core.state import Tracked
 from daemon.core.table import table
 
 SOAK_FOR = timedelta(minutes=5)
 """How long a soak measurement is retried before the next one is scheduled anyway."""
-
-WATCHED_FOR = timedelta(hours=24)
-"""A fresh mark is withdrawn when the revision turns unhealthy this soon after it was verified (DESIGN)."""
 
 What = Literal["serving", "counted", "verified", "withdrawn", "quarantined", "released"]
 
@@ -60,10 +58,16 @@ def due(draft: Draft, tracked: Tracked) -> None:
     if entry is None or entry.next_check is None or entry.next_check > draft.now:
         return
     key = tracked.view.workload.key
-    if tracked.view.serving != (tracked.view.current.id,) or _asked(draft, key, tracked.view.current):
+    alone = tracked.view.serving == (tracked.view.current.id,) or _all_broke(tracked, entry)
+    if not alone or _asked(draft, key, tracked.view.current):
         _write(draft, key, replace(entry, next_check=None), "counted")
         return
     _prove(draft, tracked, entry, until=None)
+
+
+def _all_broke(tracked: Tracked, entry: LedgerEntry) -> bool:
+    """None of the pods that the mark is about serves any more, and not for want of a node or an image: that is looked at too."""
+    return entry.proof is not None and tracked.view.serving == () and tracked.view.start_failure is not None
 
 
 def last_check(draft: Draft, tracked: Tracked, rollout: Rollout) -> None:
@@ -101,6 +105,14 @@ def _prove(draft: Draft, tracked: Tracked, entry: LedgerEntry, until: datetime |
     )
 
 
+def usual(draft: Draft, incident: Incident) -> Sample | None:
+    """By what the watch has found the revision unhealthy, so that a look at the regression measures with the same rule."""
+    tracked = draft.state.workloads.get((incident.suspect or incident.symptom).key)
+    entry = tracked.entry(tracked.view.current.id) if tracked is not None else None
+    found = _baseline(tracked, entry) if incident.regression and tracked is not None and entry is not None else ()
+    return Sample(at=draft.now, values=found) if found else None
+
+
 def _baseline(tracked: Tracked, entry: LedgerEntry) -> tuple[tuple[str, float], ...]:
     """Typical signals of the revision verified before this one."""
     others = [
@@ -113,7 +125,10 @@ def _baseline(tracked: Tracked, entry: LedgerEntry) -> tuple[tuple[str, float], 
 
 
 def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasurement | None) -> bool:
-    """A soak measurement came in (None: it failed, try again later). True when the serving revision lost its mark by it."""
+    """A soak measurement came in (None: it failed, try again later). True when the serving revision lost its mark by it.
+
+    A regression that began while the mark was watched withdraws it, and with that the revision is no target any more.
+    """
     tracked = draft.state.workloads.get(workload.key)
     entry = tracked.entry(revision.id) if tracked else None
     if tracked is None or entry is None:
@@ -131,19 +146,23 @@ def soaked(draft: Draft, workload: Workload, revision: Revision, soak: SoakMeasu
         return False
     entry = counted(entry, soak)
     what: What = "counted"
-    if soak.unhealthy_at is not None and _fresh(entry, soak.unhealthy_at):
+    if soak.regressed_at is not None and entry.lost_by(soak.regressed_at):
         entry, what = replace(entry, proof=None, withdrawn=soak.because), "withdrawn"
     elif entry.quarantined_by is None:
         proof = proof_of(entry, draft.policy, draft.now, backwards=_backwards(draft, soak))
         if proof is not None and (entry.proof is None or entry.proof.kind is not proof.kind):
             entry, what = replace(entry, proof=proof, withdrawn=None), "verified"
-    entry = replace(entry, next_check=next_check(entry, draft.policy, draft.now) if current else None)
+    entry = replace(entry, next_check=_again(draft, entry, soak) if current else None)
     _write(draft, workload.key, entry, what, soak.because)
     return current and what == "withdrawn"
 
 
-def _fresh(entry: LedgerEntry, at: datetime) -> bool:
-    return entry.proof is not None and at - entry.proof.verified_at < WATCHED_FOR
+def _again(draft: Draft, entry: LedgerEntry, soak: SoakMeasurement) -> datetime:
+    """When to look next: by its schedule, but soon where it is not told yet whether it is a blip or a regression."""
+    regular = next_check(entry, draft.policy, draft.now)
+    if soak.unhealthy_at is None or soak.regressed_at is not None:
+        return regular
+    return min(regular, draft.now + draft.policy.persistence_of * draft.policy.sample_interval)
 
 
 def _backwards(draft: Draft, soak: SoakMeasurement) -> bool:
@@ -152,17 +171,19 @@ def _backwards(draft: Draft, soak: SoakMeasurement) -> bool:
 
 
 def suspended(draft: Draft, workload: Workload, revision: Revision) -> bool:
-    """Blame suspends the soak."""
+    """Blame suspends the soak, until a person declines what was proposed or says that the blame was wrong."""
     return any(
         incident.suspect == workload and incident.blamed is not None and incident.blamed.id == revision.id
         for incident in draft.state.open_incidents
+        if not incident.judged_wrong and incident.reason is not Reason.DECLINED
     )
 
 
 def quarantine(draft: Draft, action: RollBack) -> None:
-    """An executed rollback quarantines the revision until it is released or cleared."""
+    """An executed rollback quarantines the revision until it is released, cleared or judged wrong (maybe before it ran)."""
     tracked = draft.state.workloads.get(action.workload.key)
-    if tracked is None:
+    incident = draft.state.incidents.get(action.incident)
+    if tracked is None or (incident is not None and incident.judged_wrong):
         return
     entry = tracked.entry(action.blamed.id) or LedgerEntry(revision=action.blamed)
     entry = replace(entry, quarantined_by=action.incident, next_check=None)
@@ -196,6 +217,26 @@ def clear(draft: Draft, incident: Incident) -> None:
     _release(draft, incident.suspect.key, incident.blamed.id, "cleared: the symptom stayed after the rollback")
 
 
+def acquit(draft: Draft, decision: Decision, because: str) -> None:
+    """The decision was wrong: what its rollback quarantined gets back what it had. A quarantine of another origin stays."""
+    entry = _entry_of(draft, decision)
+    if entry is not None and entry.quarantined_by == decision.incident:
+        _release(draft, decision.workload.key, entry.revision.id, because)
+
+
+def convict(draft: Draft, decision: Decision, because: str) -> None:
+    """The decision was right after all: what its rollback had quarantined is kept out again."""
+    entry = _entry_of(draft, decision)
+    if entry is not None and entry.quarantined_by is None:
+        entry = replace(entry, quarantined_by=decision.incident, next_check=None)
+        _write(draft, decision.workload.key, entry, "quarantined", because)
+
+
+def _entry_of(draft: Draft, decision: Decision) -> LedgerEntry | None:
+    tracked = draft.state.workloads.get(decision.workload.key)
+    return tracked.entry(decision.revision) if tracked is not None and decision.revision is not None else None
+
+
 def release(draft: Draft, workload: WorkloadKey, revision: str | None, actor: str) -> int:
     """A person lifts the quarantine of one revision or of all; how many were lifted."""
     tracked = draft.state.workloads.get(workload)
@@ -218,11 +259,11 @@ def _release(draft: Draft, workload: WorkloadKey, revision: str, because: str) -
 
 
 def trust_again(draft: Draft, incident: Incident) -> None:
-    """After recovery the target is watched on: measure it again soon."""
+    """After recovery the target is watched on, as closely as after its soak."""
     if incident.suspect is None or incident.target is None:  # pragma: no cover  an invariant: what was rolled back
         return
     tracked = draft.state.workloads.get(incident.suspect.key)
     entry = tracked.entry(incident.target.id) if tracked else None
     if entry is not None:
-        entry = replace(entry, healthy_at=draft.now, next_check=draft.now + draft.policy.soak)
+        entry = replace(entry, healthy_at=draft.now, recovered_at=draft.now, next_check=draft.now + draft.policy.soak)
         _write(draft, incident.suspect.key, entry, "counted", "recovered")

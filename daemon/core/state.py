@@ -26,6 +26,7 @@ from daemon.core.model import (
     WorkloadView,
 )
 from daemon.core.notices import Notice
+from daemon.core.scorecard import Tally
 from daemon.core.suspensions import Suspension
 from daemon.core.table import Table, table
 
@@ -75,6 +76,7 @@ class Tracked:
     rolled_back_to: str | None = None
     successor_due: datetime | None = None
     predecessor: IncidentId | None = None
+    watch_due: datetime | None = None
 
     def entry(self, revision: str) -> LedgerEntry | None:
         """The ledger's entry of a revision."""
@@ -114,6 +116,7 @@ class State:
     """Everything the daemon holds true. All mappings are keyed by strings and are never mutated.
 
     `notices` has the identity of every notice taken of late (the same twice is one), `waiting` those without a rollout yet.
+    `scorecards` has what was decided, by workload.
     Those that grow with the cluster are Tables. Any mapping does in their place, at the price of being looked through.
     """
 
@@ -128,6 +131,7 @@ class State:
     notices: Mapping[str, datetime] = field(default_factory=Table)
     waiting: Mapping[str, Notice] = field(default_factory=Table)
     suspensions: Mapping[str, Suspension] = field(default_factory=dict)
+    scorecards: Mapping[str, Tally] = field(default_factory=Table)
 
     def with_incident(self, incident_id: str, **changes: Any) -> State:
         """The state with an incident changed; the same state where it is not known (any more)."""
@@ -244,7 +248,7 @@ def _incident_due(incident: Incident) -> datetime | None:
 
 def _workload_due(tracked: Tracked) -> datetime | None:
     entry = tracked.ledger.get(tracked.view.current.id)
-    return _earliest(tracked.successor_due, entry.next_check if entry is not None else None)
+    return _earliest(tracked.successor_due, tracked.watch_due, entry.next_check if entry is not None else None)
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from daemon.core.case import Case, refuse
 from daemon.core.ledger import ProofKind
+from daemon.core.measurement import TargetCheck
 from daemon.core.mode import mode_of
 from daemon.core.model import Mode
 from daemon.core.reasons import Consequence, Reason, Refusal
@@ -48,9 +49,15 @@ def target_gone(case: Case) -> Refusal | None:
     )
 
 
+def _checked(case: Case) -> TargetCheck | None:
+    """The latest check, if it is of this target: another candidate's says nothing of it."""
+    target, check = case.choice.target, case.incident.check
+    return check if target is not None and check is not None and check.revision == target.revision.id else None
+
+
 def out_of_reach(case: Case) -> Refusal | None:
     """The target is there, and what we may do to the workload does not lead to it (a template that others own)."""
-    check = case.incident.check
+    check = _checked(case)
     if check is None or check.no_way is None:
         return None
     seen, needed = check.no_way, "a person who goes that way"
@@ -59,7 +66,7 @@ def out_of_reach(case: Case) -> Refusal | None:
 
 def no_permission(case: Case) -> Refusal | None:
     """What our role forbids will fail at the patch; in mode observe nobody wants it (and its role has no patch verb)."""
-    check, kind = case.incident.check, case.suspicion.workload.kind
+    check, kind = _checked(case), case.suspicion.workload.kind
     if check is None or check.may_patch or mode_of(case.policy, case.tracked) is Mode.OBSERVE:
         return None
     return refuse(
@@ -115,7 +122,7 @@ def proof_health_only(case: Case) -> Refusal | None:
 
 def config_changed(case: Case) -> Refusal | None:
     """A template does not restore a ConfigMap; the change may even be the cause."""
-    target, check = case.choice.target, case.incident.check
+    target, check = case.choice.target, _checked(case)
     if target is None or target.proof is None or check is None:
         return None
     # What changed within a signal's window before the last look has hardly been seen by it, and a ConfigMap is applied

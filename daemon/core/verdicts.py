@@ -6,18 +6,26 @@ HOLD, then PROPOSE; nothing blamed holds; nothing to blame dismisses.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from daemon.core import asked, blame, guards, switches
 from daemon.core.case import Case
+from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import OnsetSource, Rollout
+from daemon.core.model import LocatedAlert, Neighbour, OnsetSource, Rollout, Rung
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
+
+GATHERING = timedelta(minutes=2)
+"""Or two samples, where these come sooner: Alertmanager's groups wait for 30 s, rules look once or twice a minute."""
+
+TOGETHER = timedelta(minutes=10)
+"""Anomalies whose onsets lie no further apart may be one: a cascade takes minutes, and so do the rules that see it."""
 
 _TIER_REASONS = {
     Tier.START_FAILURE: Reason.BLAMED_START_FAILURE,
@@ -41,11 +49,7 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
 
     A known onset before the rollout removes it; an assumed one does not (the guard ONSET_ASSUMED holds instead).
     """
-    rollouts = [
-        tracked.rollout
-        for workload in incident.scope
-        if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
-    ]
+    rollouts = _rollouts(incident, state)
     onset = incident.onset
     if incident.asked is not None:
         return tuple(rollouts)  # who asks for a rollback has judged
@@ -71,17 +75,20 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
     )
 
 
+def _rollouts(incident: Incident, state: State) -> list[Rollout]:
+    """The latest rollout of each workload where it hurts, then of those near to it in the call graph."""
+    near = (neighbour.workload for neighbour in incident.neighbours)
+    found = (state.workloads.get(workload.key) for workload in dict.fromkeys((*incident.scope, *near)))
+    return [tracked.rollout for tracked in found if tracked is not None and tracked.rollout is not None]
+
+
 def _older(rollout: Rollout, incident: Incident, policy: Policy) -> bool:
     return blame.symptom_older(rollout, incident.onset, policy, incident.chain_started_at)
 
 
 def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
     """There are rollouts in scope, but the anomaly is older than every one of them."""
-    rollouts = [
-        tracked.rollout
-        for workload in incident.scope
-        if (tracked := state.workloads.get(workload.key)) is not None and tracked.rollout is not None
-    ]
+    rollouts = _rollouts(incident, state)
     real = [rollout for rollout in rollouts if rollout.replaced is not None]
     return bool(real) and all(_older(rollout, incident, policy) for rollout in real)
 
@@ -107,6 +114,9 @@ def judge(
     now: datetime,
 ) -> Judgement:
     """The verdict on an incident in OPEN or PROPOSED, given the measurement of its leading candidate."""
+    if incident.regression:
+        # how it did beside the old pods is what it was verified by: that acquits nobody of what began after it
+        measurement = replace(measurement, old=(), unsettled=None)
     rollouts = candidates(incident, state, policy)
     if not rollouts:
         older = older_than_all(incident, state, policy)
@@ -131,6 +141,17 @@ def judge(
     return Judgement(verdict=verdict, suspicions=tuple(vetoed))
 
 
+def is_convicted(judgement: Judgement) -> bool:
+    """What the leader is convicted of goes on, however well its latest sample looks: it is out of line with the old pods.
+
+    Restarts are counted since the rollout began, so they count only where it got worse as well.
+    """
+    if not (judgement.verdict.blames and judgement.suspicions):
+        return False
+    against = {term.name for term in judgement.suspicions[0].terms if term.weight > 0}
+    return bool(against & {"contrast", "silence"}) or against >= {"restarts", "before_after"}
+
+
 def _suspicion(
     rollout: Rollout,
     incident: Incident,
@@ -142,6 +163,7 @@ def _suspicion(
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
     measured = _seen_of(tracked, incident, measurement)
     old_ran = measured.old_ready > 0 or (entry is not None and entry.serving_since is not None)
+    explains, besides = _places(incident, rollout, state)
     return blame.suspect(
         rollout,
         measured,
@@ -152,13 +174,59 @@ def _suspicion(
         chain_start=incident.chain_started_at,
         regression=incident.regression,
         declared=incident.declared,
+        neighbour=_neighbour(incident, rollout),
+        explains=explains,
+        besides=besides,
     )
+
+
+def _places(incident: Incident, rollout: Rollout, state: State) -> tuple[int, int]:
+    """Besides where it hurts: how many other places hurt that call the workload, directly or not, and how many that do not."""
+    explained = {
+        each.location.workloads[0]: any(
+            near.called and near.workload == rollout.workload for near in each.location.neighbours
+        )
+        for each in _firing(incident, state)
+        if each.location.rung is not Rung.NAMESPACE
+    }
+    others = [calls for place, calls in explained.items() if place not in (incident.symptom, rollout.workload)]
+    return sum(others), len(others) - sum(others)
+
+
+def _firing(incident: Incident, state: State) -> Iterator[LocatedAlert]:
+    """The alerts that fire: of all that is open, and what began with it and was dismissed, because it hurts as much there."""
+    for other in state.incidents.values():
+        if not other.phase.ended:
+            yield from (each for each in other.alerts if each.gone_since is None)
+        elif other.phase is Phase.DISMISSED and abs(other.onset - incident.onset) <= TOGETHER:
+            yield from (each for each in other.alerts if _still_fires(each, state))
+
+
+def _still_fires(located: LocatedAlert, state: State) -> bool:
+    noted = state.alerts.get(located.alert.fingerprint)
+    return noted is not None and noted.gone_since is None and noted.alert.starts_at == located.alert.starts_at
+
+
+def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:
+    """How it is near to where it hurts; None where it hurts there itself."""
+    if rollout.workload in incident.scope:
+        return None
+    return next((each for each in incident.neighbours if each.workload == rollout.workload), None)
+
+
+def seen_by_itself(
+    tracked: Tracked, rollout: Rollout, measurement: Measurement, policy: Policy, now: datetime
+) -> Suspicion:
+    """The suspicion against a rollout that nobody complains about."""
+    entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
+    old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
+    return blame.suspect(rollout, measurement, now, OnsetSource.RULE, policy, old_ran=old_ran, chain_start=None)
 
 
 def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> Measurement:
     """The measurement, if it is of this workload; else what is common to all, and how the cluster shows its pods."""
     view = tracked.view
-    if view.workload == (incident.suspect or incident.scope[0]):
+    if view.workload == incident.subject:
         return measurement
     return Measurement(
         at=measurement.at,
@@ -183,6 +251,10 @@ def _case(
     if rollout is None:  # pragma: no cover  an invariant of `candidates`, not a case
         raise AssertionError("a suspicion always has a rollout")
     measured = _seen_of(tracked, incident, measurement)
+    contrast = contrast_of(measured, rollout, policy)
+    # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
+    enough = contrast.recent >= policy.persistence_of and not contrast.convicting
+    compared = enough and leader.tier is Tier.TIMING and _neighbour(incident, rollout) is not None
     close = second is not None and leader.score - second.score < policy.blame_margin
     return Case(
         incident=incident,
@@ -193,10 +265,10 @@ def _case(
         rollout=rollout,
         suspicion=leader,
         measurement=measured,
-        contrast=blame.contrast_of(measured, rollout, policy),
+        contrast=contrast,
         choice=target_of(tracked, rollout, policy, incident.asked),
         ambiguous=second if close else None,
-        contrast_due=_contrast_due(rollout, measurement, policy, now),
+        contrast_due=not compared and _contrast_due(rollout, measurement, policy, now),
     )
 
 
@@ -214,7 +286,14 @@ def _blamed(leader: Suspicion, case: Case, policy: Policy) -> bool:
     if leader.score < policy.blame_threshold or leader.tier is Tier.NONE:
         return False
     strong = leader.tier in (Tier.START_FAILURE, Tier.CONTRAST)
+    if leader.tier is Tier.TIMING and case.now < case.incident.opened_at + _gathering(policy):
+        return False
     return strong or not case.contrast_due or (policy.act_without_control and leader.tier is Tier.BEFORE_AFTER)
+
+
+def _gathering(policy: Policy) -> timedelta:
+    """How long timing alone is no blame yet: the alerts of one anomaly come one after the other, and all of them tell more."""
+    return min(GATHERING, 2 * policy.sample_interval)
 
 
 def _verdict(found: tuple[Refusal, ...], case: Case, policy: Policy, *, hopeless: bool) -> Verdict:

@@ -6,7 +6,7 @@ Counters follow the facts as they are journalled; gauges are recomputed from the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, get_args, get_type_hints
 
@@ -21,11 +21,13 @@ from daemon.core.policy import Policy
 from daemon.core.protection import Unprotected, unprotected
 from daemon.core.reasons import Reason
 from daemon.core.state import State
+from daemon.runtime.score_metrics import ScoreMetrics
 
 SOURCES = ("alertmanager", "operators", "poll", "history", "mqtt", "slack")
 RESULTS = tuple(
     "accepted truncated ignored malformed unauthorized forbidden replayed late unknown too_large unavailable full".split()
 )
+CALL_SOURCES = ("declared", "istio", "linkerd", "traces", "unmatched")
 PARTS = ("alertmanager", "prometheus", "kubernetes", "mqtt", "slack")
 
 # Half of all lines would tell when each series began, which is always our own start.
@@ -85,6 +87,9 @@ class Metrics:
         self._owed = self._gauge("actions_owed", "Actions owed and not settled.", ("action",))
         self._config_ok = self._gauge("config_last_reload_successful", "1 when the last (re)load was good.", ())
         self._config_at = self._gauge("config_last_reload_success_timestamp_seconds", "When it last was.", ())
+        self._calls = self._gauge(
+            "call_graph_edges", "Calls between workloads that are known, by who tells them.", ("source",)
+        )
         self._freshness = self._gauge(
             "reflector_freshness_seconds", "Since the oldest watch last heard from the API server.", ()
         )
@@ -102,6 +107,7 @@ class Metrics:
                 ("converged_to_recovered", "From convergence to verified recovery, hold included."),
             )
         }
+        self._scores = ScoreMetrics(self.registry)
         self._start_at_zero()
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -128,6 +134,7 @@ class Metrics:
             (self._revisions, (STATUSES,)),
             (self._unprotected, (tuple(Unprotected),)),
             (self._reloads, (("ok", "failed"),)),
+            (self._calls, (CALL_SOURCES,)),
             (self._stumbles, (EVENTS,)),
         )
         for metric, labels in combinations:
@@ -167,6 +174,11 @@ class Metrics:
         """How fresh the view of the cluster is, and whether we are ready."""
         self._freshness.set(seconds)
         self._ready.set(1 if ready else 0)
+
+    def calls(self, counts: Mapping[str, int]) -> None:
+        """How many calls the call graph holds, by source; `unmatched` have an end that fits no workload."""
+        for source, count in counts.items():
+            self._calls.labels(source).set(count)
 
     def journalled(self, facts: Sequence[Fact], state: State) -> None:
         """Count what was just journalled."""
@@ -217,6 +229,7 @@ class Metrics:
         reasons = (unprotected(tracked, state, policy, now) for tracked in state.workloads.values())
         _fill(self._unprotected, Unprotected, (reason.value for reason in reasons if reason is not None))
         self._paused.set(len(state.pauses))
+        self._scores.recompute(state, now)
 
 
 def _fill(gauge: Gauge, labels: Iterable[str], values: Iterable[str]) -> None:

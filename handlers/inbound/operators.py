@@ -23,7 +23,7 @@ from daemon.core.model import IncidentId, RevisionId
 from daemon.core.policy import Policy
 from daemon.core.state import Tracked
 from daemon.ports import Clock, Commands, Journal, Reader
-from handlers import command_input, explain, history, overview
+from handlers import command_input, explain, history, overview, scorecard
 from handlers.answers import Actor, Refused, answered, the_workload
 from handlers.auth import Authenticator
 from handlers.following import ANSWER_SECONDS, Following
@@ -95,11 +95,13 @@ class _Operators:
             "explain": self._explain,
             "verified": self._ledger,
             "history": self._history,
+            "scorecard": self._scorecard,
         }
         orders: dict[str, Callable[[Mapping[str, Any], str], Command]] = {
             "approve": self._approve,
             "decline": self._decline,
             "close": self._close,
+            "judge": self._judge,
             "pause": self._pause,
             "resume": self._resume,
             "release": self._release,
@@ -166,6 +168,19 @@ class _Operators:
         tracked = self._tracked(command_input.text(query, "workload", command_input.ABOUT_MAX))
         return history.history(tracked, self._reader.state, self._policy(), self._clock.now())
 
+    async def _scorecard(self, request: web.Request) -> Document:
+        query = command_input.query(request, "workload")
+        state, policy, now = self._reader.state, self._policy(), self._clock.now()
+        if "workload" not in query:
+            return scorecard.scorecard(state, policy, now)
+        name = command_input.text(query, "workload", command_input.ABOUT_MAX)
+        document = scorecard.of(name, state, policy, now)
+        if document is None:
+            raise Refused(
+                404, f"no workload {name[:80]!r} is known", "`lastgood scorecard` lists those that are counted"
+            )
+        return document
+
     def _tracked(self, name: str) -> Tracked:
         return the_workload(self._reader.state, name)
 
@@ -179,8 +194,13 @@ class _Operators:
 
     def _close(self, body: Mapping[str, Any], actor: str) -> Command:
         incident = _incident(body, "note")
-        note = command_input.text(body, "note", command_input.NOTE_MAX) if body.get("note") is not None else ""
-        return events.Closed(at=self._clock.now(), incident=incident, actor=actor, note=note)
+        return events.Closed(at=self._clock.now(), incident=incident, actor=actor, note=command_input.note(body))
+
+    def _judge(self, body: Mapping[str, Any], actor: str) -> Command:
+        incident, word = _incident(body, "word", "note"), command_input.word(body)
+        return events.Reviewed(
+            at=self._clock.now(), incident=incident, word=word, actor=actor, note=command_input.note(body)
+        )
 
     def _pause(self, body: Mapping[str, Any], actor: str) -> Command:
         command_input.only(body, "scope", "for")
@@ -205,7 +225,7 @@ class _Operators:
     def _declare(self, body: Mapping[str, Any], actor: str) -> Command:
         command_input.only(body, "workload", "reason", "since", "note")
         cause, since, now = command_input.cause(body), command_input.since(body), self._clock.now()
-        note = command_input.text(body, "note", command_input.NOTE_MAX) if body.get("note") is not None else ""
+        note = command_input.note(body)
         tracked = self._tracked(command_input.text(body, "workload", command_input.ABOUT_MAX))
         return events.Declared(
             at=now, workload=tracked.view.workload.key, cause=cause, onset=now - since, actor=actor, note=note

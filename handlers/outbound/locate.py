@@ -6,7 +6,7 @@ the cache, or put into a query escaped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -15,6 +15,7 @@ from daemon.core.actions import Locate, Located, Outcome, OutcomeKind
 from daemon.core.model import Alert, Location, OnsetSource
 from daemon.ports import Clock
 from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.faults import Fault
 from handlers.ladder import place
 from handlers.prometheus import AlertingRule, Labels, PrometheusClient, escape_label
@@ -26,15 +27,24 @@ _log = structlog.get_logger(__name__)
 
 
 class LocateRunner:
-    """ports.Runner of Locate. `prometheus` is None where none is configured: then every onset is assumed."""
+    """ports.Runner of Locate. `prometheus` is None where none is configured: then every onset is assumed.
+
+    `calls` gives the call graph of now; None where nobody tells who calls whom, and then nobody is near.
+    """
 
     def __init__(
-        self, cache: ClusterCache, prometheus: PrometheusClient | None, sampler: Sampler, clock: Clock
+        self,
+        cache: ClusterCache,
+        prometheus: PrometheusClient | None,
+        sampler: Sampler,
+        clock: Clock,
+        calls: Callable[[], CallGraph | None] = lambda: None,
     ) -> None:
         self._cache = cache
         self._prometheus = prometheus
         self._sampler = sampler
         self._clock = clock
+        self._calls = calls
 
     async def probe(self, action: Locate) -> Outcome | None:
         """Looking changes nothing: after a crash it is simply done again."""
@@ -44,8 +54,15 @@ class LocateRunner:
         """Where the alert belongs, and since when."""
         found = place(action.alert, self._cache, self._sampler.policy.mappings)
         onset, source = await self._onset(action.alert)
+        graph = self._calls() if found.workloads else None
         location = Location(
-            workloads=found.workloads, rung=found.rung, tried=found.tried, onset=onset, onset_source=source
+            workloads=found.workloads,
+            rung=found.rung,
+            tried=found.tried,
+            onset=onset,
+            onset_source=source,
+            neighbours=graph.near(found.workloads) if graph is not None else (),
+            kin=graph.kin(found.workloads) if graph is not None else (),
         )
         return Outcome(kind=OutcomeKind.DONE, result=Located(location=location))
 

@@ -10,7 +10,7 @@ import structlog
 
 from handlers.faults import Fault
 from handlers.overview import Document, moment
-from handlers.preflight import access, mapping, signals, standing, target, telling, traffic
+from handlers.preflight import access, calls, mapping, signals, standing, target, telling, traffic
 from handlers.preflight.lines import Level, Line, failed, rows
 from handlers.preflight.subject import Sources, Subject
 
@@ -28,6 +28,7 @@ async def preflight(sources: Sources, subject: Subject, *, total_seconds: float 
         "daemon": standing.daemon(sources),
         "workload": standing.workload(subject),
         "mapping": mapping.mapping(sources, subject),
+        "calls": calls.calls(sources, subject),
         "signals": signals.signals(sources, subject),
         "traffic": traffic.night(sources, subject),
         "target": target.verified(subject),

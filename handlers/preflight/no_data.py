@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from config import durations
@@ -12,6 +12,7 @@ from handlers.pod_groups import PodGroup
 from handlers.preflight.selectors import Matcher, Selector, selectors
 from handlers.preflight.subject import Signals
 from handlers.prometheus import render
+from handlers.signal_sources import alternatives_of
 
 METRICS_MAX = 5
 """Metrics of one query that are looked at, a few questions each."""
@@ -31,16 +32,35 @@ class Why:
 
 
 async def explain(source: Signals, rule: SignalRule, group: PodGroup, policy: Policy, at: datetime) -> Why:
-    """The first part of the query without series, and the remedy."""
+    """The first part of the query without series, and the remedy; of every source that was found, where there are several."""
     try:
-        for selector in selectors(rule.query)[:METRICS_MAX]:
-            found = await _missing(source, selector, group, policy, at)
-            if found is not None:
-                return found
-        return await _all_there(source, rule, group, policy, at)
+        lacks: list[tuple[str, Why]] = []
+        for way in alternatives_of(rule.query):
+            found = await _first_missing(source, way.query, group, policy, at)
+            if found is None:
+                return await _all_there(source, rule, group, policy, at)
+            lacks.append((way.source, found))
+        return _none_of(lacks)
     except Fault as fault:
         remedy = "try the query of policy.signals in Prometheus, with the namespace and pods of this workload"
         return Why(says=f"and Prometheus cannot be asked why: {fault.reason}", remedy=remedy)
+
+
+async def _first_missing(source: Signals, query: str, group: PodGroup, policy: Policy, at: datetime) -> Why | None:
+    for selector in selectors(query)[:METRICS_MAX]:
+        found = await _missing(source, selector, group, policy, at)
+        if found is not None:
+            return found
+    return None
+
+
+def _none_of(lacks: list[tuple[str, Why]]) -> Why:
+    """What each source lacks. The remedy is that of the first: the best one."""
+    (name, first), *others = lacks
+    if not name:
+        return first
+    says = "; ".join(f"{source}: {why.says}" for source, why in lacks)
+    return replace(first, says=says, remedy=first.remedy if not others else f"{first.remedy} (or for another of these)")
 
 
 async def _missing(source: Signals, selector: Selector, group: PodGroup, policy: Policy, at: datetime) -> Why | None:

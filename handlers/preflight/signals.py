@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from config import durations
 from daemon.core.measurement import Health, Sample
 from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.signals import REQUESTS_BEYOND_QUANTILE, TAIL, healthy_of, judge, measurable, trigger_of
-from handlers import pod_groups
+from handlers import pod_groups, signal_sources
 from handlers.cache import PodSeen
 from handlers.faults import Fault
 from handlers.pod_groups import PodGroup
@@ -30,10 +30,14 @@ UNITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A signal's value now: a number, None without data, or the fault. `many` series are as bad as none."""
+    """A signal's value now: a number, None without data, or the fault. `many` series are as bad as none.
+
+    `source`: which of the metrics that were found it is measured by; empty where the query is the policy's own.
+    """
 
     rule: SignalRule
     value: float | None = None
+    source: str = ""
     many: int = 0
     fault: Fault | None = None
 
@@ -74,7 +78,11 @@ async def _measured(source: Signals, rule: SignalRule, group: PodGroup, policy: 
         vector = await source.query(query, at)
     except Fault as fault:
         return Found(rule=rule, fault=fault)
-    return Found(rule=rule, value=vector[0][1] if len(vector) == 1 else None, many=len(vector))
+    values = signal_sources.by_source(vector)
+    if values is None:
+        return Found(rule=rule, many=len(vector))
+    measured_by = signal_sources.chosen(rule.query, [values]) or ""
+    return Found(rule=rule, value=values.get(measured_by), source=measured_by)
 
 
 def rendered(query: str, group: PodGroup, policy: Policy) -> str:
@@ -89,12 +97,13 @@ async def _line(sources: Sources, subject: Subject, found: Found, sample: Sample
     if found.fault is not None:
         remedy = "check prometheus.url and its credentials, and the query in policy.signals (try it in Prometheus)"
         return failed(check, f"cannot be asked: {found.fault.reason}", remedy)
-    if found.many > 1:
+    if found.many:
         says = f"gives {found.many} series, must be one"
         return failed(check, says, "aggregate in policy.signals: sum(…), max(…) or histogram_quantile over sum by (le)")
     if found.value is None:
         return await _without_data(sources, subject, found.rule, sample, group)
-    return _with_value(subject, found.rule, found.value, sample)
+    line = _with_value(subject, found.rule, found.value, sample)
+    return replace(line, says=f"{line.says}; measured by {found.source}") if found.source else line
 
 
 async def _without_data(sources: Sources, subject: Subject, rule: SignalRule, sample: Sample, group: PodGroup) -> Line:

@@ -15,6 +15,7 @@ from daemon.core.state import State, Tracked
 from daemon.ports import Clock, Reader
 from handlers.alertmanager_api import Reading
 from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.prometheus import AlertingRule, Matrix, Vector
 
 
@@ -64,7 +65,7 @@ class Configured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The daemon as preflight sees it. `alertmanager` is None where none is configured.
+    """The daemon as preflight sees it. `alertmanager` is None where none is configured, `calls()` where no call graph is known.
 
     `watch_age` is in seconds; `webhooks` counts accepted Alertmanager webhooks since the start; `free_bytes` of the state
     folder's disk raises OSError.
@@ -83,6 +84,7 @@ class Sources:
     webhooks: Callable[[], int]
     free_bytes: Callable[[], int]
     configured: Configured
+    calls: Callable[[], CallGraph | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from statistics import fmean
 
 from daemon.core.policy import Policy, SignalKind, SignalRule
-from handlers import pod_groups
+from handlers import pod_groups, signal_sources
 from handlers.pod_groups import PodGroup
 from handlers.preflight.lines import Line, ok, warning
 from handlers.preflight.subject import Sources, Subject
@@ -50,10 +50,11 @@ async def _hourly(sources: Sources, subject: Subject, rule: SignalRule) -> Mappi
         window=subject.policy.signal_window,
     )
     matrix = await sources.signals.query_range(query, subject.now - DAY, subject.now, STEP)
+    series = signal_sources.by_source(matrix) or {}
+    source = signal_sources.chosen(rule.query, [series])
     found: dict[datetime, list[float]] = {}
-    for _, samples in matrix:
-        for at, value in samples:
-            found.setdefault(at.replace(minute=0, second=0, microsecond=0), []).append(value)
+    for at, value in series.get(source or "", ()):
+        found.setdefault(at.replace(minute=0, second=0, microsecond=0), []).append(value)
     return {hour: fmean(values) for hour, values in found.items()}
 
 

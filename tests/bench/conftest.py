@@ -42,9 +42,13 @@ class Results:
             f"Written by `{COMMAND}` ({platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}).",
             "Ratios come from one run and are the median of five unless said otherwise; absolute numbers are this machine's.",
         ]  # fmt: skip
-        sections = [self.sections[title] for title in sorted(self.sections)]
+        sections = [self.sections[title] for title in sorted(self.sections, key=_number)]
         self._path.write_text("\n".join(head) + "\n\n" + "\n\n".join(sections) + "\n")
         self._kept.write_text(json.dumps(self.sections, indent=1))
+
+
+def _number(title: str) -> int:
+    return int(title.partition(".")[0])
 
 
 @pytest.fixture(scope="session")

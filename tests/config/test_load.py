@@ -14,7 +14,7 @@ import config
 from config import sources
 from config.durations import render
 from daemon.core.model import Mode, Severity, Workload
-from daemon.core.policy import DEFAULT_SIGNALS, Policy, Route, SignalKind
+from daemon.core.policy import DEFAULT_SIGNALS, SATURATION_SIGNALS, Policy, Route, SignalKind
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "lastgood.example.yaml"
 KEY = "0123456789abcdef0123456789abcdef"
@@ -130,6 +130,14 @@ policy:
     assert signals["latency_p95"].query == DEFAULT_SIGNALS[2].query
     assert signals["latency_p95"].healthy_below == 0.5
     assert signals["cpu"].kind is SignalKind.CPU
+
+
+def test_saturation_is_measured_where_it_is_named(write: Write) -> None:
+    """`cpu` and `memory` need no query; without their names they are not measured, and thresholds are laid over them, too."""
+    path = write("cluster: c\npolicy: {signals: {cpu: {}, memory: {trigger_above: 0.95}}}")
+    *defaults, cpu, memory = config.load(path, {}).policy.signals
+    assert tuple(defaults) == DEFAULT_SIGNALS
+    assert (cpu, memory) == (SATURATION_SIGNALS[0], dataclasses.replace(SATURATION_SIGNALS[1], trigger_above=0.95))
 
 
 def test_environment_changes_one_leaf(write: Write) -> None:

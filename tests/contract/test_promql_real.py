@@ -19,6 +19,7 @@ from deploy.sandbox.services import SampleServices, serve_metrics
 from tests import parts
 
 SAMPLES_WANTED = 20
+SELECTORS = ('{__name__=~"http_.*",pod!=""}', 'http_requests_total{code=~"5.."}', "nothing")
 ERRORS = 'http_requests_total{code=~"5.."}'
 QUERIES = (
     "up",
@@ -50,6 +51,9 @@ QUERIES = (
     "clamp_min(http_requests_total, 30)",
     'absent(up{job="none", x="y"})',
     "absent(up)",
+    'label_replace(sum(up), "from", "all", "", "") or label_replace(min(up), "from", "one", "", "")',
+    'label_replace(up, "short", "$1-${2}", "pod", "(w)eb-(.*)")',
+    'label_replace(up, "pod", "", "pod", "web-.*")',
     "time() - 1",
     "scalar(sum(up)) * 2",
     "0 / 0 * up",
@@ -193,6 +197,13 @@ async def test_same_numbers_as_prometheus(tmp_path: Path) -> None:
             series = evaluator.range(query, moments[-1], moments[0], 700)
             if not range_equal(series, theirs):
                 wrong.append((query, moments[-1], series, theirs))
+        for selector in SELECTORS:
+            for label in ("__name__", "pod", "code"):
+                values = f"{prometheus.url}/api/v1/label/{label}/values"
+                whole = {"match[]": selector, "start": f"{times[0] / 1000}", "end": f"{times[-1] / 1000}"}
+                async with session.get(values, params=whole) as reply:
+                    listed = (await reply.json())["data"]
+                assert evaluator.label_values(label, selector, times[0], times[-1]) == listed, (selector, label)
         assert not wrong, f"{len(wrong)} differ, the first: {wrong[0]}"
 
 

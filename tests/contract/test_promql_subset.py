@@ -17,13 +17,13 @@ from deploy.sandbox.monitoring.samples import SampleStore, TooManySeriesError
 from deploy.sandbox.monitoring.wire import format_number, format_time, parse_time
 
 UNKNOWN = (
-    *("topk(1, up)", "up % 2", "up ^ 2", "rate(up[5m:1m])", "up @ 5", "a * on (x) group_left b", "label_replace(up)"),
+    *("topk(1, up)", "up % 2", "up ^ 2", "rate(up[5m:1m])", "up @ 5", "a * on (x) group_left b", "label_join(up)"),
     *("quantile by (x) (0.5, up)", "(up)[5m]", "sum(up) offset 5m", "histogram_fraction(0, 1, up)"),
 )
 NONSENSE = (
     *("", "sum(", "up{", 'up{a="b"', "up{a=b}", "up[5]", "up[0s]", "1 > 2", "up and 1", "rate(up)", "rate(up[5m], 2)"),
     *("up up", "{}", '{a=~".*"}', 'up{a=~"("}', "sum(up[5m])", "up + up[5m]", "-up[5m]", "up bool 3", "1 + bool 2"),
-    *("$x", '"text" + 1', "by (a) up", "and", "(up", "up)"),
+    *("$x", "label_replace(up)", '"text" + 1', "by (a) up", "and", "(up", "up)"),
 )
 
 

@@ -184,10 +184,11 @@ def a_recovery(at: datetime, errors: float | None = 0.001, **changes: Any) -> Me
 
 
 def a_soak(since: datetime, until: datetime, healthy: timedelta | None = None, **changes: Any) -> SoakMeasurement:
-    """Healthy under traffic for all of the span, unless told otherwise."""
+    """Healthy under traffic for all of the span, unless told otherwise; what is unhealthy is so persistently."""
     zero = timedelta(0)
     whole = {"healthy": until - since if healthy is None else healthy, "quiet": zero, "inconclusive": zero}
     values: dict[str, Any] = {"since": since, "until": until, "baseline": (("error_ratio", 0.001),), **whole}
+    values["regressed_at"] = changes.get("unhealthy_at")
     return SoakMeasurement(**(values | changes))
 
 

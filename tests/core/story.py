@@ -23,6 +23,7 @@ from daemon.core.actions import (
     Located,
     Measure,
     Measured,
+    MeasurePurpose,
     NoteChange,
     Outcome,
     OutcomeKind,
@@ -50,13 +51,14 @@ from daemon.core.events import (
     PauseAsked,
     ReleaseAsked,
     ResumeAsked,
+    Reviewed,
     RollbackAsked,
     Started,
     WorkloadSeen,
 )
 from daemon.core.evolution import replay
 from daemon.core.facts import Fact
-from daemon.core.incidents import Incident, Phase
+from daemon.core.incidents import Incident, Phase, Word
 from daemon.core.measurement import Measurement, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, DeclaredCause, Location, Revision, Workload, WorkloadView
 from daemon.core.policy import Policy
@@ -104,6 +106,7 @@ class Story:
         self.done: list[Action] = []
         self.where: dict[str, Location] = {}
         self.measures: Callable[[Measure], Measurement | None] = lambda action: a_measurement(self.now)
+        self.watches: Callable[[Measure], Measurement | None] = lambda action: Measurement(at=self.now)
         self.checks: Callable[[CheckTarget], TargetCheck | None] = lambda action: a_check(action.target)
         self.soaks: Callable[[ProveSoak], SoakMeasurement | None] = self._soak
         self.patches: Callable[[RollBack], Outcome | None] = self._patch
@@ -112,7 +115,7 @@ class Story:
         self.withheld: set[type[Action]] = set()
         self._answers: dict[type[Action], Answer] = {
             Locate: lambda action: done(Located(location=self.where.get(action.alert.fingerprint) or a_location())),
-            Measure: lambda action: self._result(Measured, "measurement", self.measures(action)),
+            Measure: self._measured,
             CheckTarget: lambda action: self._result(Checked, "check", self.checks(action)),
             ProveSoak: lambda action: self._result(Soaked, "soak", self.soaks(action)),
             RollBack: lambda action: self.patches(action),  # noqa: PLW0108  looked up when asked: tests replace it
@@ -127,6 +130,11 @@ class Story:
     @staticmethod
     def _result(kind: type[Any], name: str, value: object) -> Outcome:
         return failed() if value is None else done(kind(**{name: value}))
+
+    def _measured(self, action: Measure) -> Outcome:
+        """A rollout that nobody complains about shows nothing, unless the story says so."""
+        found = self.watches if action.purpose is MeasurePurpose.WATCH else self.measures
+        return self._result(Measured, "measurement", found(action))
 
     def _soak(self, action: ProveSoak) -> SoakMeasurement:
         return a_soak(action.since, action.until or self.now)
@@ -262,6 +270,11 @@ class Story:
     def closes(self, actor: str = "ann", note: str = "") -> None:
         """A person closes it."""
         self.plays(Closed(at=self.now, incident=self.incident.id, actor=actor, note=note))
+
+    def judges(self, word: Word, actor: str = "ann", **changes: Any) -> None:
+        """A person judges the decision on the latest incident."""
+        values: dict[str, Any] = {"incident": self.incident.id, "note": ""}
+        self.plays(Reviewed(at=self.now, word=word, actor=actor, **(values | changes)))
 
     def pauses(self, scope: str = "", lasts: timedelta | None = None) -> None:
         """A person pauses a scope."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
+
+import pytest
 
 from daemon.core.actions import CheckTarget, Measure
 from daemon.core.facts import Judged
@@ -250,14 +253,34 @@ def test_before_and_after_may_act_where_the_user_says_so() -> None:
     assert len(story.rollbacks) == 1
 
 
-def test_timing_alone_proposes() -> None:
-    """Where no signal says anything, a rollout just before the anomaly is put to a person."""
-    story = Story()
+@pytest.mark.parametrize(("interval", "gathering"), [(STEP, 60), (50 * SECOND, 100), (90 * SECOND, 120)])
+def test_timing_alone_proposes_once_the_alerts_have_gathered(interval: timedelta, gathering: int) -> None:
+    """Where no signal says anything, a person is asked: after two samples, or two minutes where samples are rare."""
+    story = Story(a_policy(sample_interval=interval))
     story.measures = lambda action: a_measurement(story.now, new=None, old=None)
     story.proves_v1()
     story.rolls_out()
     story.completes()
-    story.now = NOON + 4 * MINUTE
+    story.now = NOON + 10 * MINUTE
     story.fires()
+    story.expect(Phase.OPEN)
+    story.waits(4 * MINUTE)
     story.expect(Phase.PROPOSED, Reason.BLAMED_TIMING)
     assert Reason.NO_CONTRAST in story.incident.shown
+    lasted = [(fact.at - story.incident.opened_at, fact.verdict.kind) for fact in story.of(Judged)]
+    proposed = [after for after, kind in lasted if kind is VerdictKind.PROPOSE]
+    assert {kind for after, kind in lasted if after not in proposed} == {VerdictKind.HOLD}
+    assert gathering * SECOND <= min(proposed) < gathering * SECOND + interval
+
+
+def test_what_is_more_than_timing_gathers_nothing() -> None:
+    """Worse than before the rollout, and nothing to compare any more: that is put to a person at the first look."""
+    story = Story()
+    story.measures = lambda action: a_measurement(story.now, old=None, new_ready=3)
+    story.proves_v1()
+    story.rolls_out()
+    story.completes()
+    story.now = NOON + 10 * MINUTE
+    story.fires()
+    story.expect(Phase.PROPOSED, Reason.BLAMED_BEFORE_AFTER)
+    assert [fact.at for fact in story.of(Judged)] == [story.incident.opened_at]

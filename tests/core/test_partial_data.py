@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.core.blame import contrast_of, suspect
+from daemon.core.blame import suspect
+from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Phase, Tier
 from daemon.core.measurement import Measurement, Sample
 from daemon.core.model import OnsetSource, Rollout

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from daemon.core import blame
+from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Tier
 from daemon.core.measurement import Health
 from daemon.core.mode import mode_of
@@ -31,6 +32,10 @@ TABLE: list[tuple[SignalKind, float | None, float | None, Health]] = [
     (K.ERROR_RATIO, 0.049, 0.02, UNSURE),
     (K.ERROR_RATIO, 0.06, 0.0, BAD),
     (K.ERROR_RATIO, 0.052, 0.05, BAD),
+    (K.LATENCY, 0.3, None, NOTHING),
+    (K.LATENCY, 0.109, 0.1, GOOD),
+    (K.LATENCY, 0.149, 0.1, UNSURE),
+    (K.LATENCY, 0.151, 0.1, BAD),
     (K.LATENCY_P95, 0.3, None, NOTHING),
     (K.LATENCY_P95, 0.109, 0.1, GOOD),
     (K.LATENCY_P95, 0.12, 0.1, UNSURE),
@@ -42,6 +47,8 @@ TABLE: list[tuple[SignalKind, float | None, float | None, Health]] = [
     (K.CPU, 0.8, 0.9, UNSURE),
     (K.CPU, 0.91, None, BAD),
     (K.MEMORY, 0.86, None, BAD),
+    (K.MEMORY, 0.85, None, NOTHING),
+    (K.MEMORY, None, None, NOTHING),
     (K.MEMORY, 0.5, 0.5, GOOD),
     (K.MEMORY, 0.7, 0.5, UNSURE),
 ]
@@ -140,7 +147,7 @@ def test_slow_starts_are_not_blamed_for_their_first_minute() -> None:
         new=(*samples(0.0, until=at - 2 * STEP, count=5), *new),
         old=(*samples(0.0, until=at - 2 * STEP, count=5), *old),
     )
-    counts = [blame.contrast_of(m, a_rollout(), a_policy()).convicting for m in (cold, warm)]
+    counts = [contrast_of(m, a_rollout(), a_policy()).convicting for m in (cold, warm)]
     assert counts == [0, 2]
 
 

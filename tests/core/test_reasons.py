@@ -104,6 +104,7 @@ def timing_only() -> Story:
     story.completes()
     story.now = NOON + 4 * MINUTE
     story.fires()
+    story.waits(MINUTE + STEP)
     return story
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from daemon.core.actions import MeasurePurpose
-from daemon.core.blame import contrast_of
+from daemon.core.contrast import contrast_of
 from daemon.core.model import AlertStatus, Rollout, StartFailure, StartFailureKind, Workload
 from daemon.runtime.dispatch import ATTEMPT_SECONDS
 from handlers.faults import Fault, FaultKind, Transient

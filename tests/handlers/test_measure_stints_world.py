@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.core.actions import Measured
-from daemon.core.blame import Contrast, contrast_of
+from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.measurement import Measurement
 from daemon.core.model import Revision, RevisionId, Rollout, Stint, Workload
 from daemon.core.stints import settled

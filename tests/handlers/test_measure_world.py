@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from daemon.core.actions import Locate, Located, Measured, Soaked
-from daemon.core.blame import contrast_of
+from daemon.core.contrast import contrast_of
 from daemon.core.measurement import Measurement, Sample, SoakMeasurement
 from daemon.core.model import ActionId, OnsetSource, Rollout
 from deploy.sandbox.monitoring import default_rules, start_monitoring

@@ -12,7 +12,7 @@ from tests.handlers.people import Daemon, recovered
 STATUS = "ready why_not cluster now since default_mode modes incidents pauses workloads alerts owed"
 EXPLAIN = (
     "kind now cluster incident headline changed wide done mode road road_left_out alerts alerts_left_out verdict"
-    " candidates target measured told commands unmapped_alerts declared notices"
+    " candidates target measured told commands unmapped_alerts declared judged decision notices"
 )
 ROW = (
     "id phase ended since opened_at onset severity workload symptom reason alerts blamed target countdown_until"

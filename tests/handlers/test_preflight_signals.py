@@ -14,6 +14,8 @@ from daemon.core.policy import DEFAULT_SIGNALS, SignalKind, SignalRule
 from handlers.faults import FaultKind, Transient
 from handlers.preflight.selectors import Matcher, selectors
 from handlers.prometheus import Vector
+from handlers.signal_search import laid_over
+from handlers.signal_sources import SOURCE_LABEL, Alternative
 from tests.core.builders import HOUR, V1, a_policy
 from tests.handlers.measuring_world import signal_of
 from tests.handlers.preflight_world import World, seen, well
@@ -249,6 +251,42 @@ async def test_no_traffic_signal_at_all() -> None:
     errors = SignalRule(name="errors", kind=SignalKind.ERROR_RATIO, query="x")
     line = (await World(signals=(errors,)).looks()).line("traffic of 24 hours")
     assert (line["level"], "kind traffic" in line["remedy"]) == ("warning", True)
+
+
+# ------------------------------------------------------------------------------------------------ several sources
+
+FOUND = {
+    SignalKind.TRAFFIC: (
+        Alternative(
+            source="istio", query='sum(rate(istio_requests_total{namespace="$namespace",pod=~"$pods"}[$window]))'
+        ),
+        Alternative(source="prometheus", query=DEFAULT_SIGNALS[0].query),
+    )
+}
+
+
+async def test_the_source_of_a_value_is_named() -> None:
+    """Where a signal may come from several metrics, the line says by which it was measured: the best that has data."""
+    world = World(signals=laid_over(DEFAULT_SIGNALS, FOUND))
+    both = [({SOURCE_LABEL: "prometheus"}, 9.0), ({SOURCE_LABEL: "istio"}, 20.0)]
+    world.prometheus.instant = lambda query, at: both if SOURCE_LABEL in query else well(query, at)
+    line = (await world.looks()).line("signal traffic")
+    assert line["says"] == "20 requests/s; needed 1 (policy.min_traffic_rate); measured by istio"
+    world.prometheus.instant = lambda query, at: both[:1] if SOURCE_LABEL in query else well(query, at)
+    assert "9 requests/s" in (await world.looks()).line("signal traffic")["says"]
+
+
+async def test_what_each_source_lacks() -> None:
+    """Without data from any, each source says what it has no series of; one that has them all says that it is the scrapes."""
+    world = World(signals=laid_over(DEFAULT_SIGNALS, FOUND))
+    elsewhere = ("istio_requests_total", {"namespace": "pay", "pod": "pay-1"})
+    world.prometheus.instant = Series(elsewhere)
+    line = (await world.looks()).line("signal traffic")
+    assert "istio: istio_requests_total has series with a label namespace, but none with namespace=shop" in line["says"]
+    assert "prometheus: Prometheus has no series http_requests_total" in line["says"]
+    assert line["remedy"].endswith("(or for another of these)")
+    world.prometheus.instant = Series(elsewhere, ("http_requests_total", POD))
+    assert "its series are there" in (await world.looks()).line("signal traffic")["says"]
 
 
 # ----------------------------------------------------------------------------------------------------------- selectors

@@ -266,3 +266,22 @@ def test_a_template_is_filled_once() -> None:
     template = 'rate(x{namespace="$namespace",pod=~"$pods",path=~"/a$"}[$window]) + $namespaces'
     got = render(template, namespace='$pods"', pods=["a.1", "$window"], window=timedelta(minutes=1))
     assert got == ('rate(x{namespace="$pods\\"",pod=~"\\\\$window|a\\\\.1",path=~"/a$"}[60s]) + $namespaces')
+
+
+async def test_the_values_of_a_label_are_a_set() -> None:
+    """Of the series of one selector within a range of time; from the answer's list, which another kind of answer is not."""
+    server = Scripted()
+    server.data = ["http_requests_total", "up"]
+    async with server.client() as client:
+        found = await client.label_values("__name__", '{pod!=""}', T0, T0 + SECOND)
+        assert found == {"http_requests_total", "up"}
+        method, path, form, _ = server.asked[-1]
+        assert (method, path, form["match[]"]) == ("GET", "/prom/api/v1/label/__name__/values", '{pod!=""}')
+        assert float(form["end"]) - float(form["start"]) == 1
+        server.data = {"resultType": "vector", "result": []}
+        with pytest.raises(Transient, match="not its format"):
+            await client.label_values("__name__", "up", T0, T0 + SECOND)
+        server.data = []
+        assert await client.label_values("__name__", "up", T0, T0 + SECOND) == frozenset()
+        with pytest.raises(Transient, match="not its format"):
+            await client.query("up", T0)

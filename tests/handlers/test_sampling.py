@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -12,8 +13,9 @@ from daemon.core.policy import SignalKind, SignalRule
 from handlers import pod_groups
 from handlers.faults import FaultKind, Permanent
 from handlers.pod_groups import PodGroup
-from handlers.prometheus import PODS_MAX, render
+from handlers.prometheus import PODS_MAX, Matrix, render
 from handlers.sampling import QUERIES_AT_ONCE, SAMPLES_MAX, SOAK_SAMPLES_MAX, floor, reason_of
+from handlers.signal_sources import SOURCE_LABEL, Alternative, united
 from tests.handlers.measuring_world import (
     DAY,
     DOWN,
@@ -189,3 +191,43 @@ def test_names_with_dots_stay_names() -> None:
     assert not re.fullmatch(group.patterns[0], "axb-6d4b75cb6d-x7k2p")
     text = render('{pod=~"$pods"}', namespace="n", pods=(), patterns=group.patterns, window=policy().signal_window)
     assert text.startswith('{pod=~"a\\\\.b-[')
+
+
+class Sources(Prometheus):
+    """Answers a united query by source: the traffic of each pod as its name, its source and the moment say."""
+
+    def __init__(self, traffic: Callable[[str, str], float | None]) -> None:
+        super().__init__()
+        self.traffic = traffic
+
+    async def query_range(self, promql: str, start: datetime, end: datetime, step: timedelta) -> Matrix:
+        self.queries.append((promql, start, end, step))
+        pods = "new" if str(V2.replica_set) in promql else "old"
+        found = ((source, self.traffic(pods, source)) for source in ("mesh", "app"))
+        return [({SOURCE_LABEL: source}, [(end, value)]) for source, value in found if value is not None]
+
+
+TWO = (
+    Alternative(source="mesh", query='mesh{namespace="$namespace",pod=~"$pods"}'),
+    Alternative(source="app", query='app{namespace="$namespace",pod=~"$pods"}'),
+)
+UNITED = SignalRule(name="traffic", kind=SignalKind.TRAFFIC, query=united(TWO))
+
+
+@pytest.mark.parametrize(
+    ("known", "values"),
+    [
+        ({"new mesh": 1.0, "new app": 2.0, "old mesh": 3.0, "old app": 4.0}, (1.0, 3.0)),
+        ({"new app": 2.0, "old mesh": 3.0, "old app": 4.0}, (2.0, 4.0)),
+        ({"new app": 2.0, "old mesh": 3.0}, (None, 3.0)),
+        ({"old app": 4.0}, (None, 4.0)),
+    ],
+)
+async def test_groups_are_compared_by_one_source(
+    known: dict[str, float], values: tuple[float | None, float | None]
+) -> None:
+    """New and old pods are read by the source that both have, never one by each; where there is none, one side has no data."""
+    scene = Scene(Sources(lambda pods, source: known.get(f"{pods} {source}")), signals=(UNITED,))
+    aligned = await scene.sampler.aligned((NEW, OLD), NOW - MINUTE, NOW, STEP)
+    assert tuple(group[-1].value("traffic") if group else None for group in aligned.groups) == values
+    assert len(scene.prometheus.queries) == 2

@@ -14,9 +14,11 @@ from daemon.core.actions import Action, Measure
 from daemon.core.events import AlertSource, AlertsReported
 from daemon.core.facts import ActionOwed, Fact, MeasurementKept, RolloutRecorded
 from daemon.core.model import Alert, AlertStatus, IncidentId, Stint
+from daemon.core.table import Table
 from daemon.runtime import codec
-from tests.core.builders import NOON, a_measurement
+from tests.core.builders import NOON, SHOP, a_measurement
 from tests.core.story import Story
+from tests.core.test_scorecard import a_tally, judged
 from tests.core.test_suspending import suspended
 
 PAIRS = st.lists(st.tuples(st.text(max_size=20), st.text(max_size=40)), max_size=4).map(tuple)
@@ -115,3 +117,17 @@ def test_numbers_that_are_none_are_written_by_name() -> None:
     fact = MeasurementKept(at=NOON, incident=IncidentId("inc-1"), measurement=odd)
     assert b"Infinity" in codec.dump_fact(fact)
     assert codec.load_fact(codec.dump_fact(fact)) == fact
+
+
+def test_tallies_come_back_from_a_snapshot() -> None:
+    """Also what is only counted any more; a snapshot of an older release has none, and is read."""
+    story = Story()
+    story.spikes()
+    tally = a_tally(*judged(40, 30), healthy=9)
+    assert tally.earlier
+    state = replace(story.state, scorecards=Table({SHOP.key: tally}))
+    raw = codec.dump_state(state)
+    assert codec.load_state(raw) == state
+    assert codec.load_state(raw).scorecards[SHOP.key].counts == tally.counts
+    older = {key: value for key, value in json.loads(raw).items() if key != "scorecards"}
+    assert dict(codec.load_state(json.dumps(older).encode()).scorecards) == {}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
-from deploy.sandbox.monitoring.labels import NAME, Labels, drop, get
+from deploy.sandbox.monitoring.labels import NAME, Labels, drop, freeze, get
 from deploy.sandbox.monitoring.samples import Sample
 
 
@@ -54,6 +55,33 @@ def over_time(name: str, samples: Sequence[Sample]) -> float:
         case "max_over_time":
             return max(numbers) if numbers else math.nan
     raise AssertionError(f"the parser lets no function {name} through")
+
+
+_GROUP = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+def replaced(
+    vector: Mapping[Labels, float], target: str, text: str, source: str, pattern: str
+) -> list[tuple[Labels, float]]:
+    """`label_replace`: where the whole of the source label matches, the target label becomes the text with its `$1` filled in."""
+    expression = re.compile(pattern, re.DOTALL)
+    pairs = []
+    for labels, value in vector.items():
+        found = expression.fullmatch(get(labels, source))
+        if found is None:
+            pairs.append((labels, value))
+            continue
+        filled = _GROUP.sub(lambda group, found=found: _group(found, group[1] or group[2]), text)  # type: ignore[misc]
+        pairs.append((freeze({**dict(labels), target: filled}), value))
+    return pairs
+
+
+def _group(found: re.Match[str], name: str) -> str:
+    """A group by number or name; an unknown one is empty."""
+    try:
+        return found[int(name) if name.isdigit() else name] or ""
+    except IndexError:
+        return ""
 
 
 def histogram_quantiles(quantile: float, vector: dict[Labels, float]) -> dict[Labels, float]:

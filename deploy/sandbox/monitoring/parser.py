@@ -29,6 +29,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "vector": ("scalar",),
     "scalar": ("vector",),
     "absent": ("vector",),
+    "label_replace": ("vector", "string", "string", "string", "string"),
     "time": (),
 }
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")

@@ -42,6 +42,7 @@ class PrometheusApi:
             handler = _enveloped(answer)
             app.router.add_get(path, handler)
             app.router.add_post(path, handler)
+        app.router.add_get("/api/v1/label/{label}/values", _enveloped(self._label_values))
         return app
 
     async def _get_rules(self, _: web.Request) -> web.Response:
@@ -59,6 +60,11 @@ class PrometheusApi:
         vector = [{"metric": dict(k), "value": _sample((time_ms, v))} for k, v in value.items() if isinstance(v, float)]
         return {"resultType": "vector", "result": vector}
 
+    def _label_values(self, given: Mapping[str, str]) -> list[str]:
+        """Of one selector (`match[]`) at most; without a range of times all that is kept."""
+        start, end = (_moment_ms(given, name, default) for name, default in (("start", 0.0), ("end", self._clock())))
+        return self._evaluator.label_values(given["label"], given.get("match[]", ""), start, end)
+
     def _query_range(self, given: Mapping[str, str]) -> dict[str, Any]:
         start, end = _moment_ms(given, "start", None), _moment_ms(given, "end", None)
         if end < start:
@@ -75,12 +81,16 @@ class PrometheusApi:
         }
 
 
-def _enveloped(answer: Callable[[Mapping[str, str]], dict[str, Any]]) -> Callable[[web.Request], Any]:
-    """A handler that reads the URL's and the form's parameters and wraps the answer as Prometheus does."""
+def _enveloped(answer: Callable[[Mapping[str, str]], dict[str, Any] | list[str]]) -> Callable[[web.Request], Any]:
+    """A handler that reads the path's, the URL's and the form's parameters and wraps the answer as Prometheus does."""
 
     async def handler(request: web.Request) -> web.Response:
         form = await request.post() if request.method == "POST" else {}
-        given = {**request.query, **{name: value for name, value in form.items() if isinstance(value, str)}}
+        given = {
+            **request.query,
+            **request.match_info,
+            **{name: value for name, value in form.items() if isinstance(value, str)},
+        }
         try:
             body = {"status": "success", "data": answer(given)}
         except ExecutionError as error:

@@ -10,8 +10,8 @@ import math
 import operator as operators
 from collections.abc import Callable
 
-from deploy.sandbox.monitoring.functions import extrapolated, histogram_quantiles, over_time
-from deploy.sandbox.monitoring.labels import NAME, Labels, drop, freeze, keep
+from deploy.sandbox.monitoring.functions import extrapolated, histogram_quantiles, over_time, replaced
+from deploy.sandbox.monitoring.labels import NAME, Labels, drop, freeze, get, keep
 from deploy.sandbox.monitoring.parser import COMPARISONS, SET_OPERATORS, parse
 from deploy.sandbox.monitoring.samples import Sample, SampleStore
 from deploy.sandbox.monitoring.tree import Aggregate, Binary, Call, Negate, Node, Number, Selector, Text
@@ -67,6 +67,14 @@ class Evaluator:
             for labels, number in points.items():
                 series.setdefault(labels, []).append((time_ms, number))
         return series
+
+    def label_values(self, label: str, selector: str, start_ms: int, end_ms: int) -> list[str]:
+        """The label's values among the selected series (all for none) that have samples in start..end, sorted."""
+        node = parse(selector) if selector else Selector(())
+        if not isinstance(node, Selector) or node.range_ms is not None:
+            raise ValueError("match[] is no vector selector")
+        series = (each for each in self._store.select(node.matchers) if each.between(start_ms - 1, end_ms))
+        return sorted({get(each.labels, label) for each in series} - {""})
 
     def vector(self, node: Node, time_ms: int) -> Vector:
         """The value of a parsed rule; a scalar is one element without labels."""
@@ -149,6 +157,9 @@ class Evaluator:
                 )
             case "histogram_quantile":
                 return histogram_quantiles(self._scalar(arguments[0], now), self._vector(arguments[1], now))
+            case "label_replace":
+                texts = [each.value for each in arguments[1:] if isinstance(each, Text)]
+                return _unique(replaced(self._vector(arguments[0], now), *texts))
             case name:
                 return self._over_range(name, arguments[0], now)
 

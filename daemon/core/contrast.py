@@ -1,0 +1,319 @@
+"""New against old in the minutes in which both served: what convicts, what acquits, what is shared.
+
+A pair of samples is judged by DESIGN's table; what convicts must persist, must stand out from the old pods by more than the
+edge of a threshold, and must be more than chance (daemon.core.statistics): by the requests where counts are known, else by how
+far it lies out of what the old pods show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from daemon.core import statistics as tests
+from daemon.core.measurement import Health, Measurement, Sample
+from daemon.core.model import Rollout
+from daemon.core.policy import Policy, SignalKind, SignalRule
+from daemon.core.signals import (
+    FAR,
+    enough_traffic,
+    judge,
+    judge_sample,
+    measurable,
+    seconds_between,
+    served,
+    serving,
+    traffic,
+    trigger_of,
+    typical,
+)
+
+CHANCE_MAX = 0.005
+"""How likely a conviction may be to be chance, after correction for the number of signals asked."""
+
+FAR_OUT = 3.5
+"""Robust standard deviations from the old pods (Iglewicz & Hoaglin 1993 call a value beyond 3.5 an outlier)."""
+
+LASTING_SAMPLES = 3
+"""The newest samples of the new pods, of which one at least must be bad after the old pods are gone."""
+
+SINGLE_POD_TIMES = 3.0
+"""How many times the old pods' latency that of a single new pod must be: its node may be slow, and no second pod tells."""
+
+SLOW_FOR = timedelta(seconds=150)
+"""How long latency must have been bad, however often it is sampled: caches fill and code is compiled for a minute or two."""
+
+BREAK_SAMPLES = 2
+"""Good samples in a row that end a bad time."""
+
+SINGLE_POD_SLOW_FOR = timedelta(minutes=8)
+"""How long a single new pod must have been slow for the plain threshold to be enough."""
+
+CPU_PER_REQUEST = 1.5
+"""How many times the CPU of a request must have grown: a pod that is sent more than the others has more to do."""
+
+FAR_WORSE = 2.0
+"""How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
+
+STANDS_OUT = {SignalKind.ERROR_RATIO: (2.0, 0.05), SignalKind.CPU: (1.15, 0.2), SignalKind.MEMORY: (1.15, 0.15)}
+"""How many times the old pods' value, or how much more in absolute terms, is more than two equals on both sides of an edge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """New against old in the minutes in which both served.
+
+    `pairs` counts all of them, `recent` the last `persistence_of`; of those `convicting` had the new pods bad and the old
+    ones not, in `alike` both were bad, in `fine` the new ones were healthy. `worst` is the rule that convicts most.
+    """
+
+    pairs: int
+    recent: int
+    convicting: int
+    alike: int
+    fine: int
+    enough: bool
+    sure: bool
+    lasts: bool
+    worst: SignalRule | None
+    new_value: float | None
+    old_value: float | None
+    threshold: float | None
+
+    def convicts(self, policy: Policy) -> bool:
+        """Persistent, under enough traffic, and not shared by the old pods."""
+        persists = self.convicting >= policy.persistence_bad and self.convicting > self.alike
+        return self.enough and persists and self.sure and self.lasts
+
+    def acquits(self, policy: Policy) -> bool:
+        """As many fine minutes as persistence looks at, none bad."""
+        return self.enough and self.fine >= policy.persistence_of and self.convicting == 0
+
+
+def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> Contrast:
+    """Compare the pods of both revisions minute by minute."""
+    pairs = _pairs(measurement, policy)
+    before = typical(measurement.before)
+    warm = (measurement.new[0].at if measurement.new else rollout.started_at) + policy.latency_warm_up
+    window = [*pairs, *_early(measurement, policy, before, warm)][-policy.persistence_of :]
+    alike = fine = 0
+    per_rule: dict[str, int] = {}
+    against: dict[str, int] = {}
+    for new, old in window:
+        bad = _bad_rules(policy, new, old, warm)
+        ailing = [rule for rule in bad if _old_is_bad(rule, old, before)]
+        shared = [rule for rule in ailing if not _far_worse(rule, new, old)]
+        guilty = [
+            rule
+            for rule in bad
+            if rule not in ailing and _stands_out(rule, new, old) and not _has_more_to_do(policy, rule, new, old)
+        ]
+        for rule in guilty:
+            against[rule.name] = against.get(rule.name, 0) + 1
+        alike += bool(shared) and not guilty
+        fine += not bad and judge_sample(policy, new, old) is Health.HEALTHY
+        for rule in guilty or shared:
+            per_rule[rule.name] = per_rule.get(rule.name, 0) + 1
+    worst = next(
+        (
+            r
+            for r in policy.signals
+            if r.name == max(per_rule, key=lambda n: (against.get(n, 0), per_rule[n]), default="")
+        ),
+        None,
+    )
+    new_value, old_value = _typical_pair(worst, window)
+    asked = sum(1 for rule in policy.signals if any(new.value(rule.name) is not None for new, _ in window))
+    sure = worst is not None and _is_sure(worst, window, pairs, measurement.before, asked, policy)
+    sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
+    return Contrast(
+        pairs=len(pairs),
+        recent=len(window),
+        convicting=max(against.values(), default=0),
+        alike=alike,
+        fine=fine,
+        enough=all(enough_traffic(policy, side) for side in sides),
+        sure=sure,
+        lasts=worst is None or _lasts(worst, measurement, window),
+        worst=worst,
+        new_value=new_value,
+        old_value=old_value,
+        threshold=trigger_of(worst, old_value) if worst else None,
+    )
+
+
+def _pairs(measurement: Measurement, policy: Policy) -> list[tuple[Sample, Sample]]:
+    """The samples of both sides at the same moment, where both served."""
+    old_at = {sample.at: sample for sample in measurement.old}
+    both = [(new, old_at[new.at]) for new in measurement.new if new.at in old_at]
+    sides = [serving(policy, [pair[side] for pair in both]) for side in (0, 1)]
+    return [pair for pair, *answered in zip(both, *sides, strict=True) if all(answered)]
+
+
+def _early(
+    measurement: Measurement, policy: Policy, before: Sample | None, warm: datetime
+) -> tuple[tuple[Sample, Sample], ...]:
+    """The pair that is not settled yet, where it convicts: it may complete a conviction that settled ones began, nothing else.
+
+    Of its moment the scrapes of some pods may still be missing, so an outage of all can look like one of the new pods. It is one
+    pair at most, so where persistence asks for two, at least one settled pair convicts besides; and that one has seen everybody.
+    """
+    if measurement.unsettled is None or policy.persistence_bad < 2:
+        return ()
+    new, old = measurement.unsettled
+    if not (served(policy, new) and served(policy, old)):
+        return ()
+    bad = _bad_rules(policy, new, old, warm)
+    guilty = bad and not any(_old_is_bad(rule, old, before) for rule in bad)
+    return (measurement.unsettled,) if guilty else ()
+
+
+def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:
+    warmed = [rule for rule in policy.signals if new.at >= warm or rule.kind not in policy.latency_kinds]
+    # both sides must have the signal: an old pod that says nothing is no witness that it was well
+    told = [rule for rule in warmed if old.value(rule.name) is not None]
+    rules = [rule for rule in told if measurable(policy, rule, new, old)]
+    return [rule for rule in rules if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY]
+
+
+def _old_is_bad(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
+    baseline = before.value(rule.name) if before else None
+    return judge(rule, old.value(rule.name), baseline) is Health.UNHEALTHY
+
+
+def _typical_pair(
+    rule: SignalRule | None, window: Sequence[tuple[Sample, Sample]]
+) -> tuple[float | None, float | None]:
+    if rule is None:
+        return None, None
+    new, old = (
+        typical([pair[0] for pair in window]),
+        typical([pair[1] for pair in window]),
+    )
+    return (
+        new.value(rule.name) if new else None,
+        old.value(rule.name) if old else None,
+    )
+
+
+def _lasts(rule: SignalRule, measurement: Measurement, window: Sequence[tuple[Sample, Sample]]) -> bool:
+    """The new pods are bad still, as far as they have said anything since: pods that were slow to warm up are well by now."""
+    latest = [sample for sample in measurement.new if sample.value(rule.name) is not None][-LASTING_SAMPLES:]
+    old = typical([pair[1] for pair in window])
+    since = [sample for sample in latest if window and sample.at > window[-1][0].at]
+    health = [judge(rule, each.value(rule.name), old.value(rule.name) if old else None) for each in since]
+    return not since or Health.UNHEALTHY in health
+
+
+def _stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """More than two equals on both sides of a threshold. What is judged by its ratio to the old pods stands out already."""
+    there, here = new.value(rule.name), old.value(rule.name)
+    if rule.kind not in STANDS_OUT or there is None or here is None:
+        return True
+    times, more = STANDS_OUT[rule.kind]
+    return there >= times * here or there - here >= more
+
+
+def _has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Its CPU is what its requests cost; told where the traffic and the pods of both sides are known."""
+    there, here = new.value(rule.name), old.value(rule.name)
+    rates = traffic(policy, new), traffic(policy, old)
+    if rule.kind is not SignalKind.CPU or None in (there, here, *rates) or not (new.pods and old.pods):
+        return False
+    each_new, each_old = (rates[0] or 0.0) / new.pods, (rates[1] or 0.0) / old.pods
+    more = max(each_new / each_old, 1.0) if each_old > 0 else 1.0
+    return (there or 0.0) < CPU_PER_REQUEST * more * (here or 0.0)
+
+
+def _far_worse(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Both are bad, and the new pods so much more that the old ones do not fail alike: no witness for either side."""
+    there, here = new.value(rule.name), old.value(rule.name)
+    times = FAR_WORSE if rule.kind is SignalKind.ERROR_RATIO else FAR.get(rule.kind)
+    if times is None or there is None or here is None:
+        return False
+    more = STANDS_OUT[rule.kind][1] if rule.kind in STANDS_OUT else 0.0
+    return there >= times * here and there - here >= more
+
+
+def _is_sure(
+    rule: SignalRule,
+    window: Sequence[tuple[Sample, Sample]],
+    pairs: Sequence[tuple[Sample, Sample]],
+    before: Sequence[Sample],
+    asked: int,
+    policy: Policy,
+) -> bool:
+    """More than chance: what convicts most, over the pairs that are looked at."""
+    told = [(new, old) for new, old in window if None not in (new.value(rule.name), old.value(rule.name))]
+    if rule.kind is SignalKind.ERROR_RATIO and (counts := _counts(rule, told, policy)) is not None:
+        likely = min(1.0, tests.proportion_p(*counts) * max(1, asked))
+        return likely <= CHANCE_MAX and _most_pods(rule, told, policy, timedelta(0))
+    values = [value for sample in (*before, *(old for _, old in pairs)) for value in _each(rule, sample)]
+    middle = median(value for new, _ in told for value in _each(rule, new))
+    floor = STANDS_OUT[rule.kind][1] / FAR_OUT if rule.kind in STANDS_OUT else 0.0
+    far = tests.robust_z(middle, values, floor=floor)
+    if far is not None and far < FAR_OUT:
+        return False
+    lasted = _bad_for(rule, pairs)
+    if rule.kind is SignalKind.LATENCY and lasted < SLOW_FOR:
+        return False
+    return _most_pods(rule, told, policy, lasted)
+
+
+def _bad_for(rule: SignalRule, pairs: Sequence[tuple[Sample, Sample]]) -> timedelta:
+    """From the first to the last bad pair of the newest ones; two good ones in a row end it."""
+    good, bad = 0, list[datetime]()
+    for new, old in reversed(pairs):
+        if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY:
+            bad.append(new.at)
+            good = 0
+        elif (good := good + 1) == BREAK_SAMPLES:
+            break
+    return bad[0] - bad[-1] if bad else timedelta(0)
+
+
+def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: Policy, lasted: timedelta) -> bool:
+    """Not one pod on a bad node: most of the new pods are bad, and a single one is so by far and persistently."""
+    if all(new.pods is None for new, _ in told):
+        return True  # only all together are known
+    if rule.kind in policy.latency_kinds and max(len(_each(rule, new)) for new, _ in told) == 1:
+        far = [new for new, old in told if _times(rule, new, old) >= SINGLE_POD_TIMES]
+        return len(far) > policy.persistence_bad or lasted >= SINGLE_POD_SLOW_FOR
+    return sum(_most_are_bad(rule, new, old) for new, old in told) >= policy.persistence_bad
+
+
+def _most_are_bad(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    values, baseline = _each(rule, new), old.value(rule.name)
+    bad = [judge(rule, value, baseline) is Health.UNHEALTHY for value in values]
+    return sum(bad) * 2 > len(bad) and (len(bad) > 1 or rule.kind is SignalKind.ERROR_RATIO)
+
+
+def _times(rule: SignalRule, new: Sample, old: Sample) -> float:
+    there, here = new.value(rule.name), old.value(rule.name)
+    return there / here if there is not None and here else 0.0
+
+
+def _each(rule: SignalRule, sample: Sample) -> Sequence[float]:
+    """The values of single pods where they are known, else that of all together."""
+    single = sample.single(rule.name)
+    whole = sample.value(rule.name)
+    return single or (() if whole is None else (whole,))
+
+
+def _counts(
+    rule: SignalRule, window: Sequence[tuple[Sample, Sample]], policy: Policy
+) -> tuple[float, float, float, float] | None:
+    """Failed and all requests of the new pods, and of the old ones; None where the traffic is not known."""
+    found = []
+    for side in (0, 1):
+        samples = [pair[side] for pair in window]
+        rates = [traffic(policy, sample) for sample in samples]
+        if None in rates or not samples:
+            return None
+        step = seconds_between(policy, samples)
+        requests = [(rate or 0.0) * step for rate in rates]
+        bad = sum((sample.value(rule.name) or 0.0) * count for sample, count in zip(samples, requests, strict=True))
+        found += [bad, sum(requests)]
+    return found[0], found[1], found[2], found[3]

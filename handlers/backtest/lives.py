@@ -1,0 +1,73 @@
+"""What a recording has told of one workload: its revisions and its pods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from daemon.core.model import Workload
+
+
+@dataclass(slots=True)
+class Pod:
+    """One pod, as far as records tell of it. `heard_at` of one that only samples tell of: when the last one came."""
+
+    name: str
+    revision: str
+    since: datetime
+    ready: bool = False
+    ready_since: datetime | None = None
+    was_ready: bool = False
+    first_ready: datetime | None = None
+    restarts: int = 0
+    restarts_before: int = 0
+    reason: str | None = None
+    killed_at: datetime | None = None
+    lost_at: datetime | None = None
+    heard_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    def is_back(self, heard_at: datetime) -> bool:
+        """A sample of it; true where it was taken for gone: nobody could be heard for a while."""
+        if self.heard_at is None:
+            return False
+        self.heard_at, was_gone = heard_at, self.deleted_at is not None
+        if was_gone:
+            self.deleted_at, self.ready, self.ready_since = None, True, heard_at
+        return was_gone
+
+
+@dataclass(slots=True)
+class Life:
+    """One workload."""
+
+    workload: Workload
+    revision: str
+    started_at: datetime
+    replaces: str | None = None
+    completed: bool = True
+    desired: int = 0
+    rollouts: int = 1
+    revisions: list[str] = field(default_factory=list)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    stints: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
+
+    strangers: set[str] = field(default_factory=set)
+    """Pods of samples of which nothing is known."""
+
+    def was(self, revision: str) -> None:
+        """What ran here until now is told for the first time."""
+        self.revision, self.revisions[0] = revision, revision
+        for pod in self.pods.values():
+            pod.revision = revision
+        self.stints = {name: [(since, revision) for since, _ in spans] for name, spans in self.stints.items()}
+
+    def alive(self, revision: str | None = None) -> list[Pod]:
+        """Its pods that are not deleted."""
+        return [pod for pod in self.pods.values() if pod.deleted_at is None and revision in (None, pod.revision)]
+
+
+def workload_named(name: str) -> Workload:
+    """From `namespace/Kind/name`."""
+    namespace, kind, short = name.split("/", 2)
+    return Workload(namespace=namespace, kind=kind, name=short)

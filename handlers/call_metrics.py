@@ -1,0 +1,133 @@
+"""The metrics that tell who calls whom: of service meshes, and of traces. Which of them exist, handlers.call_search asks.
+
+Names and labels are those of their own documentation: Istio's standard metrics, Linkerd's proxy metrics (a proxy's outbound
+series name both ends; the caller's labels come from the scrape configuration that Linkerd gives), and the service graph that the
+OpenTelemetry collector's connector and Tempo make of traces. That one names services and no workloads: its names are tried as
+such, and the dimension `k8s.namespace.name` says where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from handlers.prometheus import seconds
+
+WINDOW = timedelta(minutes=10)
+"""A call counts that was made in this time: two searches long, and some scrapes whatever their interval."""
+
+EDGES_MAX = 2_000
+"""Calls that one source may tell, the busiest first: ten callees of 200 workloads each. The answer is some 500 kB."""
+
+UNKNOWN = "unknown"
+"""What Istio writes where an end is outside of the mesh."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """One end of a call, as a metric names it; namespace and kind are empty where it does not tell them."""
+
+    name: str
+    namespace: str = ""
+    kind: str = ""
+
+
+Call = tuple[End, End]
+"""Caller and callee."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndLabels:
+    """The labels of one end: those of its name, each with the kind that it stands for, and that of its namespace."""
+
+    names: tuple[tuple[str, str], ...]
+    namespace: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every label that is read."""
+        return (*(label for label, _ in self.names), self.namespace)
+
+    def end(self, labels: Mapping[str, str]) -> End | None:
+        """The end that a series names; None where it names none."""
+        named = ((labels.get(label, ""), kind) for label, kind in self.names)
+        name, kind = next(((name, kind) for name, kind in named if name not in ("", UNKNOWN)), ("", ""))
+        namespace = labels.get(self.namespace, "")
+        return End(name=name, namespace="" if namespace == UNKNOWN else namespace, kind=kind) if name else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallMetric:
+    """A counter with a series per pair of ends. `only` are the matchers of those that count."""
+
+    source: str
+    name: str
+    caller: EndLabels
+    callee: EndLabels
+    only: tuple[str, ...] = ()
+
+    def query(self, window: timedelta = WINDOW) -> str:
+        """PromQL for the calls of the last `window`: one more than may be, to see that there are too many."""
+        labels = ", ".join((*self.caller.all, *self.callee.all))
+        series = f"{self.name}{{{','.join(self.only)}}}[{seconds(window)}]"
+        return f"topk({EDGES_MAX + 1}, sum by ({labels}) (rate({series})) > 0)"
+
+    def call(self, labels: Mapping[str, str]) -> Call | None:
+        """The call that a series of the answer tells; None where an end is not named."""
+        caller, callee = self.caller.end(labels), self.callee.end(labels)
+        return None if caller is None or callee is None else (caller, callee)
+
+
+def _istio(name: str) -> CallMetric:
+    """Whoever reports it: a callee that is down reports nothing, and a waypoint speaks for both."""
+    caller, callee = (
+        EndLabels(names=((f"{end}_workload", ""),), namespace=f"{end}_workload_namespace")
+        for end in ("source", "destination")
+    )
+    only = tuple(f'{labels.names[0][0]}!~"|{UNKNOWN}"' for labels in (caller, callee))
+    return CallMetric(source="istio", name=name, caller=caller, callee=callee, only=only)
+
+
+_CONTROLLERS = (("deployment", "Deployment"), ("statefulset", "StatefulSet"), ("daemonset", "DaemonSet"))
+
+
+def _linkerd(name: str, *only: str) -> CallMetric:
+    return CallMetric(
+        source="linkerd",
+        name=name,
+        caller=EndLabels(names=_CONTROLLERS, namespace="namespace"),
+        callee=EndLabels(
+            names=tuple((f"dst_{label}", kind) for label, kind in _CONTROLLERS), namespace="dst_namespace"
+        ),
+        only=('direction="outbound"', 'dst_namespace!=""', *only),
+    )
+
+
+def _traced(end: str) -> EndLabels:
+    """The service, and its workload where that is a dimension. `service.namespace` is no word of Kubernetes' and not read."""
+    names = tuple((f"{end}_k8s_{label}_name", kind) for label, kind in _CONTROLLERS)
+    return EndLabels(names=(*names, (end, "")), namespace=f"{end}_k8s_namespace_name")
+
+
+METRICS = (
+    _istio("istio_requests_total"),
+    _istio("istio_tcp_connections_opened_total"),
+    _linkerd("response_total"),
+    _linkerd("tcp_open_total", 'peer="dst"'),
+    CallMetric(
+        source="traces",
+        name="traces_service_graph_request_total",
+        caller=_traced("client"),
+        callee=_traced("server"),
+        # The name of a database is none of a service.
+        only=('connection_type!="database"',),
+    ),
+)
+
+SOURCES = tuple(dict.fromkeys(metric.source for metric in METRICS))
+
+
+def wanted() -> str:
+    """A selector of all series that may tell a call."""
+    return f'{{__name__=~"{"|".join(metric.name for metric in METRICS)}"}}'
