@@ -13,7 +13,7 @@ from daemon.core.blame import suspect
 from daemon.core.incidents import Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer, Sample
 from daemon.core.model import OnsetSource, Rollout, Workload
-from daemon.core.silence import worse_since
+from daemon.core.silence import are_heard, worse_since
 from daemon.core.weights import WEIGHTS
 from tests.core.builders import (
     CART,
@@ -117,6 +117,21 @@ def test_who_bears_witness_is_named() -> None:
         term for term in suspicion(never_heard(callers=tuple(map(a_caller, many)))).terms if term.name == "silence"
     )
     assert [each.short in term.sentence for each in many] == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("known", "heard"),
+    [
+        ((), False),
+        ((a_sample(NOW, errors=0.0, traffic=None), Sample(at=NOW + STEP, values=())), True),
+        ((a_sample(NOW, errors=None, traffic=0.0),), True),
+        ((Sample(at=NOW, values=()), Sample(at=NOW + STEP, values=(("cpu", 0.3),))), False),
+    ],
+    ids=["no samples", "once", "nobody asks", "nothing of requests"],
+)
+def test_callers_are_needed_where_nothing_is_known_of_requests(known: tuple[Sample, ...], heard: bool) -> None:
+    """One word of its requests is enough to be heard."""
+    assert are_heard(known, a_policy()) is heard
 
 
 # -- what else would explain it
