@@ -12,7 +12,7 @@ import pytest
 from daemon.core.blame import suspect
 from daemon.core.incidents import Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer, Sample
-from daemon.core.model import OnsetSource, Rollout, Workload
+from daemon.core.model import AlertStatus, OnsetSource, Rollout, Workload
 from daemon.core.silence import are_heard, worse_since
 from daemon.core.weights import WEIGHTS
 from tests.core.builders import (
@@ -32,6 +32,7 @@ from tests.core.builders import (
     a_view,
     pods_of,
     samples,
+    states,
 )
 from tests.core.story import Story
 
@@ -194,7 +195,9 @@ def watched(
     story.proves_v1()
     story.now = NOON - 10 * MINUTE
     prepare(story)
-    story.watches = story.measures = lambda _: looks(story.now)
+    story.watches = story.measures = lambda action: (
+        looks(story.now) if action.workload == SHOP else Measurement(at=story.now)
+    )
     story.rolls_out()
     story.waits(6 * MINUTE)
     return story
@@ -265,5 +268,19 @@ def front_is(story: Story, *, since: timedelta | None = None, for_how_long: time
 def test_a_caller_that_was_rolled_out_itself_is_no_witness(history: dict[str, Any], rolled: int) -> None:
     """Within the blame window it may fail by its own doing."""
     story = watched(prepare=lambda story: front_is(story, **history))
-    assert len([action for action in story.rollbacks if action.workload == SHOP]) == rolled
-    assert len(story.rollbacks) == rolled
+    assert [action.workload for action in story.rollbacks] == [SHOP] * rolled
+    assert len(story.incidents) == rolled
+
+
+@pytest.mark.parametrize(("history", "rolled"), [({}, 1), ({"since": 10 * MINUTE}, 0)], ids=["never", "lately"])
+def test_nor_is_it_one_beside_the_alert_of_the_workload_itself(history: dict[str, Any], rolled: int) -> None:
+    """The shop's own alert and silence are put to a person; with a caller as a witness they are a contrast."""
+    story = Story()
+    story.proves_v1()
+    front_is(story, **history)
+    story.measures = lambda _: never_heard(story.now, alerts=states(AlertStatus.FIRING))
+    story.rolls_out()
+    story.fires()
+    story.waits(6 * MINUTE)
+    assert [action.workload for action in story.rollbacks] == [SHOP] * rolled
+    assert len(story.incidents) == 1
