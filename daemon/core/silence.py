@@ -23,6 +23,9 @@ SILENT_SAMPLES = 3
 SPOKE_SAMPLES = 2
 """Moments at which the new pods must have answered before: one that never reports may have no metrics at all (blame.md)."""
 
+DOSE = 0.25
+"""Of the share of the new pods, how much of a caller's requests must fail: they answer none, and not every request comes here."""
+
 CALLERS_MAX = 6
 """Direct callers that are asked: as many as peers, and one that is bad is enough."""
 
@@ -45,7 +48,7 @@ def silence_terms(
     sides = zip(later, serving(policy, later), strict=True)
     answered = [sample.at for sample, did in sides if did and _is_heard(sample, policy)]
     moments = _silent_moments(measurement, spoke, answered, policy)
-    hurt = () if spoke else worse_since(measurement.callers, policy)
+    hurt = () if spoke else worse_since(measurement.callers, policy, DOSE * _share(measurement))
     firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
     unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
     if moments < SILENT_SAMPLES or not (firing or hurt or (unwell and spoke)):
@@ -73,22 +76,27 @@ def silence_terms(
     ]
 
 
-def worse_since(callers: Sequence[Peer], policy: Policy) -> tuple[str, ...]:
+def worse_since(callers: Sequence[Peer], policy: Policy, least: float = 0.0) -> tuple[str, ...]:
     """Whose requests fail now and did not before the rollout; of whom nothing is known from before, they may always have.
 
-    Errors alone: what is slow may still be warming up, here or there.
+    Errors alone: what is slow may still be warming up, here or there. `least` is how much more of them must fail, 0..1.
     """
     rules = [rule for rule in policy.signals if rule.kind is SignalKind.ERROR_RATIO]
-    return tuple(peer.workload.short for peer in callers if any(_fails_since(rule, peer) for rule in rules))
+    return tuple(peer.workload.short for peer in callers if any(_fails_since(rule, peer, least) for rule in rules))
 
 
-def _fails_since(rule: SignalRule, peer: Peer) -> bool:
+def _fails_since(rule: SignalRule, peer: Peer, least: float) -> bool:
     if peer.before is None or peer.now is None:
         return False
     before, now = peer.before.value(rule.name), peer.now.value(rule.name)
-    if before is None:
+    if before is None or now is None or now - before < least:
         return False
     return judge(rule, now, before) is Health.UNHEALTHY and judge(rule, before, None) is not Health.UNHEALTHY
+
+
+def _share(measurement: Measurement) -> float:
+    """Of the requests that go to the new pods, if all pods get as many."""
+    return measurement.new_ready / max(1, measurement.new_ready + measurement.old_ready)
 
 
 def _witness(hurt: Sequence[str]) -> str:

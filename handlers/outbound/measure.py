@@ -22,6 +22,7 @@ from daemon.core.actions import Measure, Measured, MeasurePurpose, Outcome, Outc
 from daemon.core.measurement import AlertState, Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Revision, RevisionId, Stint, Workload
 from daemon.core.policy import SignalKind
+from daemon.core.signals import typical
 from daemon.core.stints import settled
 from daemon.ports import Clock
 from handlers import pod_groups
@@ -226,11 +227,20 @@ class MeasureRunner:
         if silence.are_heard(fresh, self._sampler.policy):
             return ()
         wanted = graph.callers(action.workload)[: silence.CALLERS_MAX]
-        began = action.rollout_started_at
-        return tuple(await asyncio.gather(*(self._peer(caller, began, now, missing) for caller in wanted)))
+        around = [self._around(caller, action.rollout_started_at, now, missing) for caller in wanted]
+        read = zip(wanted, await asyncio.gather(*around), strict=True)
+        return tuple(
+            Peer(workload=each, before=typical(before), now=typical(recent)) for each, (before, recent) in read
+        )
 
     async def _peer(self, workload: Workload, onset: datetime, now: datetime, missing: _Missing) -> Peer:
-        """Errors and traffic only: they tell an outage, and every further signal would cost two queries per peer."""
+        before, recent = await self._around(workload, onset, now, missing)
+        return Peer(workload=workload, before=before[-1] if before else None, now=recent[-1] if recent else None)
+
+    async def _around(
+        self, workload: Workload, onset: datetime, now: datetime, missing: _Missing
+    ) -> tuple[Samples, Samples]:
+        """Before and now. Errors and traffic only: they tell an outage, and every further signal would cost two queries."""
         kinds = (SignalKind.TRAFFIC, SignalKind.ERROR_RATIO)
         rules = [rule for rule in self._sampler.policy.signals if rule.kind in kinds]
         names = dict.fromkeys(pod.name for pod in self._cache.pods_of(workload))
@@ -243,7 +253,7 @@ class MeasureRunner:
             self._sampler.samples(pods, end - 2 * step, end, step, rules),
         )
         before, recent = await missing.read("peers", PEER, reading, [(), ()])
-        return Peer(workload=workload, before=before[-1] if before else None, now=recent[-1] if recent else None)
+        return before, recent
 
     async def _alert_states(self, action: Measure, missing: _Missing) -> tuple[AlertState, ...]:
         """Gone only where a complete answer does not list it."""

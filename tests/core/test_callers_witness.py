@@ -284,3 +284,11 @@ def test_nor_is_it_one_beside_the_alert_of_the_workload_itself(history: dict[str
     story.waits(6 * MINUTE)
     assert [action.workload for action in story.rollbacks] == [SHOP] * rolled
     assert len(story.incidents) == 1
+
+
+@pytest.mark.parametrize(("fails", "told"), [(0.12, False), (0.14, True)])
+def test_a_caller_must_fail_by_as_much_as_it_should(fails: float, told: bool) -> None:
+    """A quarter of what goes to the new pods at least: of half it is 12.5 %. A caller that fails less has another cause."""
+    before, now = (Sample(at=NOON, values=(("error_ratio", value),)) for value in (0.0, fails))
+    caller = Peer(workload=FRONT, before=before, now=now)
+    assert (worse_since((caller,), a_policy(), 0.125) == (FRONT.short,)) is told
