@@ -131,7 +131,7 @@ def runners(
     sampler, checked = Sampler(outside.prometheus, policy), JustChecked()
     return {
         "locate": LocateRunner(cache, outside.prometheus, sampler, clock, calls),
-        "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock),
+        "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock, calls),
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube, checked),
         "roll_back": rollbacks(kube, clock, checked),

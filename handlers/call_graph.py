@@ -57,6 +57,10 @@ class CallGraph:
             Neighbour(workload=_workload(name), hops=hops, called=called) for name, (hops, called) in order[:NEAR_MAX]
         )
 
+    def callers(self, workload: Workload) -> tuple[Workload, ...]:
+        """Who calls it directly."""
+        return tuple(map(_workload, sorted(self._callers.get(workload.key, ()))))
+
     def kin(self, workloads: Iterable[Workload]) -> tuple[Workload, ...]:
         """All that HOPS_MAX calls join to these, in whatever direction, themselves among them, nearest first.
 

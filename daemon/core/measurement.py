@@ -71,9 +71,10 @@ class Measurement:
 
     `new` and `old` are aligned samples of the pods of the blamed and the replaced revision, since the rollout began, up to when
     every scrape can be expected to be known; `unsettled` is the one pair (new, old) of a moment after that. `before` samples the
-    replaced revision before it, `yesterday` the workload a day earlier. `missing` names every source that could not be read: data
-    that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of unrelated workloads are not
-    ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the rollout began.
+    replaced revision before it, `yesterday` the workload a day earlier. `callers` are workloads that call it directly, before
+    the rollout and now, asked only where nothing is heard of the new pods. `missing` names every source that could not be
+    read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of unrelated workloads are
+    not ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the rollout began.
     """
 
     at: datetime
@@ -83,6 +84,7 @@ class Measurement:
     before: tuple[Sample, ...] = ()
     yesterday: tuple[Sample, ...] = ()
     peers: tuple[Peer, ...] = ()
+    callers: tuple[Peer, ...] = ()
     alerts: tuple[AlertState, ...] = ()
     start_failure: StartFailure | None = None
     new_ready: int = 0

@@ -16,7 +16,7 @@ from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import LocatedAlert, Neighbour, OnsetSource, Rollout, Rung
+from daemon.core.model import LocatedAlert, Neighbour, OnsetSource, Rollout, Rung, Workload
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
@@ -161,7 +161,7 @@ def _suspicion(
 ) -> Suspicion:
     tracked = state.workloads[rollout.workload.key]
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
-    measured = _seen_of(tracked, incident, measurement)
+    measured = _with_witnesses(_seen_of(tracked, incident, measurement), state, policy)
     old_ran = measured.old_ready > 0 or (entry is not None and entry.serving_since is not None)
     explains, besides = _places(incident, rollout, state)
     return blame.suspect(
@@ -214,10 +214,24 @@ def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:
     return next((each for each in incident.neighbours if each.workload == rollout.workload), None)
 
 
+def _with_witnesses(measurement: Measurement, state: State, policy: Policy) -> Measurement:
+    """Callers that were rolled out themselves in the blame window may be bad by their own doing: they witness nothing."""
+    since = measurement.at - policy.blame_window
+    callers = tuple(peer for peer in measurement.callers if not _rolled_out_since(peer.workload, since, state))
+    return replace(measurement, callers=callers)
+
+
+def _rolled_out_since(workload: Workload, since: datetime, state: State) -> bool:
+    tracked = state.workloads.get(workload.key)
+    rollout = tracked.rollout if tracked is not None else None
+    return rollout is not None and rollout.replaced is not None and (rollout.completed_at or since) >= since
+
+
 def seen_by_itself(
-    tracked: Tracked, rollout: Rollout, measurement: Measurement, policy: Policy, now: datetime
+    tracked: Tracked, rollout: Rollout, measurement: Measurement, state: State, policy: Policy, now: datetime
 ) -> Suspicion:
     """The suspicion against a rollout that nobody complains about."""
+    measurement = _with_witnesses(measurement, state, policy)
     entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
     old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
     return blame.suspect(rollout, measurement, now, OnsetSource.RULE, policy, old_ran=old_ran, chain_start=None)

@@ -77,7 +77,7 @@ def watched(draft: Draft, action: Measure, measurement: Measurement) -> None:
         return
     if _is_slow_to_start(tracked, measurement):
         return
-    suspicion = verdicts.seen_by_itself(tracked, rollout, measurement, draft.policy, draft.now)
+    suspicion = verdicts.seen_by_itself(tracked, rollout, measurement, draft.state, draft.policy, draft.now)
     if suspicion.tier in (Tier.START_FAILURE, Tier.CONTRAST) and suspicion.score >= draft.policy.blame_threshold:
         intake.open_without_alert(draft, action.workload, rollout.started_at)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from daemon.core import silence
 from daemon.core import soak as soaks
 from daemon.core.actions import (
     Action,
@@ -213,9 +214,11 @@ class World:
         before = self._of(key, old.id, began - BEFORE_SAMPLES * step, began - step) if old else ()
         if not before:
             before = self.samples.whole(key, began - BEFORE_SAMPLES * step, began - step)
+        fresh = self._of(key, new.id, since, now) if new else ()
         measurement = Measurement(
             at=now,
-            new=self._of(key, new.id, since, now) if new else (),
+            new=fresh,
+            callers=self._callers(action, fresh, now),
             old=self._of(key, old.id, since, now) if old else (),
             before=before,
             peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers),
@@ -240,6 +243,18 @@ class World:
             last,
             warm=lambda pod, at: cluster.is_warm(workload, pod, at, after),
         )
+
+    def _callers(self, action: Measure, fresh: Sequence[Sample], now: datetime) -> tuple[Peer, ...]:
+        """Its direct callers before the rollout and in the latest samples, where nothing is heard of its new pods."""
+        if action.new is None or silence.are_heard(fresh, self._policy):
+            return ()
+        began, step = action.rollout_started_at, self._sampling.step
+        found = []
+        for caller in self._graph.callers(action.workload)[: silence.CALLERS_MAX]:
+            before = self.samples.whole(caller.key, began - BEFORE_SAMPLES * step, began - step)
+            recent = self.samples.whole(caller.key, now - (silence.SILENT_SAMPLES - 1) * step, now)
+            found.append(Peer(workload=caller, before=typical(before), now=typical(recent)))
+        return tuple(found)
 
     def _peer(self, workload: Workload, onset: datetime, now: datetime) -> Peer:
         ago, step = onset - self._policy.assumed_for, self._sampling.step

@@ -4,27 +4,31 @@ What cannot be read is named in `missing`, and the rest still counts; it is neve
 worth a retry by itself: the core asks again at the next sample.
 
 Queries per measurement, with S signals (4 by default) of which E are traffic or error ratio (2), and P peers (6 at most):
-4 S + 2 E P = 40 to blame, 2 S = 8 to see a recovery; one request to each Alertmanager's list and status. A StatefulSet's
-revision has one per span (pod_groups.SPANS_MAX) in place of one.
+4 S + 2 E P = 40 to blame (2 E more per direct caller, six at most, where nothing is heard of the new pods), 2 S = 8 to see a
+recovery; one request to each Alertmanager's list and status. A StatefulSet's revision has one per span (pod_groups.SPANS_MAX)
+in place of one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from daemon.core import silence
 from daemon.core.actions import Measure, Measured, MeasurePurpose, Outcome, OutcomeKind
 from daemon.core.measurement import AlertState, Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Revision, RevisionId, Stint, Workload
 from daemon.core.policy import SignalKind
+from daemon.core.signals import typical
 from daemon.core.stints import settled
 from daemon.ports import Clock
 from handlers import pod_groups
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.cache import ClusterCache, PodSeen
+from handlers.call_graph import CallGraph
 from handlers.faults import Fault
 from handlers.pod_groups import PodGroup
 from handlers.pods import stint_of
@@ -96,13 +100,21 @@ def _split(new: Samples, old: Samples, settled: datetime) -> _Sides:
 
 
 class MeasureRunner:
-    """ports.Runner of Measure. `alerts` is None where no Alertmanager is configured."""
+    """ports.Runner of Measure. `alerts` is None where no Alertmanager is configured, `calls` says who calls whom now."""
 
-    def __init__(self, sampler: Sampler, cache: ClusterCache, alerts: AlertmanagerApi | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        cache: ClusterCache,
+        alerts: AlertmanagerApi | None,
+        clock: Clock,
+        calls: Callable[[], CallGraph | None] = lambda: None,
+    ) -> None:
         self._sampler = sampler
         self._cache = cache
         self._alerts = alerts
         self._clock = clock
+        self._calls = calls
 
     async def probe(self, action: Measure) -> Outcome | None:
         """Looking changes nothing: after a crash it is simply done again."""
@@ -130,6 +142,7 @@ class MeasureRunner:
             before=before,
             yesterday=yesterday,
             peers=peers,
+            callers=await self._callers(action, sides.new, now, missing),
             alerts=states,
             start_failure=self._cache.start_failure(action.workload, action.new.id) if action.new else None,
             new_ready=sum(pod.ready for pod in pods),
@@ -205,8 +218,29 @@ class MeasureRunner:
     async def _peers(self, action: Measure, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
         return tuple(await asyncio.gather(*(self._peer(peer, action.onset, now, missing) for peer in action.peers)))
 
+    async def _callers(self, action: Measure, fresh: Samples, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
+        """Its direct callers before the rollout and now, where nothing is heard of its new pods: only they can tell then."""
+        graph = self._calls()
+        ready = action.new is not None and any(pod.ready for pod in self._pods(action, action.new))
+        if graph is None or not ready or action.purpose is MeasurePurpose.RECOVERY:
+            return ()
+        if silence.are_heard(fresh, self._sampler.policy):
+            return ()
+        wanted = graph.callers(action.workload)[: silence.CALLERS_MAX]
+        around = [self._around(caller, action.rollout_started_at, now, missing) for caller in wanted]
+        read = zip(wanted, await asyncio.gather(*around), strict=True)
+        return tuple(
+            Peer(workload=each, before=typical(before), now=typical(recent)) for each, (before, recent) in read
+        )
+
     async def _peer(self, workload: Workload, onset: datetime, now: datetime, missing: _Missing) -> Peer:
-        """Errors and traffic only: they tell an outage, and every further signal would cost two queries per peer."""
+        before, recent = await self._around(workload, onset, now, missing)
+        return Peer(workload=workload, before=before[-1] if before else None, now=recent[-1] if recent else None)
+
+    async def _around(
+        self, workload: Workload, onset: datetime, now: datetime, missing: _Missing
+    ) -> tuple[Samples, Samples]:
+        """Before and now. Errors and traffic only: they tell an outage, and every further signal would cost two queries."""
         kinds = (SignalKind.TRAFFIC, SignalKind.ERROR_RATIO)
         rules = [rule for rule in self._sampler.policy.signals if rule.kind in kinds]
         names = dict.fromkeys(pod.name for pod in self._cache.pods_of(workload))
@@ -219,7 +253,7 @@ class MeasureRunner:
             self._sampler.samples(pods, end - 2 * step, end, step, rules),
         )
         before, recent = await missing.read("peers", PEER, reading, [(), ()])
-        return Peer(workload=workload, before=before[-1] if before else None, now=recent[-1] if recent else None)
+        return before, recent
 
     async def _alert_states(self, action: Measure, missing: _Missing) -> tuple[AlertState, ...]:
         """Gone only where a complete answer does not list it."""

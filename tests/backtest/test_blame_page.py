@@ -39,7 +39,7 @@ def test_it_is_drawn_and_written_and_the_same_again(tmp_path: Path) -> None:
     assert {row[0] for row in documents.table(page, "method")} == set(NAMES)
     assert len(documents.table(page, "demand")) == 9
     assert "](blame.svg)" in page
-    assert "2 generated recordings (report half, seeds 1-2)" in page
+    assert "2 generated recordings (report half, rough world, seeds 1-2)" in page
     assert page.partition(BEGIN)[0] == PAGE.partition(BEGIN)[0]
     assert page.partition(END)[2] == PAGE.partition(END)[2]
 

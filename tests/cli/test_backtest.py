@@ -244,18 +244,23 @@ def test_a_page_that_cannot_be_written_is_named_before_anything_is_replayed(
     assert said in one_line(failed.err)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_page_in_a_folder_that_may_only_be_read_is_named_at_once(desk: Desk, bad: Path) -> None:
     """So is a file that is there and may not be changed."""
-    for locked in (desk.folder / "locked", desk.folder / "page.html"):
-        if locked.suffix:
-            locked.write_text("mine")
-        else:
-            locked.mkdir()
-        locked.chmod(0o500)
-        failed = desk.types(bad, "--html", locked if locked.suffix else locked / "page.html")
+    for page in _locked(desk.folder):
+        failed = desk.types(bad, "--html", page)
         assert (failed.code, failed.out) == (Exit.USAGE, "")
         assert "it may not be written" in one_line(failed.err)
+
+
+def _locked(folder: Path) -> tuple[Path, Path]:
+    """A page in a locked folder, and a locked page. Root may write in every folder but those that the kernel makes."""
+    if os.geteuid() == 0:
+        return Path("/proc/sys/page.html"), Path("/proc/sys/kernel/ostype")
+    locked, page = folder / "locked", folder / "page.html"
+    locked.mkdir(mode=0o500)
+    page.write_text("mine")
+    page.chmod(0o400)
+    return locked / page.name, page
 
 
 def test_a_page_for_which_there_is_no_room_is_named_at_the_end(desk: Desk, bad: Path) -> None:

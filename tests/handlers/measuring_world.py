@@ -22,6 +22,7 @@ from daemon.core.model import (
 from daemon.core.policy import Policy
 from handlers.alertmanager_api import Reading
 from handlers.cache import PodSeen
+from handlers.call_graph import CallGraph
 from handlers.faults import Fault, FaultKind, Transient
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.soak import SoakRunner
@@ -226,13 +227,14 @@ class Scene:
         self.alertmanager: Alertmanager | None = Alertmanager()
         self.policy = policy(**limits)
         self.hands = Hands()
+        self.calls: CallGraph | None = None
 
     @property
     def sampler(self) -> Sampler:
         return Sampler(self.prometheus, lambda: self.policy)  # type: ignore[arg-type]  # a stand-in has what is asked for
 
     async def measured(self, **changes: Any) -> Measurement:
-        runner = MeasureRunner(self.sampler, self.cluster, self.alertmanager, self.hands)  # type: ignore[arg-type]
+        runner = MeasureRunner(self.sampler, self.cluster, self.alertmanager, self.hands, lambda: self.calls)  # type: ignore[arg-type]
         outcome = await runner.run(measure(**changes))
         assert isinstance(outcome.result, Measured)
         return outcome.result.measurement

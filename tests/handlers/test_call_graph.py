@@ -51,6 +51,13 @@ def test_the_nearest_come_first_and_called_ones_before_callers() -> None:
     assert len(made) == 6
 
 
+def test_callers_are_those_who_call_it_directly() -> None:
+    """By name; not what it calls, nor who calls its callers, nor itself."""
+    made = graph("gate>web>cart>db", "app>cart", "cart>cart")
+    assert [each.name for each in made.callers(deployment("cart"))] == ["app", "web"]
+    assert made.callers(deployment("gate")) == made.callers(deployment("stranger")) == ()
+
+
 def test_who_is_joined_by_calls_is_kin_whichever_way() -> None:
     """Through whom one calls and by whom one is called; itself among them."""
     assert kin(graph("web>db", "cart>db", "mail>cart", "far>mail"), "web") == ["web", "db", "cart", "mail"]
