@@ -83,7 +83,28 @@ def located(draft: Draft, alert: Alert, location: Location) -> None:
     if incident is not None:
         join(draft, incident, found)
     else:
-        open_incident(draft, (found,))
+        open_incident(draft, (found,), predecessor=_superseded_unnoticed(draft, location))
+
+
+def _superseded_unnoticed(draft: Draft, location: Location) -> Incident | None:
+    """What the watch blamed and a newer rollout superseded before any alert came: this one is about it, and judges the newer.
+
+    Else its symptom would be older than the only rollout in question, and two bad ones in a row nobody's.
+    """
+    places = {workload.key for workload in location.workloads}
+    onset = location.onset
+    if location.onset_source is OnsetSource.ASSUMED:
+        onset += draft.policy.assumed_for
+    for incident in reversed(tuple(draft.state.incidents.values())):
+        unnoticed = incident.phase is Phase.SUPERSEDED and incident.blamed is not None and not incident.alerts
+        if (
+            unnoticed
+            and incident.symptom.key in places
+            and draft.now - incident.phase_since <= draft.policy.blame_window
+        ):
+            began = incident.rollout_started_at or incident.opened_at
+            return incident if onset >= began - draft.policy.sample_interval else None
+    return None
 
 
 def _unmapped(draft: Draft, found: LocatedAlert) -> None:
