@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from daemon.cli import addresses
 from daemon.cli.arguments import ascii_only, chosen_config
 from daemon.cli.exits import CliError, Exit
 
@@ -58,18 +59,12 @@ def address(options: argparse.Namespace) -> Address:
 
 
 def _remote(raw: str, token_file: Path | None) -> Address:
-    try:
-        server = URL(raw)
-    except ValueError:
-        server = URL()
-    if server.scheme not in ("http", "https") or not server.host:
-        raise CliError(Exit.USAGE, "--server is no address", "write it like https://lastgood.example.net")
-    if server.user or server.password:
-        raise CliError(Exit.USAGE, "--server holds credentials", "put the token into a file and name it --token-file")
+    remedy = "put the token into a file and name it --token-file"
+    server = addresses.server(raw, "--server", example="https://lastgood.example.net", credentials=remedy)
     path = token_file or (Path(named) if (named := os.environ.get("LASTGOOD_TOKEN_FILE")) else None)
     if path is None:
         raise CliError(Exit.USAGE, "--server needs a token", "name its file with --token-file")
-    if server.scheme == "http" and not _is_loopback(server.host):
+    if server.scheme == "http" and not _is_loopback(server.host or ""):
         print("lastgood: warning: http:// sends the token unencrypted; use https://", file=sys.stderr)
     return Address(server=server, token=_token(path))
 

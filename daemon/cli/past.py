@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TextIO
 
 import aiohttp
-from yarl import URL
 
 from config import ConfigError, Settings, durations, load
 from daemon import assembly
+from daemon.cli import addresses
 from daemon.cli.arguments import ascii_only, chosen_config
 from daemon.cli.exits import CliError, Exit
 from daemon.cli.terminal import safe, span
@@ -125,15 +125,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _checked(raw: str) -> str:
-    try:
-        url = URL(raw)
-    except ValueError:
-        url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
-        raise CliError(Exit.USAGE, "--prometheus is no address", "write it like http://127.0.0.1:9090")
-    if url.user or url.password:
-        remedy = "put them into a configuration, under prometheus.secret_headers, and name it with --config"
-        raise CliError(Exit.USAGE, "--prometheus holds credentials", remedy)
+    remedy = "put them into a configuration, under prometheus.secret_headers, and name it with --config"
+    addresses.server(raw, "--prometheus", example="http://127.0.0.1:9090", credentials=remedy)
     return raw
 
 

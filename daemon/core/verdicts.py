@@ -160,9 +160,7 @@ def _suspicion(
     policy: Policy,
 ) -> Suspicion:
     tracked = state.workloads[rollout.workload.key]
-    entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
     measured = _with_witnesses(_seen_of(tracked, incident, measurement), state, policy)
-    old_ran = measured.old_ready > 0 or (entry is not None and entry.serving_since is not None)
     explains, besides = _places(incident, rollout, state)
     return blame.suspect(
         rollout,
@@ -170,7 +168,7 @@ def _suspicion(
         incident.onset,
         incident.onset_source,
         policy,
-        old_ran=old_ran,
+        old_ran=_old_ran(tracked, rollout, measured),
         chain_start=incident.chain_started_at,
         regression=incident.regression,
         declared=incident.declared,
@@ -232,9 +230,14 @@ def seen_by_itself(
 ) -> Suspicion:
     """The suspicion against a rollout that nobody complains about."""
     measurement = _with_witnesses(measurement, state, policy)
-    entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
-    old_ran = measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
+    old_ran = _old_ran(tracked, rollout, measurement)
     return blame.suspect(rollout, measurement, now, OnsetSource.RULE, policy, old_ran=old_ran, chain_start=None)
+
+
+def _old_ran(tracked: Tracked, rollout: Rollout, measurement: Measurement) -> bool:
+    """The replaced revision serves now, or was seen to."""
+    entry = tracked.entry(rollout.replaced.id) if rollout.replaced else None
+    return measurement.old_ready > 0 or (entry is not None and entry.serving_since is not None)
 
 
 def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> Measurement:
