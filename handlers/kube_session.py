@@ -9,9 +9,9 @@ long, beyond the session and the loop. So each connection that an answer came ov
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
-from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -21,7 +21,7 @@ class KubeSession:
     """A session on someone's connector, which is theirs to close, and first; `base` is the server's address."""
 
     def __init__(self, connector: aiohttp.BaseConnector, base: str) -> None:
-        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+        self._open: set[asyncio.Transport] = set()
         self.http = aiohttp.ClientSession(
             connector=connector,
             connector_owner=False,
@@ -29,27 +29,43 @@ class KubeSession:
             headers={"User-Agent": user_agent()},
             # A proxy for the outer world is never meant for loopback; aiohttp would ask it even then.
             trust_env=not _is_loopback(base),
-            response_class=_noting(self._transports),
+            response_class=_noting(self._open),
         )
 
     async def close(self) -> None:
         """End the session, and cut every connection that is still open. Nothing is waited for."""
         await self.http.close()
-        for transport in list(self._transports):
+        for transport in tuple(self._open):
             transport.abort()
         await asyncio.sleep(0)  # a socket is closed in the loop's next round
 
 
-def _noting(transports: WeakSet[asyncio.Transport]) -> type[aiohttp.ClientResponse]:
-    """The library's answer; whatever becomes of it, what it comes over is noted first."""
+def _noting(still_open: set[asyncio.Transport]) -> type[aiohttp.ClientResponse]:
+    """The library's answer; whatever becomes of it, what it comes over is noted first, until that is closed.
+
+    Held, not weakly referred to: uvloop's TLS transport takes no weak reference.
+    """
 
     class Answer(aiohttp.ClientResponse):
         async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-            if connection.transport is not None:
-                transports.add(connection.transport)
+            transport, protocol = connection.transport, connection.protocol
+            if (
+                transport is not None
+                and protocol is not None
+                and transport not in still_open
+                and protocol.closed is not None
+            ):
+                still_open.add(transport)
+                protocol.closed.add_done_callback(partial(_forget, still_open, transport))
             return await super().start(connection)
 
     return Answer
+
+
+def _forget(still_open: set[asyncio.Transport], transport: asyncio.Transport, closed: asyncio.Future[None]) -> None:
+    still_open.discard(transport)
+    if not closed.cancelled():
+        closed.exception()  # looked at: whose request it was has been told, and a future nobody asks complains
 
 
 def user_agent() -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from handlers.kube import KubeClient
 from handlers.kube_access import from_url
 from tests import brokers
 from tests.handlers.scripted_api import PODS
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.real]
+pytestmark = pytest.mark.real
 
 DEADLINE_SECONDS = 5.0
 """For what takes milliseconds; asyncio waits six times as long for a server's farewell."""
@@ -42,17 +43,19 @@ def serve(listening: socket.socket, files: brokers.Certificates, answer: bytes, 
 
 
 @pytest.mark.parametrize("answer", [OPEN, b""], ids=["open", "asked"])
-async def test_a_cancelled_watch_is_cut(tmp_path: Path, answer: bytes) -> None:
-    """Once the client is closed no connection is left, though the server does not answer our farewell.
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_cancelled_watch_is_cut(tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop], answer: bytes) -> None:
+    """Once the client is closed no connection is left, though the server does not answer our farewell; on the daemon's loop too.
 
     It would stay open for 30 seconds, or, where the loop ends before, be left to the garbage collector.
     """
-    files, asked, opened, loop = (
-        brokers.certificates(tmp_path),
-        asyncio.Event(),
-        asyncio.Event(),
-        asyncio.get_running_loop(),
-    )
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(cancel_a_watch(brokers.certificates(tmp_path), answer))
+
+
+async def cancel_a_watch(files: brokers.Certificates, answer: bytes) -> None:
+    """Open a watch, cancel it once the server has it, and close the client; TimeoutError if the server is not hung up on."""
+    asked, opened, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.create_task(
             asyncio.to_thread(serve, listening, files, answer, lambda: loop.call_soon_threadsafe(asked.set))
