@@ -16,6 +16,10 @@ UV_VERSION := 0.13.8
 SCENARIO ?= error-spike
 # Handed to pytest by `make test`, e.g. make test ARGS="-k blame".
 ARGS ?=
+# How many tests run at a time. They wait for servers half of the time, so one more than there are cores.
+JOBS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 1) + 1)))
+# worksteal: who has done its share takes from the others, and a module's servers are seldom started twice.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 TYPED := daemon handlers config deploy/sandbox tests
 
@@ -46,10 +50,10 @@ check: $(READY) ## style, types, import layers, locks: what CI checks before the
 	@$(BIN)/python .ci/references.py check
 
 test: $(READY) ## all tests, and every branch of daemon/core
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(PYTEST) --cov --cov-report=term $(ARGS)
 
 test-real: $(READY) ## only the tests with real servers and processes
-	@$(BIN)/python -m pytest -m real $(ARGS)
+	@$(PYTEST) -m real $(ARGS)
 
 # Exit code 3: this machine can have no control plane, and has said why. A strict run (CI) fails then: what was not run has not passed.
 test-controlplane: $(READY) ## the same promises on a real kube-apiserver (builds it once)
@@ -57,7 +61,7 @@ test-controlplane: $(READY) ## the same promises on a real kube-apiserver (build
 	case "$${LASTGOOD_TEST_STRICT:-0}" in 0) strict=;; *) strict=1;; esac; \
 	if [ $$code = 3 ] && [ -z "$$strict" ]; then echo "test-controlplane: not run"; exit 0; \
 	elif [ $$code != 0 ]; then echo "test-controlplane: failed, not run (exit code $$code)"; exit $$code; fi; \
-	$(BIN)/python -m pytest --controlplane --timeout 180 tests/controlplane tests/contract/test_cluster_*.py $(ARGS)
+	$(PYTEST) --controlplane --timeout 180 tests/controlplane tests/contract/test_cluster_*.py $(ARGS)
 
 demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=error-spike
 	@$(BIN)/python -m deploy.sandbox.demo --scenario $(SCENARIO)

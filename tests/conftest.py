@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import hypothesis
 import pytest
 
 # Taken out of the environment: to the daemon and its command line, LASTGOOD_ names are settings, and they refuse one
 # that they do not know. What the tests start or call must not see the run's own.
-STRICT = os.environ.pop("LASTGOOD_TEST_STRICT", "") not in {"", "0"}
+ASKED_STRICT = os.environ.pop("LASTGOOD_TEST_STRICT", "") not in {"", "0"}
+STRICT = pytest.StashKey[bool]()
 
 # The same examples in every run: a failure must be the change's fault, and must come back when looked for.
 # No deadline per example: the machine's load is not the code's.
@@ -36,14 +38,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Fixtures of tests/controlplane and tests/contract alike: one control plane for both."""
     config.pluginmanager.import_plugin("tests.controlplane.fixtures")
+    config.stash[STRICT] = getattr(config, "workerinput", {}).get("strict", ASKED_STRICT)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist, which inherits an environment that no longer says it."""
+    node.workerinput["strict"] = ASKED_STRICT
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Turn virtual time off for `real` tests; put first, the mark wins over any other looptime mark of the test."""
     for item in items:
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.looptime(False), append=False)
-            if STRICT:
+            if config.stash[STRICT]:
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
 
@@ -51,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In strict runs, fail a test that skips itself or is skipped by a mark (an expected failure is no skip)."""
     report = yield
-    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+    if item.config.stash[STRICT] and report.skipped and not hasattr(report, "wasxfail"):
         _fail(report, item.nodeid)
     return report
 
@@ -62,7 +71,7 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """In strict runs, fail a module that skips as a whole."""
     report = yield
-    if STRICT and report.skipped:
+    if collector.config.stash[STRICT] and report.skipped:
         _fail(report, collector.nodeid)
     return report
 

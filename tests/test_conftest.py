@@ -67,13 +67,13 @@ def run(tmp_path: Path) -> Run:
     """Runs pytest on one file beside a copy of our conftest, with our settings; never inherits strictness."""
     shutil.copy(repository.ROOT / "tests/conftest.py", tmp_path)
 
-    def run(content: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(content: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "test_sample.py").write_text(content)
         inherited = {name: value for name, value in os.environ.items() if name != "LASTGOOD_TEST_STRICT"}
         settings = str(repository.ROOT / "pyproject.toml")
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-c", settings, "--rootdir", str(tmp_path), "-p", "no:cacheprovider",
-             str(tmp_path)],
+             *options, str(tmp_path)],
             cwd=tmp_path, env=inherited | environment, capture_output=True, text=True, check=False, timeout=50,
         )  # fmt: skip
 
@@ -88,9 +88,10 @@ def test_a_skip_is_a_skip_on_a_developers_machine(run: Run) -> None:
     assert "prometheus is missing" in result.stdout
 
 
-def test_a_skip_fails_a_strict_run_and_is_named(run: Run) -> None:
-    """In strict runs each skip fails with the test's name and reason; an expected failure stays one."""
-    result = run(SKIPS, LASTGOOD_TEST_STRICT="1")
+@pytest.mark.parametrize("jobs", ["0", "2"])
+def test_a_skip_fails_a_strict_run_and_is_named(run: Run, jobs: str) -> None:
+    """In strict runs, side by side or not, each skip fails with its name and reason; an expected failure stays one."""
+    result = run(SKIPS, "--numprocesses", jobs, LASTGOOD_TEST_STRICT="1")
     assert result.returncode == 1, result.stdout
     assert "1 failed, 1 xfailed, 1 error" in result.stdout  # a skip by mark happens in set-up: pytest calls it an error
     assert "test_skips_itself was skipped, and LASTGOOD_TEST_STRICT=1 allows no skip" in result.stdout
