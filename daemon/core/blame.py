@@ -76,22 +76,26 @@ def suspect(
     neighbour: Neighbour | None = None,
     explains: int = 0,
     besides: int = 0,
+    inherits: bool = False,
+    accused: bool = False,
 ) -> Suspicion:
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach.
 
     `neighbour` where it hurts at another workload, near in the call graph: then good signals of its own acquit nobody.
-    `explains` counts further places where it hurts now and which call it, `besides` those which do not.
+    `explains` counts further places where it hurts now and which call it, `besides` those which do not. `inherits` where it hurts
+    at one that it calls: then its old pods fail as the new ones do, whoever broke that one.
     """
     contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
         *silence_terms(measurement, policy, neighbour, onset, alone=not besides),
         *_restarts(measurement, old_ran=old_ran),
-        *_contrast_terms(contrast, policy, elsewhere=neighbour is not None),
-        *(_regressed(onset) if regression else _before_after(measurement, contrast, policy)),
+        *_contrast_terms(contrast, policy, elsewhere=neighbour is not None, inherits=inherits),
+        *(_regressed(onset) if regression else _before_after(measurement, contrast, policy, inherits=inherits)),
         *_timing(rollout, onset, onset_source, chain_start),
         *_graph(neighbour),
-        *_explains(explains),
+        *_explains(explains, neighbour),
+        *_accused(accused=accused),
         *_declared(declared),
     ]
     score = round(sum(term.weight for term in terms), 4)
@@ -157,7 +161,7 @@ def _restarts(measurement: Measurement, *, old_ran: bool) -> list[Term]:
 def _graph(neighbour: Neighbour | None) -> list[Term]:
     if neighbour is None:
         return []
-    share = (1.0 if neighbour.called else CALLER_SHARE) / 2 ** (neighbour.hops - 1)
+    share = _share(neighbour) / 2 ** (neighbour.hops - 1)
     how = "is called from where it hurts" if neighbour.called else "calls where it hurts"
     return [
         Term(
@@ -170,7 +174,25 @@ def _graph(neighbour: Neighbour | None) -> list[Term]:
     ]
 
 
-def _explains(others: int) -> list[Term]:
+def _accused(*, accused: bool) -> list[Term]:
+    if not accused:
+        return []
+    return [
+        Term(
+            name="accused",
+            value=1.0,
+            threshold=1.0,
+            weight=WEIGHTS["accused"],
+            sentence="It is blamed already for what began elsewhere at the same time.",
+        )
+    ]
+
+
+def _share(neighbour: Neighbour | None) -> float:
+    return CALLER_SHARE if neighbour is not None and not neighbour.called else 1.0
+
+
+def _explains(others: int, neighbour: Neighbour | None) -> list[Term]:
     if not others:
         return []
     return [
@@ -178,13 +200,13 @@ def _explains(others: int) -> list[Term]:
             name="explains",
             value=float(others),
             threshold=1.0,
-            weight=round(WEIGHTS["explains"] * min(others, EXPLAINS_MAX), 4),
-            sentence=f"{others} more that call it hurt at the same time.",
+            weight=round(WEIGHTS["explains"] * min(others, EXPLAINS_MAX) * _share(neighbour), 4),
+            sentence=f"{others} more that it may have broken hurt at the same time.",
         )
     ]
 
 
-def _contrast_terms(contrast: Contrast, policy: Policy, *, elsewhere: bool) -> list[Term]:
+def _contrast_terms(contrast: Contrast, policy: Policy, *, elsewhere: bool, inherits: bool) -> list[Term]:
     if contrast.convicts(policy) and contrast.worst is not None:
         return [
             Term(
@@ -200,6 +222,8 @@ def _contrast_terms(contrast: Contrast, policy: Policy, *, elsewhere: bool) -> l
             )
         ]
     if contrast.alike >= policy.persistence_bad and contrast.alike > contrast.convicting:
+        if inherits:
+            return []
         return [
             Term(
                 name="alike",
@@ -222,8 +246,10 @@ def _contrast_terms(contrast: Contrast, policy: Policy, *, elsewhere: bool) -> l
     return []
 
 
-def _before_after(measurement: Measurement, contrast: Contrast, policy: Policy) -> list[Term]:
+def _before_after(measurement: Measurement, contrast: Contrast, policy: Policy, *, inherits: bool) -> list[Term]:
     """What to go by when nothing of the old revision is left: the same workload before, yesterday and its peers."""
+    if inherits:
+        return []  # what it calls got worse, so it did
     before = typical(measurement.before)
     recent = measurement.new[-policy.persistence_of :]
     if before is None or contrast.convicts(policy) or contrast.acquits(policy) or not enough_traffic(policy, recent):

@@ -28,6 +28,7 @@ class Case:
     suspicion: Suspicion
     measurement: Measurement
     contrast: Contrast
+    inherits: bool = False
     choice: TargetChoice
     ambiguous: Suspicion | None
     contrast_due: bool

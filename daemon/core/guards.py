@@ -248,7 +248,7 @@ def _minutes(policy: Policy) -> str:
 def common_cause(case: Case) -> Refusal | None:
     """Old pods, unrelated workloads or the node fail alike. A convicting contrast disproves it for metrics."""
     contrast = case.contrast
-    if contrast.alike >= case.policy.persistence_bad and contrast.alike >= contrast.convicting:
+    if not case.inherits and contrast.alike >= case.policy.persistence_bad and contrast.alike >= contrast.convicting:
         name = contrast.worst.name if contrast.worst else "signals"
         seen = f"{name} new {number(contrast.new_value)}, old {number(contrast.old_value)} at the same time"
         return refuse(Reason.COMMON_CAUSE, Consequence.ESCALATE, seen, "old pods that are good")

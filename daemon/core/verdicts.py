@@ -6,7 +6,6 @@ HOLD, then PROPOSE; nothing blamed holds; nothing to blame dismisses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,16 +15,14 @@ from daemon.core.contrast import contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
-from daemon.core.model import LocatedAlert, Neighbour, OnsetSource, Rollout, Rung, Workload
+from daemon.core.model import OnsetSource, Rollout, Workload
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import State, Tracked
+from daemon.core.surroundings import Surroundings, surroundings
 
 GATHERING = timedelta(minutes=2)
 """Or two samples, where these come sooner: Alertmanager's groups wait for 30 s, rules look once or twice a minute."""
-
-TOGETHER = timedelta(minutes=10)
-"""Anomalies whose onsets lie no further apart may be one: a cascade takes minutes, and so do the rules that see it."""
 
 _TIER_REASONS = {
     Tier.START_FAILURE: Reason.BLAMED_START_FAILURE,
@@ -49,7 +46,7 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
 
     A known onset before the rollout removes it; an assumed one does not (the guard ONSET_ASSUMED holds instead).
     """
-    rollouts = _rollouts(incident, state)
+    rollouts = _rollouts(incident, state, surroundings(incident, state))
     onset = incident.onset
     if incident.asked is not None:
         return tuple(rollouts)  # who asks for a rollback has judged
@@ -75,10 +72,9 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
     )
 
 
-def _rollouts(incident: Incident, state: State) -> list[Rollout]:
+def _rollouts(incident: Incident, state: State, around: Surroundings) -> list[Rollout]:
     """The latest rollout of each workload where it hurts, then of those near to it in the call graph."""
-    near = (neighbour.workload for neighbour in incident.neighbours)
-    found = (state.workloads.get(workload.key) for workload in dict.fromkeys((*incident.scope, *near)))
+    found = (state.workloads.get(workload.key) for workload in dict.fromkeys((*incident.scope, *around.here.near)))
     return [tracked.rollout for tracked in found if tracked is not None and tracked.rollout is not None]
 
 
@@ -88,7 +84,7 @@ def _older(rollout: Rollout, incident: Incident, policy: Policy) -> bool:
 
 def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
     """There are rollouts in scope, but the anomaly is older than every one of them."""
-    rollouts = _rollouts(incident, state)
+    rollouts = _rollouts(incident, state, surroundings(incident, state))
     real = [rollout for rollout in rollouts if rollout.replaced is not None]
     return bool(real) and all(_older(rollout, incident, policy) for rollout in real)
 
@@ -122,13 +118,14 @@ def judge(
         older = older_than_all(incident, state, policy)
         reason = Reason.SYMPTOM_OLDER if older else Reason.NO_CANDIDATE
         return Judgement(verdict=Verdict(kind=VerdictKind.DISMISS, reason=reason), suspicions=())
+    around = surroundings(incident, state)
     suspicions = sorted(
-        (_suspicion(rollout, incident, measurement, state, policy) for rollout in rollouts),
+        (_suspicion(rollout, incident, around, measurement, state, policy) for rollout in rollouts),
         key=lambda suspicion: (-suspicion.score, suspicion.workload.key),
     )
     seconds = (*suspicions[1:], None)
     cases = [
-        _case(incident, measurement, state, policy, now, suspicion, second)
+        _case(incident, around, measurement, state, policy, now, suspicion, second)
         for suspicion, second in zip(suspicions, seconds, strict=True)
     ]
     found = [guards.refusals(case) for case in cases]
@@ -155,13 +152,13 @@ def is_convicted(judgement: Judgement) -> bool:
 def _suspicion(
     rollout: Rollout,
     incident: Incident,
+    around: Surroundings,
     measurement: Measurement,
     state: State,
     policy: Policy,
 ) -> Suspicion:
     tracked = state.workloads[rollout.workload.key]
     measured = _with_witnesses(_seen_of(tracked, incident, measurement), state, policy)
-    explains, besides = _places(incident, rollout, state)
     return blame.suspect(
         rollout,
         measured,
@@ -172,44 +169,12 @@ def _suspicion(
         chain_start=incident.chain_started_at,
         regression=incident.regression,
         declared=incident.declared,
-        neighbour=_neighbour(incident, rollout),
-        explains=explains,
-        besides=besides,
+        neighbour=around.neighbour(rollout.workload),
+        explains=around.explains(rollout.workload),
+        besides=around.besides(rollout.workload),
+        inherits=around.inherits(rollout.workload),
+        accused=rollout.workload in around.accused,
     )
-
-
-def _places(incident: Incident, rollout: Rollout, state: State) -> tuple[int, int]:
-    """Besides where it hurts: how many other places hurt that call the workload, directly or not, and how many that do not."""
-    explained = {
-        each.location.workloads[0]: any(
-            near.called and near.workload == rollout.workload for near in each.location.neighbours
-        )
-        for each in _firing(incident, state)
-        if each.location.rung is not Rung.NAMESPACE
-    }
-    others = [calls for place, calls in explained.items() if place not in (incident.symptom, rollout.workload)]
-    return sum(others), len(others) - sum(others)
-
-
-def _firing(incident: Incident, state: State) -> Iterator[LocatedAlert]:
-    """The alerts that fire: of all that is open, and what began with it and was dismissed, because it hurts as much there."""
-    for other in state.incidents.values():
-        if not other.phase.ended:
-            yield from (each for each in other.alerts if each.gone_since is None)
-        elif other.phase is Phase.DISMISSED and abs(other.onset - incident.onset) <= TOGETHER:
-            yield from (each for each in other.alerts if _still_fires(each, state))
-
-
-def _still_fires(located: LocatedAlert, state: State) -> bool:
-    noted = state.alerts.get(located.alert.fingerprint)
-    return noted is not None and noted.gone_since is None and noted.alert.starts_at == located.alert.starts_at
-
-
-def _neighbour(incident: Incident, rollout: Rollout) -> Neighbour | None:
-    """How it is near to where it hurts; None where it hurts there itself."""
-    if rollout.workload in incident.scope:
-        return None
-    return next((each for each in incident.neighbours if each.workload == rollout.workload), None)
 
 
 def _with_witnesses(measurement: Measurement, state: State, policy: Policy) -> Measurement:
@@ -256,6 +221,7 @@ def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> 
 
 def _case(
     incident: Incident,
+    around: Surroundings,
     measurement: Measurement,
     state: State,
     policy: Policy,
@@ -271,7 +237,9 @@ def _case(
     contrast = contrast_of(measured, rollout, policy)
     # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
     enough = contrast.recent >= policy.persistence_of and not contrast.convicting
-    compared = enough and leader.tier is Tier.TIMING and _neighbour(incident, rollout) is not None
+    inherits = around.inherits(rollout.workload)
+    elsewhere = inherits or (leader.tier is Tier.TIMING and around.neighbour(rollout.workload) is not None)
+    compared = enough and elsewhere
     close = second is not None and leader.score - second.score < policy.blame_margin
     return Case(
         incident=incident,
@@ -283,6 +251,7 @@ def _case(
         suspicion=leader,
         measurement=measured,
         contrast=contrast,
+        inherits=inherits,
         choice=target_of(tracked, rollout, policy, incident.asked),
         ambiguous=second if close else None,
         contrast_due=not compared and _contrast_due(rollout, measurement, policy, now),

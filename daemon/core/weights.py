@@ -27,5 +27,7 @@ WEIGHTS = {
     "graph": 0.3,
     # Per further place where it hurts and that calls it: what all of them share is likelier than what one has by itself.
     "explains": 0.1,
+    # Two causes in the same ten minutes are rarer than one: who is blamed for the one is likelier to have caused the other.
+    "accused": 0.2,
 }
 """By the name of the term; a negative one speaks for the rollout."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.core.actions import Measure
-from daemon.core.blame import suspect
+from daemon.core.blame import CALLER_SHARE, suspect
 from daemon.core.incidents import Incident, Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer
 from daemon.core.model import Location, Neighbour, OnsetSource, Rollout, Rung, Workload
@@ -79,7 +79,7 @@ def test_where_it_hurts_itself_there_is_no_call() -> None:
 
 @pytest.mark.parametrize(("others", "expected"), [(0, None), (1, 0.1), (3, 0.3), (4, 0.3)])
 def test_what_explains_more_places_is_likelier(others: int, expected: float | None) -> None:
-    """A tenth for each further place that hurts and calls it, at most three of them."""
+    """A tenth for each further place that hurts and that it may have broken, at most three of them."""
     assert weight(suspicion(explains=others), "explains") == expected
 
 
@@ -135,8 +135,8 @@ def test_where_it_hurts_itself_is_no_neighbour_of_it() -> None:
     assert weight(leader, "graph") is None
 
 
-def test_what_calls_it_and_hurts_too_speaks_for_the_callee() -> None:
-    """Two places hurt that call the shop: the second one counts, once; its own symptom and what calls it do not."""
+def test_whatever_it_may_have_broken_and_hurts_too_speaks_against_it() -> None:
+    """Two places hurt that call the shop, and one that it calls: each incident counts the other two, less for what it calls."""
     story = calling(CALLED)
     fine_at_home(story, new=(), old=())
     story.sees(a_view(workload=CART, uid="uid-cart", current=replace(V1, uid="rs-cart")))
@@ -146,7 +146,7 @@ def test_what_calls_it_and_hurts_too_speaks_for_the_callee() -> None:
     story.fires(an_alert(), an_alert("f2"), an_alert("f3"))
     story.waits(MINUTE)
     told = {incident.symptom.name: explained(incident) for incident in story.incidents}
-    assert told == {"front": 0.1, "cart": 0.1, "mail": 0.2}
+    assert told == {"front": 0.2, "cart": 0.2, "mail": pytest.approx(0.2 * CALLER_SHARE)}
 
 
 def test_a_place_that_joined_by_a_merge_still_speaks_for_the_callee() -> None:
