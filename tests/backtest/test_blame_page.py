@@ -40,8 +40,21 @@ def test_it_is_drawn_and_written_and_the_same_again(tmp_path: Path) -> None:
     assert len(documents.table(page, "demand")) == 9
     assert "](blame.svg)" in page
     assert "2 generated recordings (report half, rough world, seeds 1-2)" in page
-    assert page.partition(BEGIN)[0] == PAGE.partition(BEGIN)[0]
-    assert page.partition(END)[2] == PAGE.partition(END)[2]
+    begin, end = BEGIN.format("rough"), END.format("rough")
+    assert page.partition(begin)[0] == PAGE.partition(begin)[0]
+    assert page.partition(end)[2] == PAGE.partition(end)[2]
+
+
+@pytest.mark.real
+def test_the_tidy_world_has_a_section_of_its_own(tmp_path: Path) -> None:
+    """Methods and demands, without a picture; what is written of the rough world stays."""
+    _, page = run(tmp_path / "a", "--world", "tidy")
+    first, last = BEGIN.format("tidy"), END.format("tidy")
+    section = page.partition(first)[2].partition(last)[0]
+    assert "2 generated recordings (report half, tidy world, seeds 1-2)" in section
+    assert {row[0] for row in documents.table(section, "method")} == set(NAMES)
+    assert len(documents.table(section, "demand")) == 9
+    assert (page.partition(first)[0], page.partition(last)[2]) == (PAGE.partition(first)[0], PAGE.partition(last)[2])
 
 
 @pytest.mark.parametrize(
@@ -49,6 +62,7 @@ def test_it_is_drawn_and_written_and_the_same_again(tmp_path: Path) -> None:
     [
         ((), True),
         (("--seeds", "0-999"), True),
+        (("--world", "tidy"), True),
         (("--seeds", "0-19"), False),
         (("--half", "tune"), False),
         (("--only", "lastgood"), False),
@@ -61,9 +75,11 @@ def test_a_trial_leaves_what_is_shown_alone(words: Sequence[str], shown: bool) -
 
 def test_a_page_without_its_marks_is_refused() -> None:
     """Nothing is written where it does not belong."""
-    for broken in ("", BEGIN, END, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}", f"{BEGIN}{END}{END}"):
+    begin, end = BEGIN.format("rough"), END.format("rough")
+    others = BEGIN.format("tidy") + END.format("tidy")
+    for broken in ("", begin, end, end + begin, begin + begin + end, begin + end + end, others):
         with pytest.raises(ValueError, match="the page needs one line"):
-            with_figures(broken, "")
+            with_figures(broken, "rough", "")
 
 
 def test_its_tables_are_about_lastgood() -> None:
@@ -73,10 +89,11 @@ def test_its_tables_are_about_lastgood() -> None:
 
 
 def test_the_page_holds_what_was_measured_or_says_that_nothing_was() -> None:
-    """Either all methods have their row and the picture is there, or the page says so."""
-    written = PAGE.partition(BEGIN)[2].partition(END)[0]
-    if NOT_YET not in written:
-        assert {row[0] for row in documents.table(PAGE, "method")} == set(NAMES)
+    """Of either world all methods have their row, and the picture is there, or the page says so."""
+    for world in ("rough", "tidy"):
+        written = PAGE.partition(BEGIN.format(world))[2].partition(END.format(world))[0]
+        assert NOT_YET in written or {row[0] for row in documents.table(written, "method")} == set(NAMES)
+    if NOT_YET not in PAGE:
         assert (ROOT / "tests/bench/blame.svg").exists()
 
 

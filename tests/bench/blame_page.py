@@ -6,23 +6,24 @@ from collections.abc import Sequence
 from os.path import relpath
 from pathlib import Path
 
-BEGIN, END = "<!-- written by make bench-blame -->", "<!-- end of what make bench-blame writes -->"
+BEGIN, END = "<!-- written by make bench-blame, {} world -->", "<!-- end of what make bench-blame writes, {} world -->"
 NOT_YET = "Not measured yet: `make bench-blame` fills this in."
 
 
-def with_figures(page: str, figures: str) -> str:
-    """The page with other figures. ValueError where the marks are not there, each once and in order."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in before + after:
-        raise ValueError(f"the page needs one line {BEGIN!r} and, below it, one line {END!r}")
-    return f"{before}{BEGIN}\n\n{figures.strip()}\n\n{END}{after}"
+def with_figures(page: str, world: str, figures: str) -> str:
+    """The page with other figures of that world. ValueError where its marks are not there, each once and in order."""
+    first, last = BEGIN.format(world), END.format(world)
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in before + after:
+        raise ValueError(f"the page needs one line {first!r} and, below it, one line {last!r}")
+    return f"{before}{first}\n\n{figures.strip()}\n\n{last}{after}"
 
 
-def figures(note: str, picture: Path, page: Path, tables: Sequence[str]) -> str:
-    """What was measured, the picture as the page links it, and the tables. The same run gives the same text: no date."""
-    link = f"![F1 by method, with 95 % intervals]({relpath(picture, page.parent)})"
-    return "\n\n".join([f"{note}.", link, *(_narrow(table) for table in tables)])
+def figures(note: str, picture: Path | None, page: Path, tables: Sequence[str]) -> str:
+    """What was measured, the picture, if any, as the page links it, and the tables. The same run gives the same text: no date."""
+    link = [f"![F1 by method, with 95 % intervals]({relpath(picture, page.parent)})"] if picture is not None else []
+    return "\n\n".join([f"{note}.", *link, *(_narrow(table) for table in tables)])
 
 
 def _narrow(table: str) -> str:

@@ -72,25 +72,26 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _show(options: argparse.Namespace, played: Sequence[Played], found: Mapping[str, Summary], note: str) -> None:
-    """Draw, and write the tables into the page, where that was asked for or the run is one to be shown."""
-    shown = published(options)
-    svg, page = options.svg or (CHART if shown else None), options.page or (PAGE if shown else None)
+    """Draw, and write the tables into the page, where that was asked for or the run is one to be shown.
+
+    Of the tidy world the page has the methods and the demands alone: the picture and the rest are of the rough one.
+    """
+    shown, rough = published(options), options.world == "rough"
+    svg, page = options.svg or (CHART if shown and rough else None), options.page or (PAGE if shown else None)
     if svg is not None:
         svg.write_text(blame_chart.drawn({name: each.f1 for name, each in found.items()}, LASTGOOD, note))
         say(f"\ndrawn: {svg}")
     if page is not None:
         tables = [blame_report.methods_table(found), blame_report.demands_table(blame_report.demands(found))]
-        tables += [told(played) for told in PUBLISHED_TABLES]
-        figures = blame_page.figures(note, svg or CHART, page, tables)
-        page.write_text(blame_page.with_figures(page.read_text(), figures))
+        tables += [told(played) for told in PUBLISHED_TABLES if rough]
+        figures = blame_page.figures(note, svg or (CHART if rough else None), page, tables)
+        page.write_text(blame_page.with_figures(page.read_text(), options.world, figures))
         say(f"written: {page}")
 
 
 def published(options: argparse.Namespace) -> bool:
     """Whether the run is one to be shown: what was not tuned on, all methods, and no fewer seeds than usual."""
-    return (
-        options.half == "report" and options.world == "rough" and not options.only and len(options.seeds) >= len(SEEDS)
-    )
+    return options.half == "report" and not options.only and len(options.seeds) >= len(SEEDS)
 
 
 def arguments() -> argparse.ArgumentParser:
