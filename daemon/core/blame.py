@@ -78,14 +78,17 @@ def suspect(
     besides: int = 0,
     inherits: bool = False,
     accused: bool = False,
+    contrast: Contrast | None = None,
 ) -> Suspicion:
     """The suspicion against one rollout: its terms, their sum and the strongest tier they reach.
 
     `neighbour` where it hurts at another workload, near in the call graph: then good signals of its own acquit nobody.
-    `explains` counts further places where it hurts now and which call it, `besides` those which do not. `inherits` where it hurts
-    at one that it calls: then its old pods fail as the new ones do, whoever broke that one.
+    `explains` counts further places where it hurts now and that it may have broken, `besides` those which do not call it.
+    `inherits` where it hurts at one that it calls: then its old pods fail as the new ones do, whoever broke that one.
+    `accused` where it is blamed already for what began at the same time. `contrast`: of this measurement, where it is known.
     """
-    contrast = contrast_of(measurement, rollout, policy)
+    if contrast is None:
+        contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
         *silence_terms(measurement, policy, neighbour, onset, alone=not besides),

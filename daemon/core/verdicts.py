@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from daemon.core import asked, blame, guards, switches
 from daemon.core.case import Case
-from daemon.core.contrast import contrast_of
+from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
@@ -39,6 +39,15 @@ class Judgement:
 
     verdict: Verdict
     suspicions: tuple[Suspicion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What was measured of a candidate, and how its new pods compare with the old ones."""
+
+    rollout: Rollout
+    measured: Measurement
+    contrast: Contrast
 
 
 def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollout, ...]:
@@ -119,13 +128,14 @@ def judge(
         reason = Reason.SYMPTOM_OLDER if older else Reason.NO_CANDIDATE
         return Judgement(verdict=Verdict(kind=VerdictKind.DISMISS, reason=reason), suspicions=())
     around = surroundings(incident, state)
+    looks = {rollout.workload: _look(rollout, incident, measurement, state, policy) for rollout in rollouts}
     suspicions = sorted(
-        (_suspicion(rollout, incident, around, measurement, state, policy) for rollout in rollouts),
+        (_suspicion(look, incident, around, state, policy) for look in looks.values()),
         key=lambda suspicion: (-suspicion.score, suspicion.workload.key),
     )
     seconds = (*suspicions[1:], None)
     cases = [
-        _case(incident, around, measurement, state, policy, now, suspicion, second)
+        _case(looks[suspicion.workload], incident, around, measurement, state, policy, now, suspicion, second)
         for suspicion, second in zip(suspicions, seconds, strict=True)
     ]
     found = [guards.refusals(case) for case in cases]
@@ -149,22 +159,22 @@ def is_convicted(judgement: Judgement) -> bool:
     return bool(against & {"contrast", "silence"}) or against >= {"restarts", "before_after"}
 
 
-def _suspicion(
-    rollout: Rollout,
-    incident: Incident,
-    around: Surroundings,
-    measurement: Measurement,
-    state: State,
-    policy: Policy,
-) -> Suspicion:
+def _look(rollout: Rollout, incident: Incident, measurement: Measurement, state: State, policy: Policy) -> _Look:
+    seen = _seen_of(state.workloads[rollout.workload.key], incident, measurement)
+    measured = _with_witnesses(seen, state, policy)
+    return _Look(rollout=rollout, measured=measured, contrast=contrast_of(measured, rollout, policy))
+
+
+def _suspicion(look: _Look, incident: Incident, around: Surroundings, state: State, policy: Policy) -> Suspicion:
+    rollout, measured = look.rollout, look.measured
     tracked = state.workloads[rollout.workload.key]
-    measured = _with_witnesses(_seen_of(tracked, incident, measurement), state, policy)
     return blame.suspect(
         rollout,
         measured,
         incident.onset,
         incident.onset_source,
         policy,
+        contrast=look.contrast,
         old_ran=_old_ran(tracked, rollout, measured),
         chain_start=incident.chain_started_at,
         regression=incident.regression,
@@ -220,6 +230,7 @@ def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> 
 
 
 def _case(
+    look: _Look,
     incident: Incident,
     around: Surroundings,
     measurement: Measurement,
@@ -229,12 +240,8 @@ def _case(
     leader: Suspicion,
     second: Suspicion | None,
 ) -> Case:
-    tracked = state.workloads[leader.workload.key]
-    rollout = tracked.rollout
-    if rollout is None:  # pragma: no cover  an invariant of `candidates`, not a case
-        raise AssertionError("a suspicion always has a rollout")
-    measured = _seen_of(tracked, incident, measurement)
-    contrast = contrast_of(measured, rollout, policy)
+    rollout, contrast = look.rollout, look.contrast
+    tracked = state.workloads[rollout.workload.key]
     # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
     enough = contrast.recent >= policy.persistence_of and not contrast.convicting
     inherits = around.inherits(rollout.workload)
@@ -249,7 +256,7 @@ def _case(
         tracked=tracked,
         rollout=rollout,
         suspicion=leader,
-        measurement=measured,
+        measurement=look.measured,
         contrast=contrast,
         inherits=inherits,
         choice=target_of(tracked, rollout, policy, incident.asked),
