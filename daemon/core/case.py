@@ -28,7 +28,7 @@ class Case:
     suspicion: Suspicion
     measurement: Measurement
     contrast: Contrast
-    inherits: bool = False
+    inherits: bool
     choice: TargetChoice
     ambiguous: Suspicion | None
     contrast_due: bool

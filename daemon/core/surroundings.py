@@ -93,14 +93,14 @@ def _around(
     """What is near to a place; where it hurts at some that it calls, near to those: what broke them broke it."""
     called = [each for each in neighbours if each.called]
     below = [each for each in called if each.workload in hurting]
-    deepest = [each for each in below if not _hurts_below(hurting[each.workload], hurting)]
-    asking = [
-        replace(each, hops=way.hops + each.hops)
-        for way in deepest
-        for each in _asking(hurting[way.workload].neighbours)
-        if each.workload not in scope
-    ]
     if below:
+        asking = [
+            replace(each, hops=way.hops + each.hops)
+            for way in below
+            if not _hurts_below(hurting[way.workload], hurting)
+            for each in _asking(hurting[way.workload].neighbours)
+            if each.workload not in scope
+        ]
         called = [_by_way_of(below, each, hurting) for each in called]
     else:
         asking = _asking(neighbours)

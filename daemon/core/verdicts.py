@@ -55,7 +55,11 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
 
     A known onset before the rollout removes it; an assumed one does not (the guard ONSET_ASSUMED holds instead).
     """
-    rollouts = _rollouts(incident, state, surroundings(incident, state))
+    return _candidates(incident, surroundings(incident, state), state, policy)
+
+
+def _candidates(incident: Incident, around: Surroundings, state: State, policy: Policy) -> tuple[Rollout, ...]:
+    rollouts = _rollouts(incident, around, state)
     onset = incident.onset
     if incident.asked is not None:
         return tuple(rollouts)  # who asks for a rollback has judged
@@ -81,7 +85,7 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
     )
 
 
-def _rollouts(incident: Incident, state: State, around: Surroundings) -> list[Rollout]:
+def _rollouts(incident: Incident, around: Surroundings, state: State) -> list[Rollout]:
     """The latest rollout of each workload where it hurts, then of those near to it in the call graph."""
     found = (state.workloads.get(workload.key) for workload in dict.fromkeys((*incident.scope, *around.here.near)))
     return [tracked.rollout for tracked in found if tracked is not None and tracked.rollout is not None]
@@ -93,7 +97,7 @@ def _older(rollout: Rollout, incident: Incident, policy: Policy) -> bool:
 
 def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
     """There are rollouts in scope, but the anomaly is older than every one of them."""
-    rollouts = _rollouts(incident, state, surroundings(incident, state))
+    rollouts = _rollouts(incident, surroundings(incident, state), state)
     real = [rollout for rollout in rollouts if rollout.replaced is not None]
     return bool(real) and all(_older(rollout, incident, policy) for rollout in real)
 
@@ -122,12 +126,12 @@ def judge(
     if incident.regression:
         # how it did beside the old pods is what it was verified by: that acquits nobody of what began after it
         measurement = replace(measurement, old=(), unsettled=None)
-    rollouts = candidates(incident, state, policy)
+    around = surroundings(incident, state)
+    rollouts = _candidates(incident, around, state, policy)
     if not rollouts:
         older = older_than_all(incident, state, policy)
         reason = Reason.SYMPTOM_OLDER if older else Reason.NO_CANDIDATE
         return Judgement(verdict=Verdict(kind=VerdictKind.DISMISS, reason=reason), suspicions=())
-    around = surroundings(incident, state)
     looks = {rollout.workload: _look(rollout, incident, measurement, state, policy) for rollout in rollouts}
     suspicions = sorted(
         (_suspicion(look, incident, around, state, policy) for look in looks.values()),

@@ -25,7 +25,7 @@ WEIGHTS = {
     "alike": -0.3,
     # Where it hurts is called by it or calls it: half of a conviction, halved again with each call in between.
     "graph": 0.3,
-    # Per further place where it hurts and that calls it: what all of them share is likelier than what one has by itself.
+    # Per further place where it hurts and that it may have broken: what all share is likelier than what one has by itself.
     "explains": 0.1,
     # Two causes in the same ten minutes are rarer than one: who is blamed for the one is likelier to have caused the other.
     "accused": 0.2,
