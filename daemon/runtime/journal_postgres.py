@@ -31,7 +31,6 @@ from daemon.runtime import journal_postgres_statements as sql
 from daemon.runtime.journal import FOLD_ROWS, GROUP_MAX, INTAKE_KEPT, incident_of
 from daemon.runtime.journal_file import JournalUnusableError
 from daemon.runtime.journal_postgres_link import (
-    ANSWER_SECONDS,
     STATEMENT_SECONDS,
     DoneBeforeError,
     Link,
@@ -241,7 +240,7 @@ class PostgresJournal:
         body = codec.dump_state(state)
         await self._lead(sql.COMPACT, cursor, at, body, list(state.incidents), seconds=STATEMENT_SECONDS)
 
-    async def _lead(self, query: str, *values: Any, seconds: float = ANSWER_SECONDS) -> None:
+    async def _lead(self, query: str, *values: Any, seconds: float | None = None) -> None:
         """Write as the leader: once, whatever happens to the connection."""
         self._must_be_open()
         asked = (query, *values)
@@ -262,7 +261,7 @@ class PostgresJournal:
                 if await self._written(write):
                     return
 
-    async def _ask(self, write: _Write, seconds: float) -> Sequence[Any]:
+    async def _ask(self, write: _Write, seconds: float | None) -> Sequence[Any]:
         query, *values = write.asked
         return await self._writes.ask(query, self._version, self._token, write.id, *values, seconds=seconds)
 

@@ -153,16 +153,17 @@ async def _answered(connection: Any, seconds: float, query: str, *values: Any) -
 class Link:
     """A connection that is made when it is needed, and made anew when it is gone. One statement at a time.
 
-    `begin` is awaited with each new connection.
+    `begin` is awaited with each new connection. `limit`: seconds until a statement must be answered.
     """
 
     def __init__(self, server: Server, begin: Callable[[Any], Awaitable[None]] | None = None) -> None:
         self.server = server
+        self.limit = ANSWER_SECONDS
         self._begin = begin
         self._connection: Any = None
         self._turn = asyncio.Lock()
 
-    async def ask(self, query: str, *values: Any, seconds: float = ANSWER_SECONDS) -> Sequence[Any]:
+    async def ask(self, query: str, *values: Any, seconds: float | None = None) -> Sequence[Any]:
         """The rows. Raises JournalUnavailableError where it certainly was not done, LostError where nobody knows,
         DoneBeforeError.
         """
@@ -170,7 +171,7 @@ class Link:
             connection = await self._connected()
             asyncpg = driver()
             try:
-                return await _answered(connection, seconds, query, *values)
+                return await _answered(connection, seconds or self.limit, query, *values)
             except asyncpg.UniqueViolationError:
                 raise DoneBeforeError from None
             except asyncpg.PostgresError as error:
@@ -208,7 +209,7 @@ class Link:
             asyncpg = driver()
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    yield partial(_answered, connection, ANSWER_SECONDS)
+                    yield partial(_answered, connection, self.limit)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 connection.terminate()
                 said = f"journal {self.server.where} cannot be read: {said_by(error)}"
