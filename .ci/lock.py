@@ -31,10 +31,11 @@ COMPILE = (
 
 
 def requirements() -> dict[str, list[str]]:
-    """What pyproject.toml asks for, by lock file."""
+    """What pyproject.toml asks for, by lock file. The runtime's is what the image holds: the optional parts, too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    runtime = project["dependencies"]
-    return {RUNTIME: sorted(runtime), DEV: sorted(runtime + project["optional-dependencies"]["dev"])}
+    optional = project["optional-dependencies"]
+    runtime = project["dependencies"] + optional["postgres"]
+    return {RUNTIME: sorted(runtime), DEV: sorted({*runtime, *optional["dev"]})}
 
 
 def fingerprint(wanted: list[str]) -> str:
@@ -44,7 +45,8 @@ def fingerprint(wanted: list[str]) -> str:
 
 def write() -> None:
     """Resolve both locks; the runtime's pins bind the dev lock, so that what is tested is what is shipped."""
-    for name, extra in ((RUNTIME, []), (DEV, ["--extra", "dev", "--constraint", RUNTIME])):
+    image = ["--extra", "postgres"]
+    for name, extra in ((RUNTIME, image), (DEV, [*image, "--extra", "dev", "--constraint", RUNTIME])):
         print(f"resolving {name}", flush=True)
         pins = subprocess.run([*COMPILE, *extra], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         head = "# Made from pyproject.toml by `make lock`; do not edit.\n"

@@ -36,8 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fixtures of tests/controlplane and tests/contract alike: one control plane for both."""
+    """Fixtures that several folders share: one control plane, and one PostgreSQL server, for all."""
     config.pluginmanager.import_plugin("tests.controlplane.fixtures")
+    config.pluginmanager.import_plugin("tests.postgres")
     config.stash[STRICT] = getattr(config, "workerinput", {}).get("strict", ASKED_STRICT)
 
 

@@ -16,6 +16,9 @@ import pytest
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where servers are installed, and what the PATH of a user who is not root leaves out."""
 
+POSTGRES_FOLDERS = "/usr/lib/postgresql/*/bin"
+"""Where Debian keeps each version's programs, out of every PATH."""
+
 HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
 """Exact, because what it renders is compared letter by letter; `.ci/run` installs the same."""
 
@@ -49,15 +52,26 @@ PARTS = {
     "zsh": Part(binaries=("zsh",), package="zsh"),
     "tcsh": Part(binaries=("tcsh",), package="tcsh"),
     "openssl": Part(binaries=("openssl",), package="openssl"),
+    "postgres": Part(binaries=("postgres",), package="postgresql"),
+    "initdb": Part(binaries=("initdb",), package="postgresql"),
+    "pg_isready": Part(binaries=("pg_isready",), package="postgresql-client"),
+    "psql": Part(binaries=("psql",), package="postgresql-client"),
     "helm": Part(binaries=("helm",), command=f"with Go: go install {HELM}"),
 }
 
 
 def find(name: str) -> Path | None:
     """Where the part is, or None. KeyError for a name that is not in PARTS."""
-    folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS))
+    newest_first = sorted(Path("/").glob(POSTGRES_FOLDERS.lstrip("/")), key=_version, reverse=True)
+    folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS, *map(str, newest_first)))
     found = (shutil.which(binary, path=folders) for binary in PARTS[name].binaries)
     return next((Path(path) for path in found if path), None)
+
+
+def _version(folder: Path) -> float:
+    """Of a folder like /usr/lib/postgresql/15/bin; something else comes last."""
+    found = folder.parent.name
+    return float(found) if found.replace(".", "", 1).isdecimal() else 0.0
 
 
 def require(name: str) -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +14,11 @@ from daemon.core.facts import Fact, PauseSet
 from daemon.core.incidents import Phase
 from daemon.ports import Journal, JournalUnavailableError
 from daemon.runtime import codec
-from tests.contract.journals import JOURNALS, Open
+from tests.contract.journals import Open, again
 from tests.core.builders import MINUTE, NOON, an_alert
 from tests.core.story import Story
 
-
-@pytest.fixture(params=list(JOURNALS))
-async def again(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
-    opened: list[Journal] = []
-    make = JOURNALS[request.param](tmp_path)
-
-    async def open_() -> Journal:
-        opened.append(await make())
-        return opened[-1]
-
-    yield open_
-    for journal in opened:
-        await journal.close()
+__all__ = ["again"]
 
 
 @pytest.fixture
