@@ -123,8 +123,11 @@ class LeaseElector:
     async def run(self) -> NoReturn:
         """Get the Lease, and keep it. Raises LeadershipLostError as soon as it is lost; nothing that an API does else."""
         while True:
+            began = self._monotonic()
             await self._turn()
-            await asyncio.sleep(self._pause())
+            # From when it was sent: with a slow API server the time for renewing goes into answers, not into pauses.
+            wait = began + self._pause() - self._monotonic()
+            await asyncio.sleep(max(0.0, wait if self._until is None else min(wait, self.remaining)))
 
     async def _turn(self) -> None:
         limit = ATTEMPT_PART * self._times.renew_deadline.total_seconds()
@@ -149,7 +152,7 @@ class LeaseElector:
     def _pause(self) -> float:
         spread = 0.8 + 0.4 * self._random()  # so that several which started together do not stay together
         if self._until is not None:
-            return min(self.remaining, spread * self._times.retry.total_seconds())
+            return spread * self._times.retry.total_seconds()
         wait = spread * min(LOOK_SECONDS, self._times.retry.total_seconds())
         if self._record is None or (left := self._until_free(self._record)) <= 0:
             return wait
