@@ -12,8 +12,8 @@ import pytest
 from tests.handlers.lease_world import Contender, Shelf, Weather, fair, loses
 
 SEEDS = 40
-MINUTES = 6
-TICK_SECONDS = 0.25
+MINUTES = 4
+TICK_SECONDS = 0.5
 DRIFT = 0.1
 """How much faster or slower a machine's clock may run: far more than any real one does."""
 
@@ -115,7 +115,7 @@ class Duel:
         for _ in range(120):
             self.holds()
             await self.replace_the_lost()
-            await asyncio.sleep(2 * TICK_SECONDS)
+            await asyncio.sleep(TICK_SECONDS)
             for each in self.alive:
                 each.api.weather = fair
         assert sum(each.elector.leads for each in self.alive) == 1
