@@ -70,9 +70,14 @@ async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     told = [*_webhook(parts).routes(), *_events(parts).routes()]
     asked = [*_canaries(parts).routes(), *parts.buttons.routes, *_commands(parts, operators)]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
-    stands_by = lambda: parts.engine.stands_by  # noqa: E731
+
+    def stands_by() -> bool:
+        return parts.engine.stands_by
+
+    def role() -> str:
+        return "standby" if stands_by() else "ready"
+
     routes = [*told, *leader_only([*asked, *gate], stands_by)]
-    role = lambda: "standby" if stands_by() else "ready"  # noqa: E731
     app = build_app(routes=routes, limits=limits, reader=parts.engine, metrics=_metrics(parts), role=role)
     address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
     local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]

@@ -21,7 +21,7 @@ def leader_only(routes: Iterable[web.AbstractRouteDef], stands_by: Callable[[], 
 
 def _guarded(route: web.AbstractRouteDef, stands_by: Callable[[], bool]) -> web.AbstractRouteDef:
     assert isinstance(route, web.RouteDef), "we serve no files"
-    asked: Handler = route.handler  # type: ignore[assignment]  # all of ours are functions
+    asked: Handler = route.handler  # all of ours are functions
 
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.json_response(ANSWER, status=503) if stands_by() else await asked(request)
