@@ -50,7 +50,17 @@ class Server:
         """Lay out a new, empty server."""
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER, USER)
-        self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "lastgood", "-E", "UTF8", "--no-locale")
+        how = (
+            "-A",
+            "trust",
+            "-U",
+            "lastgood",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "--no-sync",
+        )  # only the making is not synced
+        self._run("initdb", "-D", str(self.data), *how)
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"listen_addresses = ''\nunix_socket_directories = '{self.folder}'\n")
             file.write("shared_buffers = 16MB\nmax_connections = 60\nmax_wal_size = 256MB\nfsync = on\n")
@@ -71,9 +81,8 @@ class Server:
         """`kill -9` of every one of its processes."""
         if self._process is None or self._process.poll() is not None:
             return
-        postmaster = self._process.pid
-        children = [int(pid) for pid in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()]
-        for pid in (postmaster, *children):
+        children = self._children()
+        for pid in (self._process.pid, *children):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(START_SECONDS)
@@ -81,6 +90,17 @@ class Server:
         while any(Path(f"/proc/{pid}/exe").exists() for pid in children):  # the next start wants none of them left
             assert time.monotonic() < deadline, children
             time.sleep(0.01)
+
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        pid = self._process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def limit_files(self, size: int | None) -> None:
+        """No process that serves a connection now may write a file beyond so many bytes; those that write the log may."""
+        for pid in self.psql("SELECT pid FROM pg_stat_activity WHERE usename IS NOT NULL").split():
+            if int(pid) in self._children():  # psql's own has gone
+                self._run("prlimit", f"--pid={pid}", f"--fsize={size or 'unlimited'}:")
 
     def stop(self) -> None:
         """The end that an administrator's restart makes: every connection is closed at once."""
