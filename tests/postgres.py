@@ -50,25 +50,20 @@ class Server:
         """Lay out a new, empty server."""
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER, USER)
-        how = (
-            "-A",
-            "trust",
-            "-U",
-            "lastgood",
-            "-E",
-            "UTF8",
-            "--no-locale",
-            "--no-sync",
-        )  # only the making is not synced
+        # Only the making of it is not synced. The log in small files: limited ones must hold them, too (`start`).
+        how = "-A trust -U lastgood -E UTF8 --no-locale --no-sync --wal-segsize=1".split()
         self._run("initdb", "-D", str(self.data), *how)
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"listen_addresses = ''\nunix_socket_directories = '{self.folder}'\n")
-            file.write("shared_buffers = 16MB\nmax_connections = 60\nmax_wal_size = 256MB\nfsync = on\n")
+            file.write(
+                "shared_buffers = 16MB\nmax_connections = 60\nmax_wal_size = 64MB\nmin_wal_size = 2MB\nfsync = on\n"
+            )
 
-    def start(self) -> None:
-        """Start it, and return when it answers."""
+    def start(self, file_bytes_max: int | None = None) -> None:
+        """Start it, and return when it answers. No file of it can grow beyond `file_bytes_max`, as on a full disk."""
+        limit = [str(parts.require("prlimit")), f"--fsize={file_bytes_max or 'unlimited'}"]
         with (self.folder / "log").open("ab") as log:
-            command = [*self._as_user, str(parts.require("postgres")), "-D", str(self.data)]
+            command = [*self._as_user, *limit, str(parts.require("postgres")), "-D", str(self.data)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)
         deadline = time.monotonic() + START_SECONDS
         ready = [str(parts.require("pg_isready")), "-q", "-h", str(self.folder), "-U", "lastgood", "-d", "postgres"]
@@ -95,12 +90,6 @@ class Server:
         assert self._process is not None
         pid = self._process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    def limit_files(self, size: int | None) -> None:
-        """No process that serves a connection now may write a file beyond so many bytes; those that write the log may."""
-        for pid in self.psql("SELECT pid FROM pg_stat_activity WHERE usename IS NOT NULL").split():
-            if int(pid) in self._children():  # psql's own has gone
-                self._run("prlimit", f"--pid={pid}", f"--fsize={size or 'unlimited'}:")
 
     def stop(self) -> None:
         """The end that an administrator's restart makes: every connection is closed at once."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.mutants.planted import MUTANTS, Mutant
+from tests.mutants.planted_postgres import POSTGRES_MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("config", "daemon", "handlers", "deploy", "tests", "pyproject.toml")
@@ -69,7 +70,7 @@ def tell(line: str) -> None:
 
 def main(names: Sequence[str]) -> int:
     """Print the table."""
-    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    chosen = [mutant for mutant in (*MUTANTS, *POSTGRES_MUTANTS) if not names or mutant.name in names]
     missed = 0
     with tempfile.TemporaryDirectory(prefix="lastgood-mutants-") as folder:
         tree = copy(Path(folder))
