@@ -30,13 +30,13 @@ from daemon.core.policy import Policy
 from daemon.core.protection import veto
 from daemon.core.state import State
 from daemon.listening import Parts, listen
-from daemon.ports import JournalUnavailableError, Runner
+from daemon.ports import Journal, JournalUnavailableError, Runner
 from daemon.runtime import memory
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
-from daemon.runtime.journal import JournalUnusableError, SqliteJournal
+from daemon.runtime.journal_file import JournalUnusableError
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
@@ -88,7 +88,7 @@ class Daemon:
         self._on_signals()
         async with AsyncExitStack() as stack:
             stack.enter_context(only_one(self.settings.state_dir))
-            journal = SqliteJournal(self.settings.journal_path, on_fsync=self.metrics.fsync.observe)
+            journal = await assembly.journal(self.settings, self.metrics.fsync.observe)
             stack.push_async_callback(journal.close)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             kube = await stack.enter_async_context(await assembly.kube_client(self.settings))
@@ -161,7 +161,7 @@ class Daemon:
             self.metrics.calls,
         )
 
-    def _engine(self, journal: SqliteJournal) -> Engine:
+    def _engine(self, journal: Journal) -> Engine:
         return Engine(
             journal,
             self._clock,

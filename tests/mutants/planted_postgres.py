@@ -7,6 +7,8 @@ from tests.mutants.planted import Mutant
 STATEMENTS = "daemon/runtime/journal_postgres_statements.py"
 JOURNAL = "daemon/runtime/journal_postgres.py"
 LINK = "daemon/runtime/journal_postgres_link.py"
+FACTS = "RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO facts"
+SNAPSHOT = "RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO snapshot"
 TESTS = ("tests/runtime/test_journal_postgres.py",)
 
 POSTGRES_MUTANTS = (
@@ -14,24 +16,24 @@ POSTGRES_MUTANTS = (
         name="postgres-token",
         why="a leader of the past writes after it has read the journal again",
         file=STATEMENTS,
-        old="written = $3\n        WHERE version = $1 AND token = $2 RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO facts",
-        new="written = $3\n        WHERE version = $1 AND $2::bigint IS NOT NULL RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO facts",
+        old=f"WHERE version = $1 AND token = $2 {FACTS}",
+        new=f"WHERE version = $1 AND $2::bigint IS NOT NULL {FACTS}",
         tests=TESTS,
     ),
     Mutant(
         name="postgres-version",
         why="a commit that was sent twice is written twice, and two without a token both write",
         file=STATEMENTS,
-        old="written = $3\n        WHERE version = $1 AND token = $2 RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO facts",
-        new="written = $3\n        WHERE $1::bigint IS NOT NULL AND token = $2 RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO facts",
+        old=f"WHERE version = $1 AND token = $2 {FACTS}",
+        new=f"WHERE $1::bigint IS NOT NULL AND token = $2 {FACTS}",
         tests=TESTS,
     ),
     Mutant(
         name="postgres-compaction-token",
         why="a leader of the past drops facts that the new one needs",
         file=STATEMENTS,
-        old="written = $3\n        WHERE version = $1 AND token = $2 RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO snapshot",
-        new="written = $3\n        WHERE $1::bigint + $2::bigint IS NOT NULL RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO snapshot",
+        old=f"WHERE version = $1 AND token = $2 {SNAPSHOT}",
+        new=f"WHERE $1::bigint + $2::bigint IS NOT NULL {SNAPSHOT}",
         tests=TESTS,
     ),
     Mutant(
@@ -102,16 +104,17 @@ POSTGRES_MUTANTS = (
         name="postgres-went-back",
         why="a leader writes on top of a server that lost what it had acknowledged",
         file=JOURNAL,
-        old='        if head["version"] < self._version:\n            said =',
-        new='        if head["version"] < self._version:\n            self._version = head["version"]\n            return False\n        if head["version"] < self._version:\n            said =',
+        old='        if head["version"] < self._version:\n            said',
+        new='        if head["version"] < self._version:\n            self._version = head["version"]\n'
+        '            return False\n        if head["version"] < self._version:\n            said',
         tests=TESTS,
     ),
     Mutant(
         name="postgres-notified-alone",
         why="behind a pooler that swallows notifications a standby's webhooks are never decided",
         file=JOURNAL,
-        old="            with contextlib.suppress(TimeoutError):\n                async with asyncio.timeout(LOOK_SECONDS):\n                    await self._heard.wait()\n",
-        new="            await self._heard.wait()\n",
+        old="                async with asyncio.timeout(LOOK_SECONDS):\n                    await self._heard",
+        new="                async with asyncio.timeout(None):\n                    await self._heard",
         tests=("tests/runtime/test_journal_postgres.py::test_waits_without_notifications",),
     ),
     Mutant(
