@@ -28,9 +28,20 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config import credentials, document, event_sections, mqtt_section, policy_checks, policy_section, problems, sources
+from config import (
+    credentials,
+    document,
+    event_sections,
+    journal_section,
+    mqtt_section,
+    policy_checks,
+    policy_section,
+    problems,
+    sources,
+)
 from config.credentials import Section
 from config.event_sections import Events
+from config.journal_section import Journal
 from config.lease_section import Lease
 from config.mqtt_section import Mqtt
 from config.problems import ConfigError
@@ -76,6 +87,7 @@ class Settings(BaseSettings):
     )
     state_dir: Path = Path("/var/lib/lastgood")
     secrets_dir: Path | None = None
+    journal: Journal = Field(default_factory=Journal)
     server: Server = Field(default_factory=Server)
     kubernetes: Kubernetes = Field(default_factory=Kubernetes)
     prometheus: Prometheus = Field(default_factory=Prometheus)
@@ -116,13 +128,13 @@ class Settings(BaseSettings):
 
     @property
     def journal_path(self) -> Path:
-        """The journal's SQLite file."""
+        """The journal's SQLite file, where `journal.url` is not set."""
         return self.state_dir / "journal.sqlite"
 
     @property
     def secrets(self) -> frozenset[str]:
         """The values of all configured secrets, for the log's redaction. Never print it."""
-        return frozenset(credentials.values_in(self))
+        return frozenset((*credentials.values_in(self), *self.journal.passwords))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -130,6 +142,7 @@ class Settings(BaseSettings):
         return (
             *policy_checks.warnings_of(self.policy),
             *_outside_warnings(self),
+            *journal_section.warnings_of(self.journal),
             *mqtt_section.warnings_of(self.mqtt),
             *event_sections.warnings_of(self.events),
         )

@@ -38,7 +38,7 @@ from daemon.runtime.clock import SystemClock
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
-from daemon.runtime.journal import JournalUnusableError, SqliteJournal
+from daemon.runtime.journal_file import JournalUnusableError
 from daemon.runtime.leading import while_leading
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
@@ -95,7 +95,7 @@ class Daemon:
         self._on_signals()
         async with AsyncExitStack() as stack:
             stack.enter_context(only_one(self.settings.state_dir))
-            journal = SqliteJournal(self.settings.journal_path, on_fsync=self.metrics.fsync.observe)
+            journal = await assembly.journal(self.settings, self.metrics.fsync.observe)
             stack.push_async_callback(journal.close)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             self._lead = await stack.enter_async_context(leading(self.settings, journal, self._clock, self.metrics))
@@ -192,7 +192,7 @@ class Daemon:
             self.metrics.calls,
         )
 
-    def _engine(self, journal: SqliteJournal) -> Engine:
+    def _engine(self, journal: Journal) -> Engine:
         return Engine(
             journal,
             self._clock,

@@ -17,7 +17,9 @@ from config.settings import Settings
 from daemon import senders
 from daemon.core.actions import Action, Outcome, OutcomeKind, RollBack
 from daemon.core.policy import GitOps, Policy
-from daemon.ports import Clock, Runner, Telemetry
+from daemon.ports import Clock, Journal, Runner, Telemetry
+from daemon.runtime.journal import SqliteJournal
+from daemon.runtime.journal_postgres import PostgresJournal
 from handlers import kube_access
 from handlers.alert_history import AlertHistory
 from handlers.alertmanager_api import AlertmanagerApi
@@ -68,6 +70,17 @@ class Clients:
     prometheus: PrometheusClient
     alertmanager: AlertmanagerApi | None
     history: AlertHistory
+
+
+async def journal(settings: Settings, on_fsync: Callable[[float], None] = lambda seconds: None) -> Journal:
+    """The journal that the settings ask for; `on_fsync` is told each write's seconds. Raises JournalUnusableError with the
+    remedy, JournalUnavailableError.
+    """
+    section = settings.journal
+    if section.url is None:
+        return SqliteJournal(settings.journal_path, on_fsync=on_fsync)
+    url = section.url.get_secret_value()
+    return await PostgresJournal.open(url, cluster=settings.cluster, schema=section.schema_name, on_fsync=on_fsync)
 
 
 async def kube_client(

@@ -16,10 +16,9 @@ from config.settings import Settings
 from daemon import assembly, preflighting, senders
 from daemon.buttons import Buttons
 from daemon.core.policy import Policy
-from daemon.ports import Clock, Leadership
+from daemon.ports import Clock, Journal, Leadership
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.engine import Engine
-from daemon.runtime.journal import SqliteJournal
 from daemon.runtime.telemetry import Metrics
 from handlers import workload_objects
 from handlers.answers import Actor
@@ -49,7 +48,7 @@ class Parts:
     clock: Clock
     metrics: Metrics
     engine: Engine
-    journal: SqliteJournal
+    journal: Journal
     kube: KubeClient
     poll: AlertsPoll
     watch_age: Callable[[], float]

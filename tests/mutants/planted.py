@@ -6,5 +6,6 @@ from tests.mutants.acting import ACTING
 from tests.mutants.deciding import DECIDING
 from tests.mutants.guarding import GUARDING
 from tests.mutants.keeping import KEEPING
+from tests.mutants.sharing import SHARING
 
-MUTANTS = (*GUARDING, *DECIDING, *ACTING, *KEEPING)
+MUTANTS = (*GUARDING, *DECIDING, *ACTING, *KEEPING, *SHARING)
