@@ -245,6 +245,14 @@ class KubeClient:
             options["preconditions"] = given
         return await self._call("DELETE", path, _write_query(dry_run=dry_run, field_manager=None), options)
 
+    async def is_ready(self) -> bool:
+        """Whether the API server says that it can answer rightly by now (`/readyz`). False where it does not say."""
+        try:
+            async with self._send("GET", "/readyz", {}):
+                return True
+        except Fault:
+            return False
+
     async def self_subject_access_review(
         self, verb: str, group: str, resource: str, *, namespace: str = "", subresource: str = "", name: str = ""
     ) -> bool:

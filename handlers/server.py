@@ -235,7 +235,8 @@ class HttpServer:
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))
         for path in self._sockets:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on a disk that has gone read-only; the next start replaces what is left
+                path.unlink()
         self._sockets.clear()
 
 

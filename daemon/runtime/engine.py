@@ -23,6 +23,7 @@ from daemon.core.facts import ActionOwed, ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
 from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnavailableError, StandbyError
+from daemon.runtime.stalls import Stalls
 from daemon.runtime.waiting import InOrder, Waiting
 
 log = structlog.get_logger()
@@ -85,6 +86,7 @@ class Engine:
         self._inbox_max = inbox_max
         self._queue = Waiting()
         self._state = State()
+        self._stalls = Stalls()
         self._looked_at: tuple[State | None, datetime | None] = None, None
         self._cursor = self._saved = 0
         self._since_snapshot = 0
@@ -109,7 +111,7 @@ class Engine:
     @property
     def ready(self) -> str | None:
         """None when ready; else the one reason why not."""
-        return self._unwritable or self._waiting_for
+        return self._unwritable or self._stalls.told() or self._waiting_for
 
     @property
     def stands_by(self) -> bool:
@@ -135,6 +137,8 @@ class Engine:
     async def _accept(self, event: Journalled, answer: asyncio.Future[Sequence[Fact]] | None = None) -> None:
         if len(self._queue.accepted) + self._reserved >= self._inbox_max:
             raise InboxFullError(f"{self._inbox_max} accepted events are waiting")
+        if (hangs := self._stalls.told()) is not None:
+            raise JournalUnavailableError(hangs)  # it would wait behind the one that hangs, and its sender with it
         self._reserved += 1
         arrival = _Arrival(event, answer, asyncio.get_running_loop().create_future())
         self._arrived.append(arrival)
@@ -157,7 +161,8 @@ class Engine:
 
     async def _write_batch(self, batch: Sequence[_Arrival]) -> None:
         try:
-            numbers = await self._journal.accept([arrival.event for arrival in batch], self._clock.now())
+            with self._stalls.writing():
+                numbers = await self._journal.accept([arrival.event for arrival in batch], self._clock.now())
         except JournalUnavailableError as error:
             self._unwritable = str(error)
             self._ring()  # the loop tries until the journal can write again: nobody may send to us until then
@@ -364,7 +369,8 @@ class Engine:
         """Write the batch; while the journal refuses, hold everything: no effect without its intent on disk."""
         while True:
             try:
-                await self._journal.commit(facts, cursor, now)
+                with self._stalls.writing():
+                    await self._journal.commit(facts, cursor, now)
             except JournalUnavailableError as error:
                 self._unwritable = str(error)
                 log.error("journal_unwritable", error=str(error))
@@ -391,7 +397,8 @@ class Engine:
     async def compact(self) -> None:
         """Snapshot the state; a journal that cannot do it now will be asked again after the next facts."""
         try:
-            await self._journal.compact(self._state, self._cursor, self._clock.now())
+            with self._stalls.writing():
+                await self._journal.compact(self._state, self._cursor, self._clock.now())
         except JournalUnavailableError as error:
             log.warning("journal_not_compacted", error=str(error))
         else:
