@@ -35,6 +35,7 @@ from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.inbound.preflight import Preflight
 from handlers.inbound.rollbacks import Rollbacks
 from handlers.kube import KubeClient
+from handlers.openapi import document as openapi
 from handlers.outbound.targets import TargetChecker
 from handlers.server import HttpServer, ServerLimits, build_app
 
@@ -61,18 +62,31 @@ class Parts:
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     """Serve network and socket; the address that became of `server.listen`. Raises ServeError."""
     settings = parts.settings
-    limits = ServerLimits(body_bytes_max=settings.server.body_limit)
+    address = await server.serve_tcp(network(parts), host=settings.server.host, port=settings.server.port)
+    await server.serve_unix(local(parts), settings.socket_path)
+    return address
+
+
+def network(parts: Parts) -> web.Application:
+    """What is served over the network; `handlers.openapi` describes it."""
+    settings = parts.settings
     operators = token_actor(assembly.operator_auth(settings))
     informers = sender_actor("webhook", assembly.webhook_auth(settings))
     pipelines = sender_actor("source", senders.gate_auth(settings))
     told = [*_webhook(parts).routes(), *_events(parts).routes(), *_canaries(parts).routes()]
-    routes = [*told, *parts.buttons.routes, *_commands(parts, operators)]
+    routes = [*told, *parts.buttons.routes, *_commands(parts, operators), *openapi.routes()]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
-    app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
-    address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
-    local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
-    await server.serve_unix(build_app(routes=local, limits=limits), settings.socket_path)
-    return address
+    return build_app(routes=[*routes, *gate], limits=_limits(parts), reader=parts.engine, metrics=_metrics(parts))
+
+
+def local(parts: Parts) -> web.Application:
+    """What is served on the Unix socket."""
+    routes = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
+    return build_app(routes=routes, limits=_limits(parts))
+
+
+def _limits(parts: Parts) -> ServerLimits:
+    return ServerLimits(body_bytes_max=parts.settings.server.body_limit)
 
 
 def _webhook(parts: Parts) -> AlertmanagerWebhook:
