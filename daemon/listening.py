@@ -34,6 +34,7 @@ from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.inbound.preflight import Preflight
 from handlers.inbound.rollbacks import Rollbacks
 from handlers.kube import KubeClient
+from handlers.openapi import document as openapi
 from handlers.outbound.targets import TargetChecker
 from handlers.server import HttpServer, ServerLimits, build_app
 from handlers.standby import leader_only
@@ -62,27 +63,40 @@ class Parts:
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     """Serve network and socket; the address that became of `server.listen`. Raises ServeError."""
     settings = parts.settings
-    limits = ServerLimits(body_bytes_max=settings.server.body_limit)
+    address = await server.serve_tcp(network(parts), host=settings.server.host, port=settings.server.port)
+    await server.serve_unix(local(parts), settings.socket_path)
+    return address
+
+
+def network(parts: Parts) -> web.Application:
+    """What is served over the network; `handlers.openapi` describes it."""
+    settings = parts.settings
     operators = token_actor(assembly.operator_auth(settings))
     informers = sender_actor("webhook", assembly.webhook_auth(settings))
     pipelines = sender_actor("source", senders.gate_auth(settings))
-    told = [*_webhook(parts).routes(), *_events(parts).routes()]
+    told = [*_webhook(parts).routes(), *_events(parts).routes(), *openapi.routes()]
     asked = [*_canaries(parts).routes(), *parts.buttons.routes, *_commands(parts, operators)]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
 
-    def stands_by() -> bool:
-        return parts.engine.stands_by
-
     def role() -> str:
-        return "standby" if stands_by() else "ready"
+        return "standby" if parts.engine.stands_by else "ready"
 
-    routes = [*told, *leader_only([*asked, *gate], stands_by)]
-    app = build_app(routes=routes, limits=limits, reader=parts.engine, metrics=_metrics(parts), role=role)
-    address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
-    local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
-    served = build_app(routes=leader_only(local, stands_by), limits=limits)
-    await server.serve_unix(served, settings.socket_path)
-    return address
+    routes = [*told, *leader_only([*asked, *gate], _stands_by(parts))]
+    return build_app(routes=routes, limits=_limits(parts), reader=parts.engine, metrics=_metrics(parts), role=role)
+
+
+def local(parts: Parts) -> web.Application:
+    """What is served on the Unix socket."""
+    routes = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
+    return build_app(routes=leader_only(routes, _stands_by(parts)), limits=_limits(parts))
+
+
+def _stands_by(parts: Parts) -> Callable[[], bool]:
+    return lambda: parts.engine.stands_by
+
+
+def _limits(parts: Parts) -> ServerLimits:
+    return ServerLimits(body_bytes_max=parts.settings.server.body_limit)
 
 
 def _webhook(parts: Parts) -> AlertmanagerWebhook:
