@@ -26,6 +26,7 @@ from config.settings import Settings
 from daemon import assembly
 from daemon.buttons import buttons
 from daemon.core.model import Mode
+from daemon.leading import Lead
 from daemon.listening import Parts, local, network
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
@@ -163,6 +164,7 @@ async def parts_in(folder: Path) -> AsyncIterator[Parts]:
             outside=outside,
             buttons=pressed,
             calls=lambda: None,
+            leadership=Lead(None),
         )
 
 
