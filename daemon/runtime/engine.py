@@ -290,7 +290,7 @@ class Engine:
             self._quiet_until = now + timedelta(seconds=IDLE_SECONDS)
 
     async def _wait(self) -> None:
-        if self._queue.wake.is_set():
+        if self._queue.wake.is_set() or not (self._in_order.is_level or self._unwritable):
             return
         left = IDLE_SECONDS if self._unwritable else LOOK_AGAIN_SECONDS
         if (deadline := self._next_deadline()) is not None:

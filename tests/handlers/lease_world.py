@@ -48,14 +48,13 @@ class Shelf:
         if (named["uid"], named["resourceVersion"]) != (held["metadata"]["uid"], held["metadata"]["resourceVersion"]):
             raise Permanent("it was modified", FaultKind.CONFLICT, status=409)
         if body != held:
-            self._store({**body, "metadata": dict(named)})
-        return copy.deepcopy(self.lease or {})
+            return self._store({**body, "metadata": dict(named)})
+        return copy.deepcopy(held)
 
     def create(self, body: Obj) -> Obj:
         if self.lease is not None:
             raise Permanent("it exists", FaultKind.CONFLICT, status=409, code="AlreadyExists")
-        self._store({**body, "metadata": {**body["metadata"], "uid": f"uid-{self._count}"}})
-        return copy.deepcopy(self.lease or {})
+        return self._store({**body, "metadata": {**body["metadata"], "uid": f"uid-{self._count}"}})
 
     def edit(self, **spec: Any) -> None:
         """Somebody with kubectl."""
@@ -66,11 +65,12 @@ class Shelf:
         assert self.lease is not None
         self._store({**self.lease, "metadata": {**self.lease["metadata"], "labels": {name: "x"}}})
 
-    def _store(self, lease: Obj) -> None:
+    def _store(self, lease: Obj) -> Obj:
         self._count += 1
         self.lease = copy.deepcopy(lease)
         self.lease["metadata"]["resourceVersion"] = str(self._count)
         self.writes.append(copy.deepcopy(self.lease))
+        return copy.deepcopy(self.lease)
 
 
 @dataclass(kw_only=True)
