@@ -161,9 +161,14 @@ class Daemon:
         """What runs in a standby, too: the view of the cluster is warm when it takes over."""
         self._supervisor.eternal("engine", self._decide(engine, journal, watch))
         if self._lead.elector is not None:
-            self._supervisor.eternal("lease", self._lead.elector.run())
+            self._supervisor.eternal("lease", self._contend(self._lead.elector, watch))
         for name, run in watch.tasks().items():
             self._supervisor.eternal(name, run())
+
+    async def _contend(self, elector: LeaseElector, watch: ClusterWatch) -> None:
+        """Who cannot see the cluster must not keep the Lease from those who can."""
+        await watch.synced.wait()
+        await elector.run()
 
     async def _begin(self, engine: Engine) -> None:
         if self._lead.elector is None:

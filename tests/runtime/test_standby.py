@@ -96,6 +96,7 @@ async def test_the_leader_decides_what_standbys_accept(desks: list[Desk]) -> Non
     await stands_by(standby)
     await standby.engine.accept(standby.paused("a"))
     await asyncio.sleep(1)
+    assert scopes(leader) == ["a"]
     await standby.engine.accept(standby.paused("b"))
     await leader.engine.accept(leader.paused("c"))
     await asyncio.sleep(1)
