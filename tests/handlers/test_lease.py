@@ -214,15 +214,18 @@ async def test_a_loop_that_stood_still_knows_at_once(enter: Enter) -> None:
 async def test_an_answer_that_comes_too_late_is_no_renewal(enter: Enter) -> None:
     """The loop stands still while a renewal is under way: what it stood for has been given up, though the write was done."""
     first = await led(enter, Shelf())
+    stood = asyncio.Event()
 
     async def stands_still(moment: str) -> None:
         if moment == "after":
             first.watch.stalled += DEADLINE - 1
-            first.api.weather = hangs
+            stood.set()
 
     first.api.weather = stands_still
-    await asyncio.sleep(4)
-    assert not first.elector.leads
+    await stood.wait()
+    for _ in range(5):
+        assert not first.elector.leads
+        await asyncio.sleep(0.1)
 
 
 async def test_clocks_that_jump_change_nothing(enter: Enter) -> None:
