@@ -84,6 +84,8 @@ class MemoryJournal:
 
     async def unread(self, after: int, limit: int) -> Sequence[tuple[int, Journalled]]:
         rows = [(seq, body) for seq, body in sorted(self.disk.intake.items()) if seq > after]
+        if self.slow:
+            await asyncio.sleep(self.slow)
         return [(seq, codec.load_event(body)) for seq, body in rows[:limit]]
 
     async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:

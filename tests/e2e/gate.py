@@ -46,6 +46,7 @@ class Hold:
     after: bool
     seen: Seen | None = None
     late: bool = False
+    sent: asyncio.Event = field(default_factory=asyncio.Event)
     _caught: asyncio.Event = field(default_factory=asyncio.Event)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -60,10 +61,12 @@ class Hold:
         """Nobody waits for it any more: the connection is cut."""
         self._released.set()
 
-    def answer(self) -> None:
-        """The answer that was held arrives after all, late."""
+    async def answer(self) -> None:
+        """The answer that was held is sent after all, late; return once it is on its way."""
         self.late = True
         self._released.set()
+        async with asyncio.timeout(CATCH_SECONDS):
+            await self.sent.wait()
 
     async def wait(self, seen: Seen) -> None:
         """Called by the gate."""
@@ -134,7 +137,7 @@ class Gate:
                 if hold is not None:
                     body = await answer.read()
                     await hold.wait(seen)
-                    return web.Response(status=answer.status, body=body) if hold.late else _cut(request)
+                    return await _late(request, hold, answer.status, body) if hold.late else _cut(request)
                 return await self._stream(request, answer)
         except aiohttp.ClientError:
             return _cut(request)
@@ -159,6 +162,14 @@ class Gate:
             task.cancel()
             self._streams.discard(task)
         return response
+
+
+async def _late(request: web.Request, hold: Hold, status: int, body: bytes) -> web.Response:
+    response = web.Response(status=status, body=body)
+    await response.prepare(request)
+    await response.write_eof()
+    hold.sent.set()
+    return response
 
 
 def _cut(request: web.Request) -> web.Response:
