@@ -28,6 +28,8 @@ class Seen:
     method: str
     path: str
     body: bytes
+    at: float = 0.0
+    """The loop's time."""
 
     @property
     def dry_run(self) -> bool:
@@ -40,7 +42,10 @@ Wanted = Callable[[Seen], bool]
 
 @dataclass(kw_only=True)
 class Hold:
-    """Holds the first request that is `wanted`: before it arrives, or (`after`) its answer once it was carried out."""
+    """Holds the first request that is `wanted`: before it arrives, or (`after`) its answer once it was carried out.
+
+    The network may still carry what it held when whoever sent it is long gone: `go_on`.
+    """
 
     wanted: Wanted
     after: bool
@@ -60,8 +65,8 @@ class Hold:
         """Nobody waits for it any more: the connection is cut."""
         self._released.set()
 
-    def answer(self) -> None:
-        """The answer that was held arrives after all, late."""
+    def go_on(self) -> None:
+        """What was held arrives after all, late."""
         self.late = True
         self._released.set()
 
@@ -116,12 +121,14 @@ class Gate:
         if self.down:
             self.refused += 1
             return _cut(request)
-        seen = Seen(method=request.method, path=request.path_qs, body=await request.read())
+        body = await request.read()
+        now = asyncio.get_running_loop().time()
+        seen = Seen(method=request.method, path=request.path_qs, body=body, at=now)
         self.seen.append(seen)
         hold = self._hold_for(seen)
         if hold is not None and not hold.after:
             await hold.wait(seen)
-            return _cut(request)
+            return await self._pass(request, seen, None) if hold.late else _cut(request)
         return await self._pass(request, seen, hold)
 
     async def _pass(self, request: web.Request, seen: Seen, hold: Hold | None) -> web.StreamResponse:
