@@ -54,9 +54,9 @@ class Hold:
     _caught: asyncio.Event = field(default_factory=asyncio.Event)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def caught(self) -> Seen:
+    async def caught(self, seconds: float = CATCH_SECONDS) -> Seen:
         """Wait until the request is held. Raises TimeoutError."""
-        async with asyncio.timeout(CATCH_SECONDS):
+        async with asyncio.timeout(seconds):
             await self._caught.wait()
         assert self.seen is not None, "set with the event"
         return self.seen

@@ -22,8 +22,11 @@ QUERY: Wanted = lambda seen: "/api/v1/query" in seen.path  # noqa: E731
 OUTCOME = (b"action_settled", b"/roll_back")
 """What a commit of the rollback's outcome holds."""
 
-LEAD_SECONDS = 60.0
+LEAD_SECONDS = 120.0
 """Until the standby leads, with whatever lease; the test says how long it may have been."""
+
+CATCH_SECONDS = 120.0
+"""Until a moment comes; ten on an idle machine."""
 
 End = Literal["kill", "sigterm", "sigstop"]
 ENDS: tuple[End, ...] = ("kill", "sigterm", "sigstop")
@@ -39,7 +42,7 @@ class Held:
 
     async def caught(self) -> None:
         """Wait for it. Raises TimeoutError."""
-        await asyncio.gather(*(hold.caught() for hold in self.holds))
+        await asyncio.gather(*(hold.caught(CATCH_SECONDS) for hold in self.holds))
         if not self.wire:
             return
         self.member.wire.holds_only, self.member.wire.holds_requests = OUTCOME, True

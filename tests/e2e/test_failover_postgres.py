@@ -7,20 +7,17 @@ standby accepted. Many more of these: `make failovers`.
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.sandbox.world import until
-from tests.e2e.gate import Seen
 from tests.e2e.moments import MOMENTS, Failover, fail_over
-from tests.e2e.two import END_SECONDS, Two, is_patch, two
+from tests.e2e.two import END_SECONDS, Two, two
 from tests.postgres import Server, running
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 KILLED_SECONDS, TERMINATED_SECONDS = 20.0, 2.0
 """From the leader's end until the standby acts, with the default lease: what is promised."""
