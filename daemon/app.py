@@ -47,6 +47,7 @@ from handlers.call_search import CallSearch
 from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
 from handlers.inbound.cluster import ClusterWatch
+from handlers.kube import KubeClient
 from handlers.live_calls import LiveCalls
 from handlers.outbound.lease import LeaseElector
 from handlers.server import HttpServer, ServeError, ServerLimits
@@ -104,15 +105,7 @@ class Daemon:
             )
             engine = self._engine(journal)
             await self._begin(engine)
-            watch = ClusterWatch(
-                kube,
-                engine,
-                self._clock,
-                known=[tracked.view for tracked in engine.state.workloads.values()],
-                on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
-                flagger=True,
-                gitops=True,
-            )
+            watch = self._watch(kube, engine)
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             calls = self._calls(engine)
             runners = assembly.runners(
@@ -152,6 +145,17 @@ class Daemon:
             for name, run in tasks.items():
                 self._supervisor.eternal(name, self._once_leading(run))
             await self._supervisor.until(self._stop)
+
+    def _watch(self, kube: KubeClient, engine: Engine) -> ClusterWatch:
+        return ClusterWatch(
+            kube,
+            engine,
+            self._clock,
+            known=[tracked.view for tracked in engine.state.workloads.values()],
+            on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
+            flagger=True,
+            gitops=True,
+        )
 
     def _supervise(self, engine: Engine, journal: Journal, watch: ClusterWatch) -> None:
         """What runs in a standby, too: the view of the cluster is warm when it takes over."""

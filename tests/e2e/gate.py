@@ -51,6 +51,7 @@ class Hold:
     after: bool
     seen: Seen | None = None
     late: bool = False
+    sent: asyncio.Event = field(default_factory=asyncio.Event)
     _caught: asyncio.Event = field(default_factory=asyncio.Event)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -65,10 +66,12 @@ class Hold:
         """Nobody waits for it any more: the connection is cut."""
         self._released.set()
 
-    def go_on(self) -> None:
-        """What was held arrives after all, late."""
+    async def go_on(self) -> None:
+        """What was held is sent on after all, late; return once it is on its way."""
         self.late = True
         self._released.set()
+        async with asyncio.timeout(CATCH_SECONDS):
+            await self.sent.wait()
 
     async def wait(self, seen: Seen) -> None:
         """Called by the gate."""
@@ -128,8 +131,14 @@ class Gate:
         hold = self._hold_for(seen)
         if hold is not None and not hold.after:
             await hold.wait(seen)
-            return await self._pass(request, seen, None) if hold.late else _cut(request)
+            return await self._go_on(request, seen, hold) if hold.late else _cut(request)
         return await self._pass(request, seen, hold)
+
+    async def _go_on(self, request: web.Request, seen: Seen, hold: Hold) -> web.StreamResponse:
+        try:
+            return await self._pass(request, seen, None)
+        finally:
+            hold.sent.set()
 
     async def _pass(self, request: web.Request, seen: Seen, hold: Hold | None) -> web.StreamResponse:
         assert self._session is not None, "the gate is open"
@@ -141,7 +150,7 @@ class Gate:
                 if hold is not None:
                     body = await answer.read()
                     await hold.wait(seen)
-                    return web.Response(status=answer.status, body=body) if hold.late else _cut(request)
+                    return await _late(request, hold, answer.status, body) if hold.late else _cut(request)
                 return await self._stream(request, answer)
         except aiohttp.ClientError:
             return _cut(request)
@@ -166,6 +175,16 @@ class Gate:
             task.cancel()
             self._streams.discard(task)
         return response
+
+
+async def _late(request: web.Request, hold: Hold, status: int, body: bytes) -> web.Response:
+    response = web.Response(status=status, body=body)
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    finally:
+        hold.sent.set()  # also where nobody is there any more to take it
+    return response
 
 
 def _cut(request: web.Request) -> web.Response:

@@ -47,7 +47,7 @@ class Held:
             return
         self.member.wire.holds_only, self.member.wire.holds_requests = OUTCOME, True
         for hold in self.holds:
-            hold.go_on()
+            await hold.go_on()
         await self.member.wire.until_held()
         if self.wire == "after":
             self.member.wire.loses_answers = True
@@ -62,7 +62,7 @@ class Held:
     async def arrive(self) -> None:
         """What is held arrives, late."""
         for hold in self.holds:
-            hold.go_on()
+            await hold.go_on()
         await self.member.wire.deliver()
 
 

@@ -84,7 +84,7 @@ async def test_the_database_restarts_in_the_middle(tmp_path: Path) -> None:
             await held.caught()
             await asyncio.to_thread(server.stop)
             for hold in held.holds:
-                hold.go_on()
+                await hold.go_on()
             await until("the journal is missed", lambda: leader.when("journal_unwritable") is not None, END_SECONDS)
             await asyncio.to_thread(server.start)
             await both.assert_well()
