@@ -42,6 +42,20 @@ POLICY = {"decide_deadline": "90s", "converge_deadline": "120s", "verify_deadlin
 """Deadlines of the demo would end an incident in the middle of a few failovers with the default lease."""
 
 
+GIVEN_BACK = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {"name": "lastgood", "namespace": NAMESPACE},
+    "spec": {
+        "holderIdentity": "",
+        "leaseDurationSeconds": 1,
+        "leaseTransitions": 1,
+        "renewTime": "2026-01-31T10:00:00.000000Z",
+    },
+}
+"""As an earlier leader left it: one that nobody ever had is free only after its whole duration."""
+
+
 def now() -> float:
     """The loop's time."""
     return asyncio.get_running_loop().time()
@@ -289,6 +303,7 @@ async def two(folder: Path, server: Server, **lease: str) -> AsyncIterator[Two]:
         front = await stack.enter_async_context(gate("http://127.0.0.1:9"))
         port = urlsplit(front.url).port or 0
         world = await stack.enter_async_context(World(folder=folder, kind="stand-in", port=port, setup=furnish))
+        world.cluster.create(GIVEN_BACK)
         schema = server.schema()
         members = [await _member(name, folder, world, server, schema, lease, stack) for name in ("a", "b")]
         made = Two(world=world, server=server, schema=schema, front=front, members=(members[0], members[1]))
