@@ -23,7 +23,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real test-controlplane demo bench bench-blame mutants render lock clean
+.PHONY: help setup check test test-real test-controlplane demo bench bench-blame mutants failovers render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -75,6 +75,9 @@ bench-blame: $(READY) ## blame the right rollout, against every baseline: make b
 
 mutants: $(READY) ## plant bugs, and see that the tests catch each: make mutants ARGS="no-hold"
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+failovers: $(READY) ## end leaders in the middle of rollbacks: make failovers ARGS="--count 50 --seed 1"
+	@$(BIN)/python -m tests.e2e.failovers $(ARGS)
 
 render: $(READY) ## render deploy/kubernetes from the chart anew (needs helm)
 	@$(BIN)/python .ci/render.py write

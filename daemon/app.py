@@ -39,7 +39,7 @@ from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal_file import JournalUnusableError
-from daemon.runtime.leading import while_leading
+from daemon.runtime.leading import taken_over, while_leading
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
@@ -265,10 +265,9 @@ class Daemon:
         """Wait until we lead; then nobody else can write the journal any more, and what it holds by then is ours."""
         log.info("standby", leader=elector.holder or None)
         await elector.elected.wait()
-        await journal.take_over(elector.token)
-        self._down_since = await engine.recover()
+        self._down_since = await taken_over(journal, engine, elector.token)
         watch.compare(tracked.view for tracked in engine.state.workloads.values())
-        log.info("leading", token=elector.token)
+        log.info("leading", transitions=elector.token)  # "token" would be taken for a secret
         self._leading.set()
 
     def _poll(self, outside: assembly.Clients, engine: Engine) -> AlertsPoll:

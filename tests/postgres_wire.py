@@ -18,7 +18,8 @@ class Wire:
     """A Unix socket in front of a server's. What is under way when it misbehaves decides, so tests turn it on and off:
 
     `loses_answers`: what the server answers ends the connection instead of arriving. `holds_requests`: what is asked waits
-    in the wire, also when whoever asked has gone, until `deliver`.
+    in the wire, also when whoever asked has gone, until `deliver`. With `holds_only`, this begins on each connection with a
+    request that holds all of these texts.
     """
 
     def __init__(self, server: Server) -> None:
@@ -27,6 +28,7 @@ class Wire:
         self.url = server.url.replace(str(server.folder), str(self.folder))
         self.loses_answers = False
         self.holds_requests = False
+        self.holds_only: tuple[bytes, ...] = ()
         self.held: list[tuple[bytes, asyncio.StreamWriter]] = []
         self._clients: list[asyncio.StreamWriter] = []
         self._writers: list[asyncio.StreamWriter] = []
@@ -34,7 +36,11 @@ class Wire:
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: both ways until one side ends."""
-        from_server, to_server = await asyncio.open_unix_connection(self._behind)
+        try:
+            from_server, to_server = await asyncio.open_unix_connection(self._behind)
+        except OSError:  # the server is down: so is what stands in front of it
+            writer.close()
+            return
         self._clients.append(writer)
         self._writers += (writer, to_server)
         for each in (self._requests(reader, to_server), self._answers(from_server, writer)):
@@ -44,12 +50,18 @@ class Wire:
     async def _requests(self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
-                if self.holds_requests:
+                if self._holds(data, to_server):
                     self.held.append((data, to_server))
                 else:
                     to_server.write(data)
         if not any(server is to_server for _, server in self.held):
             to_server.close()
+
+    def _holds(self, data: bytes, to_server: asyncio.StreamWriter) -> bool:
+        if not self.holds_requests:
+            return False
+        is_behind = any(server is to_server for _, server in self.held)
+        return is_behind or all(text in data for text in self.holds_only)
 
     async def _answers(self, from_server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
@@ -79,6 +91,13 @@ class Wire:
             to_server.write(data)
             await to_server.drain()
         await asyncio.sleep(0.3)  # nobody tells when the server has done what nobody waits for any more
+        for _, to_server in held:
+            to_server.close()
+
+    def drop(self) -> None:
+        """What was held never arrives."""
+        self.holds_requests = False
+        held, self.held = self.held, []
         for _, to_server in held:
             to_server.close()
 

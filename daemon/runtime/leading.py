@@ -5,9 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from math import inf
 
-from daemon.ports import Leadership
+import structlog
+
+from daemon.ports import Journal, JournalUnavailableError, Leadership
+from daemon.runtime.engine import Engine
+
+log = structlog.get_logger()
+
+TAKE_OVER_RETRY_SECONDS = 1.0
+"""Between two attempts to take a journal over that does not answer."""
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether a renewal has given more time; well below any lease's retry."""
@@ -41,3 +50,18 @@ async def while_leading(leadership: Leadership) -> AsyncIterator[None]:
             yield
         finally:
             timers[0].cancel()
+
+
+async def taken_over(journal: Journal, engine: Engine, token: int) -> datetime | None:
+    """Write the journal alone from now on, and know all that it holds; since when nobody has written.
+
+    A database often fails over together with the daemon that led, on the same node: it is waited for, as long as the lease
+    lasts. To end instead would leave the incident to Kubernetes' back-off, which is minutes. Raises StaleLeaderError.
+    """
+    while True:
+        try:
+            await journal.take_over(token)
+            return await engine.recover()
+        except JournalUnavailableError as error:
+            log.warning("journal_not_taken_over", error=str(error))
+            await asyncio.sleep(TAKE_OVER_RETRY_SECONDS)

@@ -61,7 +61,8 @@ class InOrder:
         return self._level.is_set()
 
     def begin(self, cursor: int) -> None:
-        """What has a higher number than this is to be queued."""
+        """What has a higher number than this is to be queued; a beginning that broke off left nothing."""
+        self._waiting.accepted.clear()
         self._queued = cursor
         self._level.clear()
 

@@ -28,6 +28,8 @@ class Seen:
     method: str
     path: str
     body: bytes
+    at: float = 0.0
+    """The loop's time."""
 
     @property
     def dry_run(self) -> bool:
@@ -40,7 +42,10 @@ Wanted = Callable[[Seen], bool]
 
 @dataclass(kw_only=True)
 class Hold:
-    """Holds the first request that is `wanted`: before it arrives, or (`after`) its answer once it was carried out."""
+    """Holds the first request that is `wanted`: before it arrives, or (`after`) its answer once it was carried out.
+
+    The network may still carry what it held when whoever sent it is long gone: `go_on`.
+    """
 
     wanted: Wanted
     after: bool
@@ -50,9 +55,9 @@ class Hold:
     _caught: asyncio.Event = field(default_factory=asyncio.Event)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def caught(self) -> Seen:
+    async def caught(self, seconds: float = CATCH_SECONDS) -> Seen:
         """Wait until the request is held. Raises TimeoutError."""
-        async with asyncio.timeout(CATCH_SECONDS):
+        async with asyncio.timeout(seconds):
             await self._caught.wait()
         assert self.seen is not None, "set with the event"
         return self.seen
@@ -61,8 +66,8 @@ class Hold:
         """Nobody waits for it any more: the connection is cut."""
         self._released.set()
 
-    async def answer(self) -> None:
-        """The answer that was held is sent after all, late; return once it is on its way."""
+    async def go_on(self) -> None:
+        """What was held is sent on after all, late; return once it is on its way."""
         self.late = True
         self._released.set()
         async with asyncio.timeout(CATCH_SECONDS):
@@ -119,13 +124,21 @@ class Gate:
         if self.down:
             self.refused += 1
             return _cut(request)
-        seen = Seen(method=request.method, path=request.path_qs, body=await request.read())
+        body = await request.read()
+        now = asyncio.get_running_loop().time()
+        seen = Seen(method=request.method, path=request.path_qs, body=body, at=now)
         self.seen.append(seen)
         hold = self._hold_for(seen)
         if hold is not None and not hold.after:
             await hold.wait(seen)
-            return _cut(request)
+            return await self._go_on(request, seen, hold) if hold.late else _cut(request)
         return await self._pass(request, seen, hold)
+
+    async def _go_on(self, request: web.Request, seen: Seen, hold: Hold) -> web.StreamResponse:
+        try:
+            return await self._pass(request, seen, None)
+        finally:
+            hold.sent.set()
 
     async def _pass(self, request: web.Request, seen: Seen, hold: Hold | None) -> web.StreamResponse:
         assert self._session is not None, "the gate is open"
@@ -166,9 +179,11 @@ class Gate:
 
 async def _late(request: web.Request, hold: Hold, status: int, body: bytes) -> web.Response:
     response = web.Response(status=status, body=body)
-    await response.prepare(request)
-    await response.write_eof()
-    hold.sent.set()
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    finally:
+        hold.sent.set()  # also where nobody is there any more to take it
     return response
 
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,11 +49,7 @@ class Rig:
     def write_config(self, **sections: dict[str, Any]) -> None:
         """The world's configuration, with gates in between and these sections changed."""
         content = yaml.safe_load(self.world.write_config().read_text())
-        content["kubernetes"]["url"] = self.gates["kubernetes"].url
-        content["prometheus"]["url"] = self.gates["prometheus"].url
-        content["alertmanager"]["urls"] = [self.gates["alertmanager"].url]
-        content["pagerduty"]["base_url"] = self.gates["pagerduty"].url
-        content["slack"]["base_url"] = self.gates["slack"].url + "/api"
+        put_between(content, self.gates)
         content["limits"] = {"drain": "1s"}
         for name, changes in sections.items():
             content[name] = {**content.get(name, {}), **changes}
@@ -119,7 +115,29 @@ class Rig:
         assert self.world.settled(APP)
 
 
-def _furnish(world: World) -> None:
+def put_between(content: dict[str, Any], gates: Mapping[str, Gate]) -> None:
+    """Let a daemon with this configuration reach the outside through gates."""
+    content["kubernetes"]["url"] = gates["kubernetes"].url
+    content["prometheus"]["url"] = gates["prometheus"].url
+    content["alertmanager"]["urls"] = [gates["alertmanager"].url]
+    content["pagerduty"]["base_url"] = gates["pagerduty"].url
+    content["slack"]["base_url"] = gates["slack"].url + "/api"
+
+
+async def gates_to(world: World, stack: AsyncExitStack) -> dict[str, Gate]:
+    """A gate in front of each server of the world; they go with the stack."""
+    assert world.monitoring is not None
+    upstreams = (
+        world.cluster.url,
+        world.monitoring.prometheus_url,
+        world.monitoring.alertmanager_url,
+        world.pagerduty.url,
+        world.slack.url,
+    )
+    return {name: await stack.enter_async_context(gate(url)) for name, url in zip(GATES, upstreams, strict=True)}
+
+
+def furnish(world: World) -> None:
     world.deploy(APP, replicas=3, ready_seconds=1)
     for app in OTHERS:
         world.deploy(app, replicas=1, ready_seconds=0)
@@ -129,16 +147,8 @@ def _furnish(world: World) -> None:
 async def rig(folder: Path, kind: Kind = "stand-in") -> AsyncIterator[Rig]:
     """A world with v1 in place, and a daemon that is not started yet."""
     async with AsyncExitStack() as stack:
-        world = await stack.enter_async_context(World(folder=folder, kind=kind, setup=_furnish))
-        assert world.monitoring is not None
-        upstreams = (
-            world.cluster.url,
-            world.monitoring.prometheus_url,
-            world.monitoring.alertmanager_url,
-            world.pagerduty.url,
-            world.slack.url,
-        )
-        gates = {name: await stack.enter_async_context(gate(url)) for name, url in zip(GATES, upstreams, strict=True)}
+        world = await stack.enter_async_context(World(folder=folder, kind=kind, setup=furnish))
+        gates = await gates_to(world, stack)
         daemon = DaemonProcess(config=folder / "daemon.yaml", log_path=folder / "daemon.log")
         show = Show(scenario=SCENARIOS["error-spike"], world=world, live=Live(), daemon=daemon)
         made = Rig(folder=folder, world=world, show=show, daemon=daemon, gates=gates)

@@ -145,7 +145,7 @@ async def test_stopped_for_longer_than_the_lease(tmp_path: Path) -> None:
         stopped = now()
         await second.says("leading", KILLED_SECONDS)
         assert now() - stopped > LEASE_SECONDS / 2
-        await held.answer()  # it waits in the socket, and is read before any timer runs
+        await held.go_on()  # it waits in the socket, and is read before any timer runs
         first.daemon.signal(signal.SIGCONT)
         assert await first.daemon.ended() == 1
         assert not [seen for seen in gate.seen[before:] if is_patch(seen)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from math import inf
 
@@ -14,9 +14,9 @@ from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.core.events import PauseAsked
 from daemon.core.facts import PauseSet
 from daemon.core.model import ActionId, IncidentId
-from daemon.ports import StaleLeaderError, StandbyError
+from daemon.ports import Journalled, JournalUnavailableError, StaleLeaderError, StandbyError
 from daemon.runtime.dispatch import ATTEMPT_SECONDS, Dispatcher
-from daemon.runtime.leading import Alone, while_leading
+from daemon.runtime.leading import Alone, taken_over, while_leading
 from daemon.runtime.supervise import Supervisor
 from tests.core.builders import SHOP, V1, V2
 from tests.fakes import Disk, LoopClock, MemoryJournal
@@ -166,6 +166,42 @@ async def test_a_standby_takes_over_where_the_leader_was(desks: list[Desk]) -> N
     assert scopes(second) == ["b", *meanwhile]
     assert second.engine.state.pauses.keys() == {"a", "b", *meanwhile}
     assert not second.engine.stands_by
+
+
+class Restarting(MemoryJournal):
+    """Its database goes away at the reading of this number, and comes back after the next one."""
+
+    def __init__(self, disk: Disk, breaks_at: int) -> None:
+        super().__init__(disk)
+        self._until_break = breaks_at
+
+    async def unread(self, after: int, limit: int) -> Sequence[tuple[int, Journalled]]:
+        self._until_break -= 1
+        if self._until_break in {0, -1}:
+            raise JournalUnavailableError("the database restarts")
+        return await super().unread(after, limit)
+
+
+@pytest.mark.parametrize("breaks_at", [1, 2, 3])
+async def test_the_database_restarts_while_it_is_taken_over(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, breaks_at: int
+) -> None:
+    """It is waited for, and what was read before it went away is not decided a second time."""
+    monkeypatch.setattr("daemon.runtime.waiting.READ_ROWS", 7)
+    standby, leader = Desk(disk), Desk(disk, inbox_max=50)
+    await stands_by(standby)
+    for number in range(20):
+        await standby.engine.accept(standby.paused(f"s{number}"))
+    leader.journal = leader.engine._journal = leader.engine._in_order._journal = Restarting(disk, breaks_at)
+    leader.journal.refuses = "the database restarts"
+    asyncio.get_running_loop().call_later(2.5, lambda: setattr(leader.journal, "refuses", None))
+    await taken_over(leader.journal, leader.engine, 1)
+    leader.engine.waits_for(None)
+    leader.supervisor.eternal("engine", leader.engine.run())
+    await asyncio.sleep(5)
+    assert scopes(leader) == [f"s{number}" for number in range(20)]
+    assert not leader.engine.stands_by
+    await leader.supervisor.stop()
 
 
 async def test_a_leader_of_the_past_ends(desks: list[Desk]) -> None:
