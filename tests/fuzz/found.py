@@ -1,0 +1,27 @@
+"""Inputs that once broke a parser: by parser, what it was, and the bytes. Added by hand from what the fuzzers print."""
+
+from __future__ import annotations
+
+from tests.fuzz.inputs import DEEP
+
+NESTED = b"[" * DEEP + b"]" * DEEP
+
+
+def rules(rule: bytes) -> bytes:
+    """Prometheus' answer with one group that holds this."""
+    return b'{"status":"success","data":{"groups":[{"name":"g","rules":' + rule + b"}]}}"
+
+
+def merged(levels: int) -> bytes:
+    """YAML whose mappings merge ten of the mapping before, each: ten to the power of `levels` keys in memory."""
+    lines = [b"k0: &k0 {x: 1}"]
+    lines += [
+        b"k%d: &k%d {<<: [%s]}" % (each, each, b",".join([b"*k%d" % (each - 1)] * 10)) for each in range(1, levels + 1)
+    ]
+    return b"\n".join(lines)
+
+
+FOUND: tuple[tuple[str, str, bytes], ...] = (
+    ("settings-file", "a tag that calls a list a mapping", b"cluster: !!map [x]\n"),
+    ("settings-file", "merges of merges", merged(9)),
+)
