@@ -24,4 +24,6 @@ def merged(levels: int) -> bytes:
 FOUND: tuple[tuple[str, str, bytes], ...] = (
     ("settings-file", "a tag that calls a list a mapping", b"cluster: !!map [x]\n"),
     ("settings-file", "merges of merges", merged(9)),
+    ("kube-time", "Go's zero time, from which something is taken", b"0001-01-01T00:00:00Z"),
+    ("kube-time", "outside of the calendar in UTC", b"9999-12-31T23:59:59-23:59"),
 )
