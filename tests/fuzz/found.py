@@ -26,4 +26,5 @@ FOUND: tuple[tuple[str, str, bytes], ...] = (
     ("settings-file", "merges of merges", merged(9)),
     ("kube-time", "Go's zero time, from which something is taken", b"0001-01-01T00:00:00Z"),
     ("kube-time", "outside of the calendar in UTC", b"9999-12-31T23:59:59-23:59"),
+    ("kube-status", "a wait that no float holds", b'{"details":{"retryAfterSeconds":1' + b"0" * 400 + b"}}"),
 )
