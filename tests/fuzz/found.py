@@ -27,4 +27,21 @@ FOUND: tuple[tuple[str, str, bytes], ...] = (
     ("kube-time", "Go's zero time, from which something is taken", b"0001-01-01T00:00:00Z"),
     ("kube-time", "outside of the calendar in UTC", b"9999-12-31T23:59:59-23:59"),
     ("kube-status", "a wait that no float holds", b'{"details":{"retryAfterSeconds":1' + b"0" * 400 + b"}}"),
+    ("prometheus-rules", "a group without rules, as null", rules(b"null")),
+    ("prometheus-rules", "a group whose rules are a number", rules(b"7")),
+    (
+        "prometheus-rules",
+        "a duration that no timedelta holds",
+        rules(b'[{"type":"alerting","name":"CheckoutErrors","duration":1e300}]'),
+    ),
+    (
+        "prometheus-rules",
+        "a duration that leads out of the calendar",
+        rules(b'[{"type":"alerting","name":"CheckoutErrors","duration":1e12}]'),
+    ),
+    (
+        "prometheus-rules",
+        "a duration that is no number",
+        rules(b'[{"type":"alerting","name":"CheckoutErrors","duration":NaN}]'),
+    ),
 )
