@@ -44,4 +44,6 @@ FOUND: tuple[tuple[str, str, bytes], ...] = (
         "a duration that is no number",
         rules(b'[{"type":"alerting","name":"CheckoutErrors","duration":NaN}]'),
     ),
+    ("slack-answer", "nested beyond recursion", b'{"ok":' + NESTED + b"}"),
+    ("pagerduty-answer", "nested beyond recursion", b'{"message":' + NESTED + b"}"),
 )
