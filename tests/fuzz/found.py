@@ -46,4 +46,14 @@ FOUND: tuple[tuple[str, str, bytes], ...] = (
     ),
     ("slack-answer", "nested beyond recursion", b'{"ok":' + NESTED + b"}"),
     ("pagerduty-answer", "nested beyond recursion", b'{"message":' + NESTED + b"}"),
+    (
+        "recording",
+        "nested beyond recursion in a field that nobody reads",
+        b'{"kind":"truth","at":"2026-03-02T12:00:00Z","x":' + NESTED + b"}",
+    ),
+    (
+        "journal-alerts",
+        "nested beyond recursion",
+        b'{"at":"2026-03-02T12:00:00Z","source":"webhook","alerts":[],"x":' + NESTED + b',"kind":"alerts_reported"}',
+    ),
 )
