@@ -12,12 +12,12 @@ from tests.fuzz.targets import judge, named
 pytestmark = [pytest.mark.looptime(False), pytest.mark.timeout(60)]
 
 SECONDS_MAX = 5.0
-"""Of one input, on a busy machine."""
+"""Of the processor, for one input."""
 
 
 @pytest.mark.parametrize(("name", "what", "data"), FOUND, ids=[f"{name}-{what}" for name, what, _ in FOUND])
 def test_it_stays_found(name: str, what: str, data: bytes) -> None:
     """A value or a documented refusal, and soon."""
-    begun = time.monotonic()
-    judge(named(name), data)
-    assert time.monotonic() - begun < SECONDS_MAX
+    parser, begun = named(name), time.process_time()
+    judge(parser, data)
+    assert time.process_time() - begun < SECONDS_MAX
