@@ -30,7 +30,7 @@ from tests.fuzz.targets import Parser, judge, parsers
 SHOWN_BYTES_MAX = 4_000
 """Of an input that is printed; a longer one is kept in a file."""
 
-GRACE_SECONDS = 90
+GRACE_SECONDS = 300
 """For a process to start, to read its seeds and to end."""
 
 HTTP = "http."
@@ -115,7 +115,11 @@ def _by_atheris(parser: Parser, seconds: int) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
         command = [sys.executable, "-m", "tests.fuzz.guided", parser.name, str(seconds), str(folder)]
-        ended = subprocess.run(command, capture_output=True, check=False, timeout=seconds + GRACE_SECONDS)
+        try:
+            ended = subprocess.run(command, capture_output=True, check=False, timeout=seconds + GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            _say(f"FAILED TO RUN: no end within {seconds + GRACE_SECONDS} s")
+            return 1
         said = (ended.stdout + ended.stderr).decode(errors="replace")
         broken = next((each for kind in ("crash", "timeout", "oom") for each in folder.glob(f"{kind}-*")), None)
         if broken is not None:

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 http = pytest.importorskip("tests.fuzz.http")
 
-EXAMPLES = 20
+EXAMPLES = 8
 """Requests per operation and mode: the whole takes some 20 s; `make fuzz` sends more."""
 
 
