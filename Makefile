@@ -16,6 +16,8 @@ UV_VERSION := 0.13.8
 SCENARIO ?= error-spike
 # Handed to pytest by `make test`, e.g. make test ARGS="-k blame".
 ARGS ?=
+# How long `make fuzz` looks at each target.
+SECONDS_EACH ?= 30
 # How many tests run at a time. They wait for servers half of the time, so one more than there are cores.
 JOBS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 1) + 1)))
 # worksteal: who has done its share takes from the others, and a module's servers are seldom started twice.
@@ -23,7 +25,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real test-controlplane demo bench bench-blame mutants failovers render lock clean
+.PHONY: help setup check test test-real test-controlplane fuzz demo bench bench-blame mutants failovers render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -62,6 +64,9 @@ test-controlplane: $(READY) ## the same promises on a real kube-apiserver (build
 	if [ $$code = 3 ] && [ -z "$$strict" ]; then echo "test-controlplane: not run"; exit 0; \
 	elif [ $$code != 0 ]; then echo "test-controlplane: failed, not run (exit code $$code)"; exit $$code; fi; \
 	$(PYTEST) --controlplane --timeout 180 tests/controlplane tests/contract/test_cluster_*.py $(ARGS)
+
+fuzz: $(READY) ## look for input that breaks something: make fuzz SECONDS_EACH=30 ARGS="--target alertmanager"
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
 
 demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=error-spike
 	@$(BIN)/python -m deploy.sandbox.demo --scenario $(SCENARIO)

@@ -18,28 +18,40 @@ from config.problems import ConfigError
 FILE_BYTES_MAX = 1_048_576
 """A policy for a thousand workloads is a tenth of it; what is larger is not our file."""
 
+MERGED_MAX = 1000
+"""Keys of one mapping after merges (`<<`); no section has a tenth of it."""
+
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _BOOLEAN = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 
 
-class _DuplicateError(yaml.MarkedYAMLError):
-    """A key stands twice in one mapping, or is no text."""
+class _RefusedError(yaml.MarkedYAMLError):
+    """A key stands twice in one mapping, or is no text; or it is no mapping, or one without end. The message has the remedy."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate and non-text keys and knows only YAML 1.2's booleans, decimals and floats."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
+        if not isinstance(node, yaml.MappingNode):  # `!!map [a]` says so of something else
+            raise _RefusedError(problem="a tag says mapping of what is none; remove it", problem_mark=node.start_mark)
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.tag != "tag:yaml.org,2002:str":
-                raise _DuplicateError(problem="a key is no text; quote it", problem_mark=key.start_mark)
+                raise _RefusedError(problem="a key is no text; quote it", problem_mark=key.start_mark)
             if key.value in seen:
-                raise _DuplicateError(problem="a key stands twice; remove one of them", problem_mark=key.start_mark)
+                raise _RefusedError(problem="a key stands twice; remove one of them", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Lay the merged mappings (`<<`) into this one. Merges of merges double: forty lines could take for ever."""
+        super().flatten_mapping(node)
+        if len(node.value) > MERGED_MAX:
+            problem = f"merges make a mapping of more than {MERGED_MAX} keys; write it out"
+            raise _RefusedError(problem=problem, problem_mark=node.start_mark)
 
 
 _DROPPED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
@@ -95,7 +107,7 @@ def _complaint(path: Path, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
     problem = _QUOTED.sub(_unless_short, error.problem or "is no valid YAML")
-    remedy = "" if isinstance(error, _DuplicateError) else "; quote text that starts with a special character"
+    remedy = "" if isinstance(error, _RefusedError) else "; quote text that starts with a special character"
     return f"{place}: {problem}{remedy}"
 
 

@@ -276,7 +276,10 @@ def resume_patch(app: Obj) -> list[Obj]:
 
 
 def _before(mark: str) -> Obj:
-    found = json.loads(mark)
+    try:
+        found = json.loads(mark)
+    except RecursionError:
+        found = None
     if isinstance(found, dict):
         return found
     raise ValueError(f"{AUTO_SYNC} is no mapping")

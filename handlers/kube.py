@@ -22,7 +22,7 @@ import aiohttp
 from kubernetes_asyncio.client import ApiClient, Configuration
 from yarl import URL
 
-from handlers.faults import Fault, FaultKind, Permanent, Transient, client_faults, from_status
+from handlers.faults import RETRY_AFTER_SECONDS_MAX, Fault, FaultKind, Permanent, Transient, client_faults, from_status
 from handlers.kube_json import Obj, decode_list, decode_object, lines, read_body
 from handlers.kube_session import KubeSession
 
@@ -395,5 +395,6 @@ def status_fault(code: int, headers: Mapping[str, str], status: Obj) -> Fault:
         message=str(status.get("message") or ""),
         code=str(status.get("reason") or ""),
         causes=tuple(": ".join(str(c[key]) for key in ("field", "message") if c.get(key)) for c in causes),
-        retry_after=float(wait) if isinstance(wait, int) else None,
+        # Compared first: JSON may hold a number that no float is.
+        retry_after=float(min(wait, RETRY_AFTER_SECONDS_MAX)) if isinstance(wait, int) else None,
     )

@@ -94,7 +94,7 @@ class EventsApi:
         """What PagerDuty says is wrong: a line of everything, and item by item; without our key, whatever it echoes."""
         try:
             body = json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "", ()
         if not isinstance(body, dict):
             return "", ()

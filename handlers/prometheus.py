@@ -33,6 +33,9 @@ PARTS_MAX = 10
 ANSWER_BYTES_MAX = 32 * 2**20
 """Largest answer that is read: some 100,000 points with labels. A query that brings more selects too much."""
 
+FOR_MAX = timedelta(days=365)
+"""Longest `for` of a rule that is believed: taken from the start of an alert, more leads out of the calendar."""
+
 PODS_MAX = 5_000
 """Most pod names in one query: Kubernetes is tested up to 5,000 nodes, and the query grows to 300 KB here."""
 
@@ -252,20 +255,28 @@ def _sample(raw: object) -> tuple[datetime, float] | None:
 def _rules(data: Mapping[str, object]) -> Iterable[AlertingRule]:
     groups = data.get("groups")
     for group in groups if isinstance(groups, list) else []:
-        for rule in group.get("rules", []) if isinstance(group, dict) else []:
+        rules = group.get("rules") if isinstance(group, dict) else None
+        for rule in rules if isinstance(rules, list) else []:
             if isinstance(rule, dict) and rule.get("type") == "alerting":
                 yield _rule(str(group.get("name", "")), rule)
 
 
 def _rule(group: str, rule: Mapping[str, object]) -> AlertingRule:
-    duration, labels = rule.get("duration"), rule.get("labels")
+    labels = rule.get("labels")
     return AlertingRule(
         name=str(rule.get("name", "")),
         group=group,
         query=str(rule.get("query", "")),
-        duration=timedelta(seconds=duration) if isinstance(duration, (int, float)) else timedelta(),
+        duration=_duration(rule.get("duration")),
         labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())) if isinstance(labels, dict) else (),
     )
+
+
+def _duration(seconds: object) -> timedelta:
+    """A rule's `for`, at most FOR_MAX; none where it is no number."""
+    if not isinstance(seconds, int | float) or not seconds > 0:  # NaN is not
+        return timedelta()
+    return min(timedelta(seconds=min(seconds, FOR_MAX.total_seconds())), FOR_MAX)
 
 
 def _unix(at: datetime) -> str:

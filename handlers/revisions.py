@@ -29,6 +29,9 @@ Json = Mapping[str, Any]
 HASH_CHARS = 16
 """Hex characters of an id: 64 bits, far beyond what the history of one workload can collide in."""
 
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Between these lie all times of a cluster."""
+
 _HISTORY_KINDS = frozenset({"ReplicaSet", "ControllerRevision"})
 _DIRECTIVE = "$patch"
 """Tells `kubectl rollout undo` to replace the template as a whole; no part of it."""
@@ -223,14 +226,19 @@ def template_writer(workload: Json) -> Json | None:
 
 
 def parse_time(value: object) -> datetime | None:
-    """An RFC 3339 time of the Kubernetes API as an aware UTC datetime, None where absent or nonsense."""
+    """An RFC 3339 time of the Kubernetes API as an aware UTC datetime, None where absent or nonsense.
+
+    Nonsense is also what lies outside of EARLIEST to LATEST: Go's zero time, which custom resources write where they know
+    none, is the year 1, and nothing can be taken from it.
+    """
     if not isinstance(value, str):
         return None
     try:
         parsed = datetime.fromisoformat(value)
-    except ValueError:
+        found = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return found if EARLIEST <= found < LATEST else None
 
 
 def _owns_template(entry: Json) -> bool:

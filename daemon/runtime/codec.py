@@ -148,7 +148,7 @@ def load_event(raw: bytes | str) -> Journalled:
     if isinstance(raw, bytes) and raw.endswith(b'"kind":"alerts_reported"}'):
         try:
             return _WEBHOOK_ROW.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass  # the other road says by name what is wrong
     return _load(_events(), raw, "event")  # type: ignore[no-any-return]
 

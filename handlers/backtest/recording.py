@@ -153,7 +153,7 @@ def parse(lines: Iterator[bytes] | Sequence[bytes], name: str) -> Iterator[Recor
             continue
         try:
             yield _checked(_DECODER.decode(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             said = str(error)[:SHOWN_MAX]
             raise RecordingError(f"{name}:{number}: {said}; deploy/docs/recordings.md has the format") from error
 

@@ -42,6 +42,10 @@ SOURCE = "alertmanager"
 ALERTS_MAX = 10_000
 """Most alerts in one payload. A larger group says nothing that its first 10,000 do not; `max_alerts` cuts it."""
 
+VALUES_MAX = 1_000_000
+"""Most values in one payload, counted by commas and opening brackets before it is read. 16 MiB of real alerts with the shortest
+usual labels have 700,000; of `{}` they have five million, which take half a gigabyte and the loop for seconds to be refused."""
+
 ALERTS_REMEMBERED = 2048
 """Alerts that are not read again when they come again in the same bytes: Alertmanager repeats a whole group whenever one of
 its alerts changes. A thousand usual ones take about 3 MB."""
@@ -172,6 +176,9 @@ def alerts_of(body: bytes) -> tuple[tuple[Alert, ...], int]:
     Only the fields that are needed are read: every release so far added some and changed none (protocols §1.1). What is
     unusual in any way is read a second time, slowly: that road knows what may be cut and can say what is wrong.
     """
+    values = sum(map(body.count, (b",", b"{", b"[")))
+    if values > VALUES_MAX:
+        raise MalformedError("body", f"holds {values} values, at most {VALUES_MAX} are read: set max_alerts")
     try:
         body.decode()  # also in the fields that nobody reads
         payload = _PLAIN.decode(body)

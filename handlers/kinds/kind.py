@@ -108,6 +108,8 @@ def share(value: int | str, of: int, *, up: bool) -> int:
     """A count, or a percentage `of` so many pods, rounded as the controllers do."""
     if isinstance(value, int):
         return value
-    percent = int(value.rstrip("%")) if value.rstrip("%").isdigit() else 0
+    digits = value.rstrip("%")
+    # "²" is a digit to isdigit, and int() of a hostile length raises.
+    percent = int(digits[:9]) if digits.isascii() and digits.isdigit() else 0
     product = percent * of
     return -(-product // 100) if up else product // 100

@@ -22,7 +22,6 @@ import aiohttp
 from aiohttp import web
 
 from config import load
-from config.settings import Settings
 from daemon import assembly
 from daemon.buttons import buttons
 from daemon.core.model import Mode
@@ -47,8 +46,8 @@ CONFIGURATION = """
 cluster: test
 state_dir: {folder}
 server:
-  listen: 127.0.0.1:0
-  body_limit: 1048576
+  listen: 127.0.0.1:{port}
+  body_limit: {body_limit}
   webhook_tokens: {{alertmanager: {sender}}}
   operators: {{ann: {operator}}}
 kubernetes: {{url: "{nobody}", request_timeout: 2s}}
@@ -64,7 +63,6 @@ events:
     flux: {{kind: flux, secret: {secret}-flux}}
     flagger: {{kind: flagger, token: {source}-flagger}}
 """
-"""The body limit is a small one: what is too large is soon sent."""
 
 
 class Running:
@@ -89,22 +87,23 @@ class Surface:
         return self.parts.clock.now()
 
     def intake(self) -> int:
-        """How many events were ever accepted: read from the journal's file, as another process would."""
-        with closing(sqlite3.connect(f"file:{self.parts.settings.journal_path}?mode=ro", uri=True)) as connection:
-            found = connection.execute("SELECT coalesce(max(seq), 0) FROM intake").fetchone()
-        return int(found[0])
+        """How many events were ever accepted."""
+        return accepted(self.parts.settings.journal_path)
 
 
-def settings_in(folder: Path) -> Settings:
+def accepted(journal: Path) -> int:
+    """How many events a journal ever accepted: read from its file, as another process would."""
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT coalesce(max(seq), 0) FROM intake").fetchone()[0])
+
+
+def configured(folder: Path, *, port: int = 0, body_limit: int = 2**20) -> Path:
     """Everything that adds a route is configured."""
     path = folder / "lastgood.yaml"
     nobody = f"http://127.0.0.1:{free_port()}"
-    path.write_text(
-        CONFIGURATION.format(
-            folder=folder, sender=SENDER, operator=OPERATOR, source=SOURCE, secret=SECRET, nobody=nobody
-        )
-    )
-    return load(path, {})
+    credentials = {"sender": SENDER, "operator": OPERATOR, "source": SOURCE, "secret": SECRET}
+    path.write_text(CONFIGURATION.format(folder=folder, port=port, body_limit=body_limit, nobody=nobody, **credentials))
+    return path
 
 
 def told() -> Story:
@@ -117,7 +116,7 @@ def told() -> Story:
 @asynccontextmanager
 async def parts_in(folder: Path) -> AsyncIterator[Parts]:
     """What the routes stand on: an engine that decides on a journal with a story in it."""
-    settings, story, metrics = settings_in(folder), told(), Metrics()
+    settings, story, metrics = load(configured(folder), {}), told(), Metrics()
     clock = Running(story.now)
     async with AsyncExitStack() as stack:
         journal = SqliteJournal(settings.journal_path)

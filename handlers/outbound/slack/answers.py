@@ -89,7 +89,7 @@ def api_result(response: aiohttp.ClientResponse, answer: bytes) -> dict[str, Any
         raise from_status(response.status, response.headers, peer=PEER) if response.status > 299 else _odd(response)
     try:
         result = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _odd(response) from None
     if not isinstance(result, dict):
         raise _odd(response)
