@@ -13,6 +13,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +38,7 @@ from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import JournalUnusableError, SqliteJournal
+from daemon.runtime.pulse import Pulse
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
@@ -92,7 +94,8 @@ class Daemon:
             stack.push_async_callback(journal.close)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             kube = await stack.enter_async_context(await assembly.kube_client(self.settings))
-            engine = self._engine(journal)
+            pulse = Pulse(self._clock, lambda since: self._was_away(engine, poll, since))
+            engine = self._engine(journal, pulse)
             down_since = await engine.recover()
             watch = ClusterWatch(
                 kube,
@@ -131,6 +134,7 @@ class Daemon:
             )
             host, port = await listen(server, parts)
             log.info("listening", address=f"{host}:{port}", socket=str(self.settings.socket_path))
+            self._supervisor.eternal("pulse", pulse.run())
             self._supervisor.eternal("engine", self._decide(engine, watch))
             self._supervisor.eternal("alerts", poll.run(down_since))
             search = SignalSearch(outside.prometheus, self._clock, self._signals_found)
@@ -161,7 +165,7 @@ class Daemon:
             self.metrics.calls,
         )
 
-    def _engine(self, journal: SqliteJournal) -> Engine:
+    def _engine(self, journal: SqliteJournal, pulse: Pulse) -> Engine:
         return Engine(
             journal,
             self._clock,
@@ -169,8 +173,14 @@ class Daemon:
             dispatch=self._dispatch,
             told=self._told,
             stumbled=self.metrics.stumbled,
+            awake=pulse.look,
             inbox_max=self.settings.limits.inbox,
         )
+
+    def _was_away(self, engine: Engine, poll: AlertsPoll, since: datetime) -> None:
+        """We were not restarted, and yet nobody was there: as after a restart."""
+        engine.was_away(since)
+        poll.was_away(since)
 
     def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:
         return Dispatcher(
