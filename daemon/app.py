@@ -77,6 +77,8 @@ class Daemon:
         self._incidents = IncidentLog()
         self._synced = False
         self._forbidden = set[str]()
+        self._asleep: list[Engine | AlertsPoll] = []
+        self._pulse = Pulse(self._clock, self._was_away)
 
     @property
     def policy(self) -> Policy:
@@ -94,8 +96,7 @@ class Daemon:
             stack.push_async_callback(journal.close)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             kube = await stack.enter_async_context(await assembly.kube_client(self.settings))
-            pulse = Pulse(self._clock, lambda since: self._was_away(engine, poll, since))
-            engine = self._engine(journal, pulse)
+            engine = self._engine(journal)
             down_since = await engine.recover()
             watch = ClusterWatch(
                 kube,
@@ -134,7 +135,6 @@ class Daemon:
             )
             host, port = await listen(server, parts)
             log.info("listening", address=f"{host}:{port}", socket=str(self.settings.socket_path))
-            self._supervisor.eternal("pulse", pulse.run())
             self._supervisor.eternal("engine", self._decide(engine, watch))
             self._supervisor.eternal("alerts", poll.run(down_since))
             search = SignalSearch(outside.prometheus, self._clock, self._signals_found)
@@ -165,22 +165,24 @@ class Daemon:
             self.metrics.calls,
         )
 
-    def _engine(self, journal: SqliteJournal, pulse: Pulse) -> Engine:
-        return Engine(
+    def _engine(self, journal: SqliteJournal) -> Engine:
+        engine = Engine(
             journal,
             self._clock,
             lambda: self.policy,
             dispatch=self._dispatch,
             told=self._told,
             stumbled=self.metrics.stumbled,
-            awake=pulse.look,
+            awake=self._pulse.look,
             inbox_max=self.settings.limits.inbox,
         )
+        self._asleep.append(engine)
+        return engine
 
-    def _was_away(self, engine: Engine, poll: AlertsPoll, since: datetime) -> None:
+    def _was_away(self, since: datetime) -> None:
         """We were not restarted, and yet nobody was there: as after a restart."""
-        engine.was_away(since)
-        poll.was_away(since)
+        for part in self._asleep:
+            part.was_away(since)
 
     def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:
         return Dispatcher(
@@ -225,17 +227,20 @@ class Daemon:
         engine.waits_for(None)
         log.info("ready", workloads=len(engine.state.workloads))
         memory.settle()
+        self._supervisor.eternal("pulse", self._pulse.run())
         engine.resume()
         await engine.run()
 
     def _poll(self, outside: assembly.Clients, engine: Engine) -> AlertsPoll:
-        return AlertsPoll(
+        poll = AlertsPoll(
             api=outside.alertmanager,
             history=outside.history,
             intake=CountedIntake(engine, engine, self.metrics),
             clock=self._clock,
             times=PollTimes(interval=self.settings.alertmanager.poll_interval),
         )
+        self._asleep.append(poll)
+        return poll
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()
