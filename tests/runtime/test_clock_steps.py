@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from daemon.core.facts import DaemonStarted, Proposed
+from daemon.core.events import WorkloadSeen
+from daemon.core.facts import DaemonStarted, MeasureBegan, Proposed
 from daemon.core.incidents import Phase
 from daemon.core.state import State
 from daemon.runtime.pulse import AWAY, Pulse
@@ -60,6 +61,18 @@ async def test_set_forward_in_the_countdown(life: Life) -> None:
     assert len([fact for fact in life.facts if isinstance(fact, DaemonStarted)]) == 2
     assert await life.until(lambda: life.recovered)
     assert len(life.world.patched) == 1
+
+
+async def test_woken_before_the_pulse(life: Life) -> None:
+    """Whatever wakes the engine first after the absence, it does not act on what ran out meanwhile."""
+    await life.start()
+    assert await life.until(lambda: phase_of(life) is Phase.PROPOSED)
+    await asyncio.sleep(0.3)  # between two beats
+    clock_of(life).step += timedelta(minutes=5)
+    life.engine.put(WorkloadSeen(at=clock_of(life).now(), view=life.world.view()))
+    await asyncio.sleep(0.1)
+    assert len([fact for fact in life.facts if isinstance(fact, Proposed)]) == 2
+    assert not [fact for fact in life.facts if isinstance(fact, MeasureBegan) and fact.final]
 
 
 PHASES = [Phase.OPEN, Phase.PROPOSED, Phase.ROLLING_BACK, Phase.VERIFYING]
