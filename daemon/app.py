@@ -40,6 +40,7 @@ from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal_file import JournalUnusableError
 from daemon.runtime.leading import taken_over, while_leading
+from daemon.runtime.pulse import Pulse
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
@@ -83,6 +84,8 @@ class Daemon:
         self._lead = Lead(None)
         self._leading = asyncio.Event()
         self._down_since: datetime | None = None
+        self._asleep: list[Engine | AlertsPoll] = []
+        self._pulse = Pulse(self._clock, self._was_away)
 
     @property
     def policy(self) -> Policy:
@@ -202,15 +205,23 @@ class Daemon:
         )
 
     def _engine(self, journal: Journal) -> Engine:
-        return Engine(
+        engine = Engine(
             journal,
             self._clock,
             lambda: self.policy,
             dispatch=self._dispatch,
             told=self._told,
             stumbled=self.metrics.stumbled,
+            awake=self._pulse.look,
             inbox_max=self.settings.limits.inbox,
         )
+        self._asleep.append(engine)
+        return engine
+
+    def _was_away(self, since: datetime) -> None:
+        """We were not restarted, and yet nobody was there: as after a restart."""
+        for part in self._asleep:
+            part.was_away(since)
 
     def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:
         return Dispatcher(
@@ -258,6 +269,7 @@ class Daemon:
             await self._take_over(self._lead.elector, engine, journal, watch)
         log.info("ready", workloads=len(engine.state.workloads))
         memory.settle()
+        self._supervisor.eternal("pulse", self._pulse.run())
         engine.resume()
         await engine.run()
 
@@ -271,13 +283,15 @@ class Daemon:
         self._leading.set()
 
     def _poll(self, outside: assembly.Clients, engine: Engine) -> AlertsPoll:
-        return AlertsPoll(
+        poll = AlertsPoll(
             api=outside.alertmanager,
             history=outside.history,
             intake=CountedIntake(engine, engine, self.metrics),
             clock=self._clock,
             times=PollTimes(interval=self.settings.alertmanager.poll_interval),
         )
+        self._asleep.append(poll)
+        return poll
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -255,9 +255,8 @@ class HttpServer:
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))
         for path in self._sockets:
-            with contextlib.suppress(
-                OSError
-            ):  # on a disk that has gone read-only; the next start replaces what is left
+            # A disk may have gone read-only; the next start replaces what is left.
+            with contextlib.suppress(OSError):
                 path.unlink()
         self._sockets.clear()
 

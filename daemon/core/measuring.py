@@ -159,6 +159,13 @@ def next_sample(now: datetime, policy: Policy) -> datetime:
     return first + ((now - first) // step + 1) * step
 
 
-def last_look(incident: Incident, policy: Policy) -> Health:
-    """What the newest measurement of the incident says about its symptom."""
-    return Health.NO_DATA if incident.measurement is None else symptom(incident, incident.measurement, policy)
+def last_look(incident: Incident, policy: Policy, now: datetime) -> Health:
+    """What the newest measurement says about the symptom; no data where it is of another phase, or not of about now.
+
+    A look that is due comes within its time and one interval; one more is granted. What is older tells how it was before
+    Prometheus went, or before we did: it neither clears nor convicts.
+    """
+    seen = incident.measurement
+    if seen is None or seen.at < max(incident.phase_since, now - MEASURE_FOR - 2 * policy.sample_interval):
+        return Health.NO_DATA
+    return symptom(incident, seen, policy)

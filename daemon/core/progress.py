@@ -392,7 +392,7 @@ def _deadline(draft: Draft, incident: Incident) -> None:
 
 def _not_verified(draft: Draft, incident: Incident) -> None:
     """Still there: the rollout is cleared of blame. Cannot tell: blame is kept."""
-    seen = measuring.last_look(incident, draft.policy)
+    seen = measuring.last_look(incident, draft.policy, draft.now)
     if seen is Health.UNHEALTHY:
         clear(draft, incident)
         escalate(draft, incident.id, Trigger.NOT_RECOVERED, Reason.NOT_RECOVERED)

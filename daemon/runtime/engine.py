@@ -75,6 +75,7 @@ class Engine:
         dispatch: Callable[[Action, bool], None],
         told: Callable[[Sequence[Fact], State], None],
         stumbled: Callable[[str], None] = lambda kind: None,
+        awake: Callable[[], None] = lambda: None,
         inbox_max: int,
     ) -> None:
         self._journal = journal
@@ -83,6 +84,7 @@ class Engine:
         self._dispatch = dispatch
         self._told = told
         self._stumbled = stumbled
+        self._awake = awake
         self._inbox_max = inbox_max
         self._queue = Waiting()
         self._state = State()
@@ -201,6 +203,10 @@ class Engine:
             self._queue.outcomes.append(event)
         self._ring()
 
+    def was_away(self, since: datetime) -> None:
+        """Decide, before anything else, that nobody was there since then (daemon.runtime.pulse)."""
+        self.put(Started(at=self._clock.now(), down_since=since))
+
     def _ring(self) -> None:
         self._queue.wake.set()
         self._rested.clear()
@@ -257,6 +263,7 @@ class Engine:
         """Decide for ever."""
         while True:
             await self._wait()
+            self._awake()
             if self._unwritable is not None:
                 await self._commit((), self._cursor, self._clock.now())
             if not self._in_order.is_level:

@@ -66,10 +66,21 @@ class AlertsPoll:
         self._accepted_at: datetime | None = None
         self._failures = 0
         self._history_failures = 0
+        self._missed_since: datetime | None = None
 
     def poke(self) -> None:
         """Read at once instead of at the next turn (a payload was truncated)."""
         self._asked.set()
+
+    def was_away(self, since: datetime) -> None:
+        """Look in the history, too, at the next reading: what fired and ended since then was told to nobody."""
+        if self._history is not None:
+            self._missed(since)
+            self._history_failures = 0
+            self.poke()
+
+    def _missed(self, since: datetime) -> None:
+        self._missed_since = min(self._missed_since or since, since)
 
     def forget(self) -> None:
         """Report the next reading even if it equals the last: others have changed what is known (a webhook came)."""
@@ -77,13 +88,15 @@ class AlertsPoll:
 
     async def run(self, down_since: datetime | None) -> None:
         """Read until cancelled. `down_since` is the last sign of life before this start; None at the very first one."""
-        missed_since = down_since if self._history is not None else None
+        if down_since is not None:
+            self.was_away(down_since)
         while True:
             self._asked.clear()
+            missed_since, self._missed_since = self._missed_since, None
             reachable = await self.read_once()
             # After a reading: what still fires is known by then, so that the history ends where the API begins.
-            if reachable and missed_since is not None and await self._catch_up(missed_since):
-                missed_since = None
+            if missed_since is not None and not (reachable and await self._catch_up(missed_since)):
+                self._missed(missed_since)
             await self._pause()
 
     async def read_once(self) -> bool:

@@ -239,3 +239,20 @@ async def test_a_cancelled_report_is_not_taken_for_told() -> None:
     world.kept.fault = None
     await world.poll.read_once()
     assert len(world.reports) == 1
+
+
+async def test_the_time_we_were_away_is_read() -> None:
+    """Without a restart, too: at the next reading the history since then is read, once; a fault makes it try again."""
+    world = World(with_history=True)
+    async with world.running():
+        await asyncio.sleep(100)
+        assert world.past.asked == []
+        since, later = T0 + timedelta(seconds=30), T0 + timedelta(seconds=60)
+        world.past.faults = 1
+        world.poll.was_away(later)
+        world.poll.was_away(since)
+        await asyncio.sleep(300)
+        assert [asked for asked, _ in world.past.asked] == [since, since]
+        world.poll.was_away(later)
+        await asyncio.sleep(100)
+        assert [asked for asked, _ in world.past.asked][2:] == [later]

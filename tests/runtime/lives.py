@@ -37,6 +37,7 @@ from daemon.core.state import State
 from daemon.ports import InboxFullError, JournalUnavailableError
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
+from daemon.runtime.pulse import Pulse
 from daemon.runtime.supervise import Supervisor
 from tests.core.builders import (
     HOUR,
@@ -85,6 +86,10 @@ class World:
     effects: int = 0
     on_effect: Callable[[int], None] = lambda number: None
     patched_at: datetime | None = None
+    refuses: Callable[[Action], bool] = lambda action: False
+    """The outside server of this action is down: nothing arrives there."""
+    loses: Callable[[Action], bool] = lambda action: False
+    """It carries out what it is asked for, and its answer is lost."""
 
     def view(self) -> WorkloadView:
         """What the cluster shows now."""
@@ -123,6 +128,15 @@ class Hand:
         world = self.world
         assert world.owed_on_disk(action), f"{action.id} is carried out before its intent is on disk"
         self.life.ran.append(action.id)
+        if world.refuses(action):
+            raise TroubleError
+        outcome = await self._carried_out(action)
+        if world.loses(action):
+            raise TroubleError
+        return outcome
+
+    async def _carried_out(self, action: Action) -> Outcome:
+        world = self.world
         match action:
             case RollBack():
                 assert action.id not in world.patched, "rolled back a second time without asking whether it happened"
@@ -179,21 +193,27 @@ class Life:
         self.facts: list[Fact] = []
         self.ran: list[str] = []
         self.probed: list[str] = []
+        self.on_told: Callable[[Any, State], None] = lambda facts, state: None
         self.supervisor = Supervisor()
         hand = Hand(world, self)
         kinds = ("locate", "measure", "check_target", "prove_soak", "roll_back", "page", "announce")
         self.engine = Engine(
             self.journal, world.clock, lambda: self.policy,
             dispatch=lambda action, uncertain: self.dispatcher.start(action, uncertain=uncertain),
-            told=self._told, inbox_max=100,
+            told=self._told, awake=self._awake, inbox_max=100,
         )  # fmt: skip
+        self.pulse = Pulse(world.clock, self.engine.was_away)
         self.dispatcher = Dispatcher(
             dict.fromkeys(kinds, hand), world.clock, self.supervisor, FAULTS,
             finish=self.engine.put, attempted=lambda kind, result: None, draw=lambda: 0.5,
         )  # fmt: skip
 
+    def _awake(self) -> None:
+        self.pulse.look()
+
     def _told(self, facts: Any, state: State) -> None:
         self.facts.extend(facts)
+        self.on_told(facts, state)
 
     async def start(self) -> None:
         """As the app does it: fold, look, ask after what is owed, decide."""
@@ -201,6 +221,7 @@ class Life:
         self.engine.put(WorkloadSeen(at=self.world.clock.now(), view=self.world.view()))
         self.engine.waits_for(None)
         self.engine.resume()
+        self.supervisor.eternal("pulse", self.pulse.run())
         self.supervisor.eternal("engine", self.engine.run())
         self.supervisor.eternal("world", self._world())
 
