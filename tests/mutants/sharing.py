@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.planted import Mutant
+from tests.mutants.mutant import Mutant
 
 STATEMENTS = "daemon/runtime/journal_postgres_statements.py"
 JOURNAL = "daemon/runtime/journal_postgres.py"
@@ -17,7 +17,7 @@ def of(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/runtime/test_journal_postgres.py::{name}" for name in names)
 
 
-POSTGRES_MUTANTS = (
+SHARING = (
     Mutant(
         name="postgres-token",
         why="a leader of the past writes after it has read the journal again",
