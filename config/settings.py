@@ -42,6 +42,7 @@ from config import (
 from config.credentials import Section
 from config.event_sections import Events
 from config.journal_section import Journal
+from config.lease_section import Lease
 from config.mqtt_section import Mqtt
 from config.problems import ConfigError
 from config.sections import Alertmanager, Kubernetes, Limits, Log, PagerDuty, Prometheus, Server, Slack
@@ -97,6 +98,7 @@ class Settings(BaseSettings):
     events: Annotated[Events, AfterValidator(event_sections.beside_server)] = Field(default_factory=Events)
     log: Log = Field(default_factory=Log)
     limits: Limits = Field(default_factory=Limits)
+    lease: Lease = Field(default_factory=Lease)
 
     @classmethod
     def settings_customise_sources(

@@ -16,7 +16,7 @@ from config.settings import Settings
 from daemon import assembly, preflighting, senders
 from daemon.buttons import Buttons
 from daemon.core.policy import Policy
-from daemon.ports import Clock, Journal
+from daemon.ports import Clock, Journal, Leadership
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.engine import Engine
 from daemon.runtime.telemetry import Metrics
@@ -34,8 +34,10 @@ from handlers.inbound.operators import operator_routes, token_actor, unix_actor
 from handlers.inbound.preflight import Preflight
 from handlers.inbound.rollbacks import Rollbacks
 from handlers.kube import KubeClient
+from handlers.openapi import document as openapi
 from handlers.outbound.targets import TargetChecker
 from handlers.server import HttpServer, ServerLimits, build_app
+from handlers.standby import leader_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +57,46 @@ class Parts:
     outside: assembly.Clients
     buttons: Buttons
     calls: Callable[[], CallGraph | None]
+    leadership: Leadership
 
 
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     """Serve network and socket; the address that became of `server.listen`. Raises ServeError."""
     settings = parts.settings
-    limits = ServerLimits(body_bytes_max=settings.server.body_limit)
+    address = await server.serve_tcp(network(parts), host=settings.server.host, port=settings.server.port)
+    await server.serve_unix(local(parts), settings.socket_path)
+    return address
+
+
+def network(parts: Parts) -> web.Application:
+    """What is served over the network; `handlers.openapi` describes it."""
+    settings = parts.settings
     operators = token_actor(assembly.operator_auth(settings))
     informers = sender_actor("webhook", assembly.webhook_auth(settings))
     pipelines = sender_actor("source", senders.gate_auth(settings))
-    told = [*_webhook(parts).routes(), *_events(parts).routes(), *_canaries(parts).routes()]
-    routes = [*told, *parts.buttons.routes, *_commands(parts, operators)]
+    told = [*_webhook(parts).routes(), *_events(parts).routes(), *openapi.routes()]
+    asked = [*_canaries(parts).routes(), *parts.buttons.routes, *_commands(parts, operators)]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
-    app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
-    address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
-    local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
-    await server.serve_unix(build_app(routes=local, limits=limits), settings.socket_path)
-    return address
+
+    def role() -> str:
+        return "standby" if parts.engine.stands_by else "ready"
+
+    routes = [*told, *leader_only([*asked, *gate], _stands_by(parts))]
+    return build_app(routes=routes, limits=_limits(parts), reader=parts.engine, metrics=_metrics(parts), role=role)
+
+
+def local(parts: Parts) -> web.Application:
+    """What is served on the Unix socket."""
+    routes = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
+    return build_app(routes=leader_only(routes, _stands_by(parts)), limits=_limits(parts))
+
+
+def _stands_by(parts: Parts) -> Callable[[], bool]:
+    return lambda: parts.engine.stands_by
+
+
+def _limits(parts: Parts) -> ServerLimits:
+    return ServerLimits(body_bytes_max=parts.settings.server.body_limit)
 
 
 def _webhook(parts: Parts) -> AlertmanagerWebhook:
@@ -133,12 +158,16 @@ def _preflight(parts: Parts, actor: Actor) -> Preflight:
     return Preflight(sources, actor)
 
 
+def _leads(parts: Parts) -> bool:
+    return parts.leadership.leads and not parts.engine.stands_by
+
+
 def _metrics(parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     handler = make_aiohttp_handler(parts.metrics.registry)
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         parts.metrics.recompute(parts.engine.state, parts.policy(), parts.clock.now())
-        parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None)
+        parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None, leads=_leads(parts))
         return await handler(request)
 
     return metrics

@@ -37,11 +37,15 @@ has at most 255 characters of name, 128 of tag and a digest), in characters."""
 SINCE_MAX = timedelta(days=1)
 """How far back an anomaly may be declared: what is older than a day is not the doing of the latest rollout alone."""
 
-_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_OBJECT = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
-_KIND = re.compile(r"[A-Z][A-Za-z]{0,62}")
-_IMAGE = re.compile(r"[!-~]+")
-_SCOPE = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?(?:/[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)?)?")
+DECLARABLE = tuple(cause for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
+"""What a person may declare. A failed pipeline is a pipeline's to tell."""
+
+NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+OBJECT = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
+KIND = re.compile(r"[A-Z][A-Za-z]{0,62}")
+IMAGE = re.compile(r"[!-~]+")
+SCOPE = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?(?:/[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)?)?")
+"""What a part of a path, an image and the scope of a pause look like, from end to end."""
 
 
 async def body(request: web.Request) -> Mapping[str, Any]:
@@ -92,14 +96,14 @@ def scope(given: Mapping[str, Any]) -> str:
     value = given.get("scope", "")
     if not isinstance(value, str):
         raise MalformedError("scope", f"must be a string, is {kind_of(value)}")
-    if _SCOPE.fullmatch(value) is None:
+    if SCOPE.fullmatch(value) is None:
         raise MalformedError("scope", "is no namespace and no namespace/name; leave it empty for everything")
     return value
 
 
 def workload_at(path: Mapping[str, str]) -> str:
     """`namespace/name`, or `namespace/Kind/name`, from the parts of a path."""
-    parts = (("namespace", _NAMESPACE), ("kind", _KIND), ("name", _OBJECT))
+    parts = (("namespace", NAMESPACE), ("kind", KIND), ("name", OBJECT))
     for field, pattern in parts:
         if field in path and pattern.fullmatch(path[field]) is None:
             raise MalformedError(field, f"is no {field} of Kubernetes; write .../namespace/name")
@@ -111,17 +115,16 @@ def image(given: Mapping[str, str]) -> str | None:
     if "image" not in given:
         return None
     found = text(given, "image", IMAGE_MAX)
-    if _IMAGE.fullmatch(found) is None:
+    if IMAGE.fullmatch(found) is None:
         raise MalformedError("image", "must be a digest, a reference or a tag, without blanks")
     return found
 
 
 def cause(given: Mapping[str, Any]) -> DeclaredCause:
-    """What a person declares under `reason`, spelled with - or _. A failed pipeline is a pipeline's to tell."""
+    """What a person declares under `reason`, spelled with - or _."""
     found = text(given, "reason", NAME_MAX).replace("-", "_")
-    known = [each.value for each in DeclaredCause if each is not DeclaredCause.PIPELINE_FAILED]
-    if found not in known:
-        raise MalformedError("reason", f"must be one of {', '.join(known)}")
+    if found not in DECLARABLE:
+        raise MalformedError("reason", f"must be one of {', '.join(DECLARABLE)}")
     return DeclaredCause(found)
 
 

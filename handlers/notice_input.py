@@ -31,7 +31,7 @@ IMAGES_MAX = 16
 AHEAD_MAX = timedelta(minutes=5)
 """How far a sender's clock may be ahead of ours."""
 
-_STATUSES = {
+STATUSES = {
     "deployment.started": NoticeStatus.STARTED,
     "deployment.finished": NoticeStatus.SUCCEEDED,
     "deployment.failed": NoticeStatus.FAILED,
@@ -49,8 +49,8 @@ _STAMPS = ("id", "source", "type", "time")
 APPLICATION = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?_)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 """An Argo CD Application as its tracking-id has it: `name`, or `namespace_name` for one outside of Argo CD's own namespace."""
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_IMAGE = re.compile(rf"[!-~]{{1,{IMAGE_CHARS_MAX}}}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+IMAGE = re.compile(rf"[!-~]{{1,{IMAGE_CHARS_MAX}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def check_fresh(at: datetime, now: datetime, age_max: timedelta, field: str) -> 
 
 def status_of(kind: str) -> NoticeStatus | None:
     """What one of our own types says; None for a type that is not ours."""
-    return _STATUSES.get(kind.removeprefix(PREFIX))
+    return STATUSES.get(kind.removeprefix(PREFIX))
 
 
 def plain_notice(fields: Fields, sender: Sender) -> tuple[Notice, ...]:
@@ -133,7 +133,7 @@ def plain_notice(fields: Fields, sender: Sender) -> tuple[Notice, ...]:
     kind = fields.name("type")
     status = status_of(kind)
     if status is None:
-        raise MalformedError(fields.at("type"), f"must be one of {', '.join(_STATUSES)}")
+        raise MalformedError(fields.at("type"), f"must be one of {', '.join(STATUSES)}")
     id_ = identity(fields.name("source"), fields.name("id"))
     return stated(fields, sender, Stamp(id=id_, at=fields.moment("time"), status=status))
 
@@ -201,15 +201,15 @@ def _story(fields: Fields) -> Story:
 
 
 def _claim(fields: Fields, sender: Sender) -> Claim:
-    images = _several(fields, "image", "images", _IMAGE, "is no image reference, such as registry/app:v2")
-    digests = _several(fields, "digest", "digests", _DIGEST, "must be sha256: and 64 hex digits in lower case")
+    images = _several(fields, "image", "images", IMAGE, "is no image reference, such as registry/app:v2")
+    digests = _several(fields, "digest", "digests", DIGEST, "must be sha256: and 64 hex digits in lower case")
     pinned = (image.rpartition("@")[2] for image in images if "@" in image)
     cluster = fields.string("cluster")
     return Claim(
         workload=_workload(fields),
         owner=_application(fields),
         images=images,
-        digests=tuple(dict.fromkeys((*digests, *(digest for digest in pinned if _DIGEST.fullmatch(digest))))),
+        digests=tuple(dict.fromkeys((*digests, *(digest for digest in pinned if DIGEST.fullmatch(digest))))),
         version=fields.text("version"),
         irreversible=fields.flag("irreversible"),
         elsewhere=None not in (cluster, sender.cluster) and cluster != sender.cluster,

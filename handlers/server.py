@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -15,9 +16,11 @@ import stat
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from daemon.ports import Reader
 
@@ -25,6 +28,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 UNIX_PATH_BYTES_MAX = 107
 """Longest path of a Unix socket on Linux (unix(7): sun_path has 108 bytes, one of them the final zero)."""
+
+PROBLEM_CHARS_MAX = 160
+"""How much is logged of what was wrong with a request that is no HTTP; it repeats what the peer sent."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,6 +66,19 @@ class BodyRefusedError(Exception):
     def __init__(self, status: int, reason: str) -> None:
         self.status = status
         super().__init__(reason)
+
+
+class _ConnectionLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log of connections. What a peer sends that is no HTTP, or no body, is one line: a port scan is no fault of
+    ours, and a traceback for each of its connections would bury those that are.
+    """
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        """Log it; without a traceback where the peer is to blame."""
+        if isinstance(exc_info, HttpProcessingError | web.RequestPayloadError):
+            _log.warning("http_unreadable", problem=" ".join(str(exc_info).split())[:PROBLEM_CHARS_MAX])
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **more)
 
 
 class _Held:
@@ -151,11 +170,12 @@ def build_app(
     limits: ServerLimits,
     reader: Reader | None = None,
     metrics: Handler | None = None,
+    role: Callable[[], str] = lambda: "ready",
 ) -> web.Application:
     """An application with these routes, the limits of this module and plain one-line failures.
 
     With `reader` it answers `/-/healthy` (200 while the loop turns) and `/-/ready` (503 and the reason while not
-    ready); with `metrics`, a handler as of `prometheus_client.aiohttp`, it answers `/metrics`.
+    ready, else `role`: what it is ready for); with `metrics`, a handler as of `prometheus_client.aiohttp`, it answers `/metrics`.
     """
     app = web.Application(middlewares=[_guarded], client_max_size=limits.body_bytes_max)
     app[_HELD] = _Held(limits)
@@ -165,7 +185,7 @@ def build_app(
         app.router.add_get("/metrics", metrics)
     if reader is not None:
         app.router.add_get("/-/healthy", _healthy)
-        app.router.add_get("/-/ready", _ready_of(reader))
+        app.router.add_get("/-/ready", _ready_of(reader, role))
     return app
 
 
@@ -173,10 +193,10 @@ async def _healthy(_request: web.Request) -> web.Response:
     return line(200, "healthy")
 
 
-def _ready_of(reader: Reader) -> Handler:
+def _ready_of(reader: Reader, role: Callable[[], str]) -> Handler:
     async def ready(_request: web.Request) -> web.StreamResponse:
         reason = reader.ready
-        return line(200, "ready") if reason is None else line(503, reason)
+        return line(200, role()) if reason is None else line(503, reason)
 
     return ready
 
@@ -217,6 +237,7 @@ class HttpServer:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_ConnectionLog(logging.getLogger(__name__)),
             shutdown_timeout=limits.shutdown_seconds,
             keepalive_timeout=limits.keepalive_seconds,
             max_line_size=limits.line_bytes_max,
@@ -234,7 +255,10 @@ class HttpServer:
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))
         for path in self._sockets:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(
+                OSError
+            ):  # on a disk that has gone read-only; the next start replaces what is left
+                path.unlink()
         self._sockets.clear()
 
 

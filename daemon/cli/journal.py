@@ -24,7 +24,7 @@ from daemon.runtime.journal_copy import Content, DiffersError
 from daemon.runtime.journal_file import JournalUnusableError
 from daemon.runtime.journal_postgres_link import Server
 from daemon.runtime.journal_postgres_rows import PostgresStore
-from daemon.runtime.journal_rows import NotEmptyError, Reading, SqliteStore, Store, existing
+from daemon.runtime.journal_store import NotEmptyError, Reading, SqliteStore, Store, existing
 
 SHOWN_EVERY = 50_000
 """Rows between two lines of progress: a second or two."""
@@ -103,8 +103,9 @@ def _unfinished(file: Path) -> Iterator[Path]:
     if file.exists():
         raise CliError(Exit.REFUSED, f"{ascii_only(str(file))} is there already", "name another file, or move it away")
     part = file.with_name(f"{file.name}.unfinished")
-    companions = [part, *(part.with_name(part.name + end) for end in ("-journal", "-wal", "-shm"))]
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    companions = [part, *(part.with_name(part.name + end) for end in ("-journal", "-wal", "-shm", ".new"))]
+    if part.exists():
+        raise CliError(Exit.REFUSED, f"{ascii_only(str(part))} is there already", "another backup; or remove it")
     try:
         yield part
     finally:
@@ -114,6 +115,7 @@ def _unfinished(file: Path) -> Iterator[Path]:
 
 def _snapshot(path: Path, into: Path) -> None:
     """All pages as of one moment, by SQLite itself; the daemon's writes wait for nothing."""
+    os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # labels of alerts, names of people
     try:
         with contextlib.closing(existing(path)) as source, contextlib.closing(sqlite3.connect(into)) as target:
             source.backup(target)

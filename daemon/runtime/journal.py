@@ -22,8 +22,9 @@ from daemon.core.evolution import evolve
 from daemon.core.facts import Fact
 from daemon.core.state import State
 from daemon.ports import Journalled, JournalUnavailableError, Loaded
-from daemon.runtime import codec
-from daemon.runtime.journal_file import JournalUnusableError, open_file
+from daemon.runtime import codec, journal_damage
+from daemon.runtime.journal_file import RESTORE, JournalUnusableError, open_file
+from daemon.runtime.journal_rows import DamagedRowError, check, checksum
 
 __all__ = ["JournalUnusableError", "SqliteJournal", "incident_of"]
 
@@ -38,7 +39,7 @@ FOLD_ROWS = 5000
 """Facts that are read and folded at once on load: a few MB."""
 
 
-_INSERT = "INSERT INTO intake (at, kind, body) VALUES "
+_INSERT = "INSERT INTO intake (at, kind, body, crc) VALUES "
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +64,8 @@ class SqliteJournal:
         self._on_fsync = on_fsync
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection = open_file(path)
+        self._file = _identity(path)
+        self._damage: str | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
@@ -70,9 +73,9 @@ class SqliteJournal:
     async def accept(self, events: Sequence[Journalled], at: datetime) -> Sequence[int]:
         """Append to intake; the sequence numbers. Raises JournalUnavailableError."""
         stamp = at.timestamp()
-        bind = [value for event in events for value in (stamp, event.kind, codec.dump_event(event))]
+        bind = [value for event in events for value in _with_checksum(stamp, event.kind, codec.dump_event(event))]
         # One statement: each one gives up Python's lock and has to wait for it again, on a busy core for milliseconds.
-        insert = _INSERT + ", ".join(["(?, ?, ?)"] * len(events))
+        insert = _INSERT + ", ".join(["(?, ?, ?, ?)"] * len(events))
 
         def work(connection: sqlite3.Connection) -> Sequence[int]:
             last = connection.execute(insert, bind).lastrowid or 0  # AUTOINCREMENT: one statement counts without a gap
@@ -83,20 +86,21 @@ class SqliteJournal:
     async def unread(self, after: int, limit: int) -> Sequence[tuple[int, Journalled]]:
         """Accepted events with a sequence number above `after`, in order. Raises JournalUnusableError, naming the row."""
         found: list[tuple[int, Journalled]] = []
-        for seq, body in await self._read(
-            "SELECT seq, body FROM intake WHERE seq > ? ORDER BY seq LIMIT ?", after, limit
-        ):
+        query = "SELECT seq, crc, at, kind, body FROM intake WHERE seq > ? ORDER BY seq LIMIT ?"
+        for seq, crc, *row in await self._read(query, after, limit):
             with self._readable("intake", seq):
-                found.append((int(seq), codec.load_event(body)))
+                check(crc, *row)
+                found.append((int(seq), codec.load_event(row[-1])))
         return found
 
     async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
         """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
-        rows = [(at.timestamp(), fact.kind, incident_of(fact), codec.dump_fact(fact)) for fact in facts]
+        stamp = at.timestamp()
+        rows = [_with_checksum(stamp, fact.kind, incident_of(fact), codec.dump_fact(fact)) for fact in facts]
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT INTO facts (at, kind, incident, body) VALUES (?, ?, ?, ?)", rows)
-            connection.execute("UPDATE cursor SET intake_seq = max(intake_seq, ?), at = ?", (cursor, at.timestamp()))
+            connection.executemany("INSERT INTO facts (at, kind, incident, body, crc) VALUES (?, ?, ?, ?, ?)", rows)
+            _move(connection, cursor, stamp)
             connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor - INTAKE_KEPT,))
 
         await self._do(work, writes=True)
@@ -116,34 +120,39 @@ class SqliteJournal:
         """Fold the newest snapshot and the facts after it. Raises JournalUnavailableError, JournalUnusableError."""
         codec.prepare()
         state, seq, folded = State(), 0, 0
-        for number, body in await self._read("SELECT facts_seq, body FROM snapshot"):
+        for crc, number, body in await self._read("SELECT crc, facts_seq, body FROM snapshot"):
             with self._readable("snapshot", number):
+                check(crc, number, body)
                 state, seq = codec.load_state(body), int(number)
-        query = "SELECT seq, body FROM facts WHERE seq > ? ORDER BY seq LIMIT ?"
+        query = "SELECT seq, crc, at, kind, incident, body FROM facts WHERE seq > ? ORDER BY seq LIMIT ?"
         while rows := await self._read(query, seq, FOLD_ROWS):
-            for number, body in rows:
+            for number, crc, *row in rows:
                 with self._readable("facts", number):
-                    state, seq = evolve(state, codec.load_fact(body)), int(number)
+                    check(crc, *row)
+                    state, seq = evolve(state, codec.load_fact(row[-1])), int(number)
             folded += len(rows)
-        ((cursor, at),) = await self._read("SELECT intake_seq, at FROM cursor")
+        ((crc, cursor, at),) = await self._read("SELECT crc, intake_seq, at FROM cursor")
+        with self._readable("cursor", 1):
+            check(crc, cursor, at)
         written_at = datetime.fromtimestamp(at, UTC) if at else None
         return Loaded(state=state, cursor=int(cursor), written_at=written_at, facts=folded)
 
     async def history(self, *, incident: str | None = None, limit: int = 1000) -> AsyncIterator[tuple[datetime, Fact]]:
         """Facts, oldest first, at most the newest `limit`; of one incident where given. Raises JournalUnavailableError."""
+        select = "SELECT seq, crc, at, kind, incident, body FROM facts"
         if incident is None:
-            rows = await self._read("SELECT seq, at, body FROM facts ORDER BY seq DESC LIMIT ?", limit)
+            rows = await self._read(f"{select} ORDER BY seq DESC LIMIT ?", limit)
         else:
-            one = "SELECT seq, at, body FROM facts WHERE incident = ? ORDER BY seq DESC LIMIT ?"
-            rows = await self._read(one, incident, limit)
-        for seq, at, body in reversed(rows):
+            rows = await self._read(f"{select} WHERE incident = ? ORDER BY seq DESC LIMIT ?", incident, limit)
+        for seq, crc, *row in reversed(rows):
             try:
-                fact = codec.load_fact(body)
-            except codec.UnreadableRecordError as error:
+                check(crc, *row)
+                fact = codec.load_fact(row[-1])
+            except (codec.UnreadableRecordError, DamagedRowError) as error:
                 raise JournalUnavailableError(
                     f"journal {self._path}, facts row {seq} cannot be read: {error}"
                 ) from None
-            yield datetime.fromtimestamp(at, UTC), fact
+            yield datetime.fromtimestamp(row[0], UTC), fact
 
     async def compact(self, state: State, cursor: int, at: datetime) -> None:
         """Store a snapshot, drop consumed intake, and drop facts that no incident in the state needs for `explain`."""
@@ -152,8 +161,9 @@ class SqliteJournal:
 
         def work(connection: sqlite3.Connection) -> None:
             ((last,),) = connection.execute("SELECT coalesce(max(seq), 0) FROM facts").fetchall()
-            connection.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?)", (last, body))
-            connection.execute("UPDATE cursor SET intake_seq = max(intake_seq, ?), at = ?", (cursor, at.timestamp()))
+            values = _with_checksum(last, body)
+            connection.execute("INSERT OR REPLACE INTO snapshot (id, facts_seq, body, crc) VALUES (1, ?, ?, ?)", values)
+            _move(connection, cursor, at.timestamp())
             connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor,))
             named = connection.execute("SELECT DISTINCT incident FROM facts WHERE incident IS NOT NULL").fetchall()
             gone = [(name,) for (name,) in named if name not in kept]
@@ -176,10 +186,13 @@ class SqliteJournal:
         try:
             yield
         except codec.UnreadableRecordError as error:
+            remedy = f"run the release that wrote it, or {RESTORE}"
             raise JournalUnusableError(
-                f"journal {self._path}, {table} row {seq} cannot be read: {error}; run the release that wrote it, "
-                "or restore the journal from a backup"
+                f"journal {self._path}, {table} row {seq} cannot be read: {error}; {remedy}"
             ) from None
+        except DamagedRowError as error:
+            problem = f"journal {self._path}, {table} row {seq} cannot be read: {error}"
+            raise JournalUnusableError(f"{problem}; {RESTORE}") from None
 
     async def _read(self, query: str, *bind: Any) -> list[Any]:
         return await self._do(lambda connection: connection.execute(query, bind).fetchall(), writes=False)  # type: ignore[no-any-return]
@@ -215,6 +228,7 @@ class SqliteJournal:
         """All or nothing: a failed commit fails every write of the group, none of them was acknowledged."""
         began = time.perf_counter()
         try:
+            self._is_still_there()
             if len(group) == 1 and group[0].alone:
                 results = [group[0].work(self._connection)]
             else:
@@ -225,7 +239,7 @@ class SqliteJournal:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             for job in group:
-                _tell(job, error=JournalUnavailableError(f"journal {self._path} cannot write: {error}"))
+                _tell(job, error=JournalUnavailableError(f"journal {self._path} cannot write: {self._told(error)}"))
             return
         _in_loop(group[0], self._on_fsync, time.perf_counter() - began)
         for job, result in zip(group, results, strict=True):
@@ -236,7 +250,39 @@ class SqliteJournal:
         try:
             _tell(job, job.work(self._connection))
         except Exception as error:  # noqa: BLE001 - the thread must live on, and somebody waits for an answer
-            _tell(job, error=JournalUnavailableError(f"journal {self._path} cannot be read: {error}"))
+            _tell(job, error=JournalUnavailableError(f"journal {self._path} cannot be read: {self._told(error)}"))
+
+    def _is_still_there(self) -> None:
+        """What is written into a file that was removed or replaced is gone with us, and looks well until then."""
+        if _identity(self._path) != self._file:
+            raise FileNotFoundError("its file was removed or replaced while we run; put it back, or start again")
+
+    def _told(self, error: Exception) -> str:
+        """What to say of it; damage is looked for once, because every retry would meet it again."""
+        if not journal_damage.is_damage(error):
+            return str(error)
+        self._damage = self._damage or journal_damage.described(self._connection, error)
+        return f"{self._damage}; stop the daemon and {RESTORE}"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file has this name now."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _with_checksum(*columns: float | str | bytes | None) -> tuple[float | str | bytes | None, ...]:
+    return *columns, checksum(*columns)
+
+
+def _move(connection: sqlite3.Connection, cursor: int, at: float) -> None:
+    """The cursor never goes back."""
+    ((before,),) = connection.execute("SELECT intake_seq FROM cursor").fetchall()
+    values = _with_checksum(max(before, cursor), at)
+    connection.execute("UPDATE cursor SET intake_seq = ?, at = ?, crc = ?", values)
 
 
 def _tell(job: _Job, result: Any = None, *, error: Exception | None = None) -> None:

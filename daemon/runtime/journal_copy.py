@@ -14,7 +14,7 @@ from daemon.core.evolution import evolve
 from daemon.core.state import State
 from daemon.runtime import codec
 from daemon.runtime.journal_file import JournalUnusableError
-from daemon.runtime.journal_rows import Heading, Reading, Row, Store
+from daemon.runtime.journal_store import Heading, Reading, Row, Store
 
 
 class DiffersError(Exception):

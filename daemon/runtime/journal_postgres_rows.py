@@ -1,4 +1,4 @@
-"""The rows of a PostgreSQL journal, for backup, restore and moving (daemon/runtime/journal_rows.py)."""
+"""The rows of a PostgreSQL journal, for backup, restore and moving (daemon/runtime/journal_store.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daemon.ports import JournalUnavailableError
 from daemon.runtime import journal_postgres_statements as sql
 from daemon.runtime.journal_postgres_link import APPLICATION, Fetch, Link, Server, connect, driver, said_by
 from daemon.runtime.journal_postgres_schema import prepare
-from daemon.runtime.journal_rows import ROWS, Heading, NotEmptyError, Row
+from daemon.runtime.journal_store import ROWS, Heading, NotEmptyError, Row
 
 _OTHERS = """
     SELECT DISTINCT coalesce(client_addr::text, 'this machine') AS place FROM pg_stat_activity

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import structlog
@@ -152,6 +152,18 @@ class _PlainPayload(msgspec.Struct, rename="camel"):
 
 _PLAIN = msgspec.json.Decoder(_PlainPayload)
 _PLAIN_ALERT = msgspec.json.Decoder(_PlainAlert)
+
+
+def schemas() -> dict[str, Any]:
+    """JSON Schemas of the payload and of an alert, by name: what the structs above take."""
+    names = {_PlainPayload.__name__: "AlertmanagerPayload", _PlainAlert.__name__: "AlertmanagerAlert"}
+    _, found = msgspec.json.schema_components([_PlainPayload, _PlainAlert])
+    named: dict[str, Any] = {name: {**found[struct], "title": name} for struct, name in names.items()}
+    named["AlertmanagerPayload"]["properties"]["alerts"]["items"] = {"$ref": "#/components/schemas/AlertmanagerAlert"}
+    told = named["AlertmanagerAlert"]["properties"]
+    told["fingerprint"]["pattern"] = f"^{FINGERPRINT.pattern}$"
+    told["startsAt"]["format"] = "date-time"
+    return named
 
 
 def alerts_of(body: bytes) -> tuple[tuple[Alert, ...], int]:

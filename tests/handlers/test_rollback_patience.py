@@ -10,6 +10,7 @@ from daemon.core.actions import OutcomeKind
 from deploy.sandbox.kube.errors import ApiError
 from deploy.sandbox.kube.faults import RequestRecord
 from handlers.faults import Permanent
+from handlers.outbound.rollback import patience
 from handlers.outbound.rollback.handing_back import HAND_BACK_SECONDS
 from handlers.outbound.rollback.patience import DOUBT_SECONDS, Patient
 from handlers.outbound.rollback.statefulset import StatefulSetRollback
@@ -80,6 +81,42 @@ async def test_a_role_that_lacks_the_verb_is_named(there: World) -> None:
     Refusing(there, "GET", BY_ROLE, times=float("inf"))
     with pytest.raises(Permanent, match="cannot get resource"):
         await rollback.run(there.action())
+
+
+async def test_a_server_that_is_not_ready_is_not_believed(there: World) -> None:
+    """Refused for longer than we doubt a server that is ready: while it says that it is not, or refuses to say, we wait."""
+    refusing = Refusing(there, "PATCH", BY_ROLE, times=4)
+    there.cluster.faults.on_request = Starting(refusing)
+    outcome = await TemplateRollback(Patient(there.client, doubt_seconds=0.1), WallClock()).run(there.action())
+    assert outcome.kind is OutcomeKind.DONE
+    assert refusing.refused == 4
+    assert there.images() == ["shop:v1"]
+
+
+class Starting:
+    """Not ready as long as it refuses: 403 at first, 500 then, as the real one."""
+
+    def __init__(self, refusing: Refusing) -> None:
+        self._refusing = refusing
+        self._asked = 0
+
+    def __call__(self, record: RequestRecord) -> None:
+        """The hook of the sandbox."""
+        if record.path != "/readyz":
+            return self._refusing(record)
+        self._asked += 1
+        if self._refusing.refused < 4:
+            raise ApiError(403 if self._asked == 1 else 500, "Forbidden", "not yet")
+        return None
+
+
+async def test_a_server_that_never_says_it_is_ready(there: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where we may not ask, a refusal is believed in the end."""
+    monkeypatch.setattr(patience, "DOUBT_SECONDS_MAX", 1.0)
+    refusing = Refusing(there, "GET", 'User "x" cannot get anything', times=float("inf"))
+    with pytest.raises(Permanent, match="cannot get"):
+        await TemplateRollback(Patient(there.client, doubt_seconds=0.1), WallClock()).run(there.action())
+    assert refusing.refused >= 4
 
 
 async def test_a_refusal_by_admission_is_believed_at_once(there: World) -> None:

@@ -287,3 +287,14 @@ async def test_impossible_socket_paths_are_told(tmp_path: Path) -> None:
         await HttpServer(SMALL).serve_unix(app, tmp_path / ("x" * 120))
     with pytest.raises(ServeError, match="No such file or directory"):
         await HttpServer(SMALL).serve_unix(app, Path("/nowhere/lastgood.sock"))
+
+
+async def test_a_socket_that_cannot_be_removed_is_left(tmp_path: Path) -> None:
+    """A disk that has gone read-only must not turn the end of the daemon into a crash: the next start replaces the file."""
+    path = tmp_path / "lastgood.sock"
+    server = HttpServer(SMALL)
+    await server.serve_unix(build_app(routes=[], limits=SMALL), path)
+    path.rename(tmp_path / "aside")
+    path.mkdir()  # unlink(2) refuses it, for root too
+    await server.close()
+    assert path.is_dir()

@@ -15,8 +15,7 @@ import pytest
 from daemon.core.events import PauseAsked
 from daemon.core.facts import PauseSet
 from daemon.ports import JournalUnavailableError
-from daemon.runtime import journal_file
-from daemon.runtime.journal import INTAKE_KEPT, JournalUnusableError, SqliteJournal
+from daemon.runtime.journal import INTAKE_KEPT, SqliteJournal
 from tests.core.builders import NOON
 from tests.repository import ROOT
 
@@ -169,7 +168,7 @@ async def python(code: str, path: Path) -> asyncio.subprocess.Process:
 
 
 LOOP = """
-import asyncio, sys
+import asyncio, structlog, sys
 from pathlib import Path
 from daemon.core.evolution import replay
 from daemon.runtime.journal import SqliteJournal
@@ -186,6 +185,7 @@ async def main():
         await journal.commit([a_fact()], 0, NOON)
         await journal.compact(replay([a_fact()]), 0, NOON)
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 asyncio.run(main())
 """
 
@@ -231,113 +231,3 @@ async def test_consumed_intake_is_bounded(journal: SqliteJournal) -> None:
     kept = [seq for seq, _ in await journal.unread(0, 1_000_000)]
     assert len(kept) == INTAKE_KEPT + 1
     assert kept == list(numbers[-INTAKE_KEPT - 1 :])
-
-
-# ------------------------------------------------------------------------------------------------------- bad files
-
-
-async def made(path: Path, *statements: str) -> None:
-    """A journal with some rows, closed, and then changed by hand."""
-    journal = SqliteJournal(path)
-    await journal.accept([asked()], NOON)
-    await journal.commit([a_fact(), a_fact(1)], 0, NOON)
-    await journal.close()
-    with sqlite3.connect(path) as connection:
-        for statement in statements:
-            connection.execute(statement)
-    connection.close()
-
-
-def content(path: Path) -> bytes:
-    return path.read_bytes()
-
-
-def damage(path: Path) -> None:
-    page = 4096
-    path.write_bytes(path.read_bytes()[:page] + b"\xa5" * 2 * page + path.read_bytes()[3 * page :])
-
-
-async def test_newer_schema(path: Path) -> None:
-    """A journal of a newer release is refused by name with the remedy, and stays as it is."""
-    await made(path, f"PRAGMA user_version = {journal_file.SCHEMA_VERSION + 1}")
-    before = content(path)
-    with pytest.raises(JournalUnusableError, match=r"journal\.sqlite.* schema 2.*knows 1; run the newer release"):
-        SqliteJournal(path)
-    assert content(path) == before
-
-
-@pytest.mark.parametrize(
-    "foreign", [b"this is no database, whatever its name says" * 100, b"SQLite format 3\0" + b"x" * 5000]
-)
-def test_no_database(path: Path, foreign: bytes) -> None:
-    """A file that is no database is refused with the remedy, never reset."""
-    path.parent.mkdir()
-    path.write_bytes(foreign)
-    with pytest.raises(JournalUnusableError, match="restore it from a backup, or move it away"):
-        SqliteJournal(path)
-    assert content(path) == foreign
-
-
-async def test_damaged(path: Path) -> None:
-    """Damaged pages are found at the start, not in the middle of an incident."""
-    await made(path)
-    damage(path)
-    with pytest.raises(JournalUnusableError, match="restore it from a backup"):
-        SqliteJournal(path)
-
-
-def test_something_else(path: Path) -> None:
-    """A database of something else is refused; our tables are not put beside its own."""
-    path.parent.mkdir()
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE dear_data (x)")
-    connection.close()
-    with pytest.raises(JournalUnusableError, match="something else; name another state_dir"):
-        SqliteJournal(path)
-
-
-def test_locked_at_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is locked at the start is not called damaged: the remedy is to end who holds it."""
-    monkeypatch.setattr(journal_file, "SQLITE_WAIT_SECONDS", 0.05)
-    path.parent.mkdir()
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(JournalUnusableError, match="end the process that holds it") as caught:
-        SqliteJournal(path)
-    assert "backup" not in str(caught.value)
-    other.close()
-
-
-def test_unusable_folder(tmp_path: Path) -> None:
-    """A folder that cannot be made is named with what to look at."""
-    (tmp_path / "state").write_text("a file")
-    with pytest.raises(JournalUnusableError, match="check the folder's owner and permissions"):
-        SqliteJournal(tmp_path / "state" / "journal.sqlite")
-
-
-@pytest.mark.parametrize(
-    ("statement", "named"),
-    [
-        ('UPDATE facts SET body = \'{"kind": "teleported"}\' WHERE seq = 2', "facts row 2 .*teleported"),
-        ("UPDATE facts SET body = substr(body, 1, 20) WHERE seq = 1", "facts row 1 "),
-        ("INSERT INTO snapshot VALUES (1, 2, '[]')", "snapshot row 2 "),
-    ],
-)
-async def test_unreadable_row(path: Path, statement: str, named: str) -> None:
-    """A row that this release cannot read stops the start, named with its number; to skip it would change the state."""
-    await made(path, statement)
-    journal = SqliteJournal(path)
-    with pytest.raises(JournalUnusableError, match=named + ".*run the release that wrote it"):
-        await journal.load()
-    await journal.close()
-
-
-async def test_unreadable_event_and_history(path: Path) -> None:
-    """An accepted event that cannot be read is named, and so is a fact that `explain` asks for."""
-    await made(path, "UPDATE intake SET body = 'x'", "UPDATE facts SET body = 'x' WHERE seq = 2")
-    journal = SqliteJournal(path)
-    with pytest.raises(JournalUnusableError, match="intake row 1 "):
-        await journal.unread(0, 10)
-    with pytest.raises(JournalUnavailableError, match="facts row 2 "):
-        _ = [fact async for fact in journal.history()]
-    await journal.close()

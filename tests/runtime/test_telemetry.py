@@ -150,7 +150,7 @@ def test_reports() -> None:
     metrics.stumbled("alerts_reported")
     metrics.reloaded(NOON, ok=True)
     metrics.reloaded(NOON + timedelta(hours=1), ok=False)
-    metrics.watched(3.5, ready=True)
+    metrics.watched(3.5, ready=True, leads=True)
     found = samples(metrics)
     assert found["lastgood_intake_total", ("accepted", "alertmanager")] == 1
     assert found["lastgood_contacts_total", ("prometheus", "failed")] == 1
