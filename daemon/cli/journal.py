@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from config import ConfigError, Settings, load
+from config import logs as log_config
 from config.journal_section import checked
 from daemon.app import StartError, only_one
 from daemon.cli.arguments import ascii_only, chosen_config
@@ -38,6 +39,8 @@ STOP = "stop every daemon of this journal first (kubectl scale deployment/lastgo
 def run(options: argparse.Namespace) -> int:
     """Follow one of the commands; the exit code. Raises CliError."""
     settings = _settings(options)
+    # Standard output is for the answer; what goes on as it should is not worth a line beside it.
+    log_config.configure(settings.log.model_copy(update={"level": "warning"}), settings.secrets)
     follow = {"backup": _backup, "restore": _restore, "move": _move}[options.what]
     try:
         asyncio.run(follow(options, settings))
