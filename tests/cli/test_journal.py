@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from daemon.app import only_one
+from config import load
+from daemon.app import StartError, only_one
+from daemon.cli import direct
 from daemon.cli.commands import main
 from daemon.core.events import AlertSource, AlertsReported
 from daemon.core.evolution import replay
@@ -349,3 +351,17 @@ def test_a_copy_that_differs(places: dict[str, Place], tmp_path: Path, monkeypat
     assert asyncio.run(differs("DELETE FROM intake WHERE seq = 3")) == "intake differs"
     assert asyncio.run(differs("UPDATE facts SET at = at + 1, crc = NULL WHERE seq = 40")) == "rows differs"
     assert asyncio.run(differs("UPDATE cursor SET intake_seq = 1, crc = NULL")) == "heading differs"
+
+
+def test_direct_rollback_asks_the_database(places: dict[str, Place]) -> None:
+    """`rollback --direct` reads the shared journal, and does not act beside a daemon that is connected to it."""
+    fill(places["postgres"])
+    settings = load(places["postgres"].config, {})
+    assert codec.dump_state(asyncio.run(direct._journalled(settings))) == everything(places["postgres"])[0]
+
+    async def beside(journal: Journal) -> None:
+        await journal.load()
+        with pytest.raises(StartError, match="a daemon is connected to postgresql://"):
+            await direct._journalled(settings)
+
+    in_it(places["postgres"], beside)
