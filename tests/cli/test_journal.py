@@ -60,6 +60,7 @@ def logging_as_before() -> Iterator[None]:
     yield
     root.handlers[:] = before
     root.setLevel(level)
+    logging.captureWarnings(capture=False)
     structlog.reset_defaults()
 
 
