@@ -56,6 +56,7 @@ PARTS = {
     "initdb": Part(binaries=("initdb",), package="postgresql"),
     "pg_isready": Part(binaries=("pg_isready",), package="postgresql-client"),
     "psql": Part(binaries=("psql",), package="postgresql-client"),
+    "setpriv": Part(binaries=("setpriv",), package="util-linux"),
     "prlimit": Part(binaries=("prlimit",), package="util-linux"),
     "helm": Part(binaries=("helm",), command=f"with Go: go install {HELM}"),
 }

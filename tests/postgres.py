@@ -37,9 +37,9 @@ class Server:
 
     @property
     def _as_user(self) -> list[str]:
-        if os.geteuid() != 0:
-            return []
-        return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups"]
+        """Before a command: as a user who is not root, and not longer than whoever started it."""
+        who = [f"--reuid={USER}", f"--regid={USER}", "--init-groups"] if os.geteuid() == 0 else []
+        return [str(parts.require("setpriv")), "--pdeathsig=QUIT", *who]
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as_user, str(parts.require(program)), *arguments]

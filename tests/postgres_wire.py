@@ -29,6 +29,7 @@ class Wire:
         self.loses_answers = False
         self.holds_requests = False
         self.holds_only: tuple[bytes, ...] = ()
+        self.lost = 0
         self.held: list[tuple[bytes, asyncio.StreamWriter]] = []
         self._clients: list[asyncio.StreamWriter] = []
         self._writers: list[asyncio.StreamWriter] = []
@@ -67,6 +68,7 @@ class Wire:
         with suppress(ConnectionError):
             while data := await from_server.read(65536):
                 if self.loses_answers:
+                    self.lost += 1
                     break
                 writer.write(data)
         writer.close()
@@ -76,6 +78,14 @@ class Wire:
         for writer in self._clients:
             writer.close()
         self._clients.clear()
+
+    async def until_lost(self) -> None:
+        """Lose one answer, and behave again."""
+        before, self.loses_answers = self.lost, True
+        async with asyncio.timeout(20):
+            while self.lost == before:
+                await asyncio.sleep(0.01)
+        self.loses_answers = False
 
     async def until_held(self) -> None:
         """Return when a request waits in the wire."""

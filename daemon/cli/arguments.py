@@ -144,7 +144,33 @@ def _daemon_commands(add: Add) -> None:
     record = add("record", "write what happened as a recording, from Prometheus and the daemon, for `backtest`")
     record.add_argument("file", type=Path, metavar="FILE", help="where to (-: standard output)")
     add_past(record)
+    _journal_commands(add("journal", "back up, restore or move the journal"))
     add("check-access", "ask the API server what this credential may do, and name what is missing or too much")
+
+
+def _journal_commands(journal: argparse.ArgumentParser) -> None:
+    which = journal.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=Parser)
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        found: argparse.ArgumentParser = which.add_parser(
+            name,
+            help=text,
+            description=text[:1].upper() + text[1:] + ".",
+            epilog=MEANINGS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[_global_options(defaults=False)],
+            allow_abbrev=False,
+        )
+        return found
+
+    backup = add("backup", "copy the journal to a file, also while the daemon runs, and check the copy")
+    backup.add_argument("file", type=Path, metavar="FILE", help="a new file (SQLite, whatever the journal is made of)")
+    restore = add("restore", "fill an empty journal from a backup, and check it; no daemon may run")
+    restore.add_argument("file", type=Path, metavar="FILE", help="what `journal backup` wrote")
+    move = add("move", "copy the journal into an empty PostgreSQL schema or back, and check it; no daemon may run")
+    target = move.add_mutually_exclusive_group(required=True)
+    target.add_argument("--to", metavar="URL|sqlite", help="postgresql://…, or `sqlite`: the file in state_dir")
+    target.add_argument("--to-file", type=Path, metavar="FILE", help="the same in a file: others see what is typed")
 
 
 def add_past(parser: argparse.ArgumentParser) -> None:

@@ -85,6 +85,10 @@ def _follow(options: argparse.Namespace) -> int:
         from daemon.cli import record
 
         return record.run(options)
+    if options.command == "journal":
+        from daemon.cli import journal
+
+        return journal.run(options)
     if options.command == "rollback":
         from daemon.cli import rollback
 

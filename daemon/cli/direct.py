@@ -27,7 +27,9 @@ from daemon.core.preview import preview
 from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
 from daemon.runtime.clock import SystemClock
-from daemon.runtime.journal import JournalUnusableError, SqliteJournal
+from daemon.runtime.journal_file import JournalUnusableError
+from daemon.runtime.journal_postgres_link import Server
+from daemon.runtime.journal_postgres_rows import PostgresStore
 from handlers import revisions, views, workload_objects
 from handlers.alerts import MalformedError
 from handlers.answers import Refused, the_workload
@@ -81,10 +83,11 @@ async def _journalled(settings: Settings) -> State:
     remedy = (
         "--direct needs the daemon's state folder; without it only `kubectl rollout undo` is left, which checks nothing"
     )
-    if not settings.journal_path.exists():
+    if settings.journal.url is None and not settings.journal_path.exists():
         raise CliError(Exit.REFUSED, f"there is no journal {settings.journal_path}", remedy)
     try:
-        journal = SqliteJournal(settings.journal_path)
+        await _nobody_else(settings)
+        journal = await assembly.journal(settings)
         try:
             loaded = await journal.load()
             waiting = await journal.unread(loaded.cursor, WAITING_READ_MAX)
@@ -96,6 +99,14 @@ async def _journalled(settings: Settings) -> State:
             await journal.close()
     except (JournalUnavailableError, JournalUnusableError) as error:
         raise CliError(Exit.REFUSED, f"the journal cannot be read: {error}", remedy) from None
+
+
+async def _nobody_else(settings: Settings) -> None:
+    """The state folder's lock says nothing of daemons elsewhere that share a database. Raises StartError."""
+    if settings.journal.url is not None:
+        server = Server(settings.journal.url.get_secret_value(), settings.journal.schema_name)
+        if places := await PostgresStore(server, settings.cluster).daemons():
+            raise StartError(f"a daemon is connected to {server.where} from {', '.join(places)}")
 
 
 async def _guarded(

@@ -23,11 +23,13 @@ MEANINGS = """exit codes:
   1    refused, or the answer is no: there is no such thing, the daemon is not
        ready (status), no revision is verified (verified), there is not enough
        history to arm it (scorecard of a workload), something is missing
-       (preflight, check-access), do not roll out now (gate: nothing else
-       gives 1 there); for `run`: a part of the daemon failed
+       (preflight, check-access), a journal is in use, not empty or not good
+       (journal), do not roll out now (gate: nothing else gives 1 there); for
+       `run`: a part of the daemon failed
   2    the command is written wrongly
   3    the daemon cannot be reached, or cannot keep a command now; for
-       check-access the API server, for record and backtest Prometheus
+       check-access the API server, for record and backtest Prometheus, for
+       journal its database
   4    not authorised: no or wrong token, or no permission on the socket
   5    the configuration is bad
   70   a bug in lastgood

@@ -9,7 +9,13 @@ JOURNAL = "daemon/runtime/journal_postgres.py"
 LINK = "daemon/runtime/journal_postgres_link.py"
 FACTS = "RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO facts"
 SNAPSHOT = "RETURNING facts_seq\n    ), stored AS (\n        INSERT INTO snapshot"
-TESTS = ("tests/runtime/test_journal_postgres.py",)
+OPEN = "tests/runtime/test_journal_postgres_open.py"
+
+
+def of(*names: str) -> tuple[str, ...]:
+    """Tests of several daemons and broken connections, by name."""
+    return tuple(f"tests/runtime/test_journal_postgres.py::{name}" for name in names)
+
 
 SHARING = (
     Mutant(
@@ -18,7 +24,7 @@ SHARING = (
         file=STATEMENTS,
         old=f"WHERE version = $1 AND token = $2 {FACTS}",
         new=f"WHERE version = $1 AND $2::bigint IS NOT NULL {FACTS}",
-        tests=TESTS,
+        tests=of("test_it_stays_one_of_the_past"),
     ),
     Mutant(
         name="postgres-version",
@@ -26,7 +32,7 @@ SHARING = (
         file=STATEMENTS,
         old=f"WHERE version = $1 AND token = $2 {FACTS}",
         new=f"WHERE $1::bigint IS NOT NULL AND token = $2 {FACTS}",
-        tests=TESTS,
+        tests=of("test_two_without_tokens", "test_late_twin_of_a_commit"),
     ),
     Mutant(
         name="postgres-compaction-token",
@@ -34,7 +40,7 @@ SHARING = (
         file=STATEMENTS,
         old=f"WHERE version = $1 AND token = $2 {SNAPSHOT}",
         new=f"WHERE $1::bigint + $2::bigint IS NOT NULL {SNAPSHOT}",
-        tests=TESTS,
+        tests=of("test_a_leader_of_the_past"),
     ),
     Mutant(
         name="postgres-take-over-equal",
@@ -42,7 +48,7 @@ SHARING = (
         file=STATEMENTS,
         old="WHERE token < $1 RETURNING version",
         new="WHERE token <= $1 RETURNING version",
-        tests=TESTS,
+        tests=of("test_it_stays_one_of_the_past"),
     ),
     Mutant(
         name="postgres-take-over-lower",
@@ -50,7 +56,7 @@ SHARING = (
         file=STATEMENTS,
         old="WHERE token < $1 RETURNING version",
         new="WHERE token <> $1 RETURNING version",
-        tests=TESTS,
+        tests=of("test_a_leader_of_the_past"),
     ),
     Mutant(
         name="postgres-numbers-by-clock",
@@ -58,7 +64,7 @@ SHARING = (
         file=STATEMENTS,
         old="        UPDATE turn SET last = last + $3 RETURNING last\n",
         new="        SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $3 AS last\n",
-        tests=("tests/runtime/test_journal_postgres.py::test_numbers_become_visible_in_order",),
+        tests=of("test_numbers_become_visible_in_order"),
     ),
     Mutant(
         name="postgres-batch-forgotten",
@@ -66,7 +72,7 @@ SHARING = (
         file=STATEMENTS,
         old="SELECT $1, $2, mine.last, now() FROM mine\n",
         new="SELECT $1, $2, mine.last, now() FROM mine ON CONFLICT DO NOTHING\n",
-        tests=TESTS,
+        tests=of("test_late_twin_of_an_acceptance", "test_answer_to_an_acceptance_lost"),
     ),
     Mutant(
         name="postgres-lost-is-refused",
@@ -74,7 +80,7 @@ SHARING = (
         file=JOURNAL,
         old="            except LostError as error:\n                lost = error\n",
         new="            except LostError as error:\n                raise JournalUnavailableError(str(error)) from None\n",
-        tests=TESTS,
+        tests=of("test_answer_to_a_commit_lost", "test_answer_to_an_acceptance_lost"),
     ),
     Mutant(
         name="postgres-written-again",
@@ -82,7 +88,7 @@ SHARING = (
         file=JOURNAL,
         old="        ours = {write.id, *(each.id for each in self._unknown)}\n",
         new="        ours = {each.id for each in self._unknown}\n",
-        tests=TESTS,
+        tests=of("test_answer_to_a_commit_lost"),
     ),
     Mutant(
         name="postgres-unknown-forgotten",
@@ -90,7 +96,7 @@ SHARING = (
         file=JOURNAL,
         old="                tried = next((each for each in self._unknown if each.asked == asked), None)\n",
         new="                tried = None\n",
-        tests=TESTS,
+        tests=of("test_the_same_commit_again"),
     ),
     Mutant(
         name="postgres-straggler",
@@ -98,7 +104,7 @@ SHARING = (
         file=JOURNAL,
         old="            self._unknown.clear()  # what of ours arrives only now",
         new="            # what of ours arrives only now",
-        tests=TESTS,
+        tests=of("test_a_straggler_after_the_start"),
     ),
     Mutant(
         name="postgres-went-back",
@@ -107,7 +113,7 @@ SHARING = (
         old='        if head["version"] < self._version:\n            said',
         new='        if head["version"] < self._version:\n            self._version = head["version"]\n'
         '            return False\n        if head["version"] < self._version:\n            said',
-        tests=TESTS,
+        tests=of("test_a_server_that_forgot"),
     ),
     Mutant(
         name="postgres-notified-alone",
@@ -115,7 +121,7 @@ SHARING = (
         file=JOURNAL,
         old="                async with asyncio.timeout(LOOK_SECONDS):\n                    await self._heard",
         new="                async with asyncio.timeout(None):\n                    await self._heard",
-        tests=("tests/runtime/test_journal_postgres.py::test_waits_without_notifications",),
+        tests=of("test_waits_without_notifications"),
     ),
     Mutant(
         name="postgres-never-notified",
@@ -123,7 +129,7 @@ SHARING = (
         file=STATEMENTS,
         old="SELECT max(seq) AS last, pg_notify($7, max(seq)::text) FROM stored",
         new="SELECT max(seq) AS last, $7::text FROM stored",
-        tests=("tests/runtime/test_journal_postgres.py::test_waits_for_others",),
+        tests=of("test_waits_for_others"),
     ),
     Mutant(
         name="postgres-lost-commits",
@@ -131,7 +137,7 @@ SHARING = (
         file=LINK,
         old='            if commit == "off":',
         new='            if commit == "never":',
-        tests=("tests/runtime/test_journal_postgres_open.py",),
+        tests=(OPEN + "::test_commits_are_waited_for",),
     ),
     Mutant(
         name="postgres-no-fsync",
@@ -147,7 +153,7 @@ SHARING = (
         file="daemon/runtime/journal_postgres_schema.py",
         old='            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_ID)\n',
         new="",
-        tests=("tests/runtime/test_journal_postgres_open.py",),
+        tests=(OPEN + "::test_migration_by_several_at_once",),
     ),
     Mutant(
         name="postgres-two-clusters",
@@ -155,6 +161,6 @@ SHARING = (
         file="daemon/runtime/journal_postgres_schema.py",
         old="    if owner != cluster:\n",
         new="    if not owner:\n",
-        tests=("tests/runtime/test_journal_postgres_open.py",),
+        tests=(OPEN + "::test_another_cluster",),
     ),
 )

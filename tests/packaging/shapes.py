@@ -18,6 +18,7 @@ MODELS = {
     ("v1", "ConfigMap"): "V1ConfigMap",
     ("v1", "PersistentVolumeClaim"): "V1PersistentVolumeClaim",
     ("v1", "Service"): "V1Service",
+    ("v1", "Pod"): "V1Pod",
     ("apps/v1", "Deployment"): "V1Deployment",
     ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
     ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget",
@@ -25,7 +26,7 @@ MODELS = {
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): "V1ClusterRoleBinding",
     ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
 }
-"""The kinds of Kubernetes itself that the chart may render; the operator's and Grafana's are looked at by hand."""
+"""The kinds of Kubernetes itself that the chart may render, or a page shows; the operator's and Grafana's are not here."""
 
 
 def unknown_fields(obj: dict[str, Any]) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from daemon.cli.arguments import parser
 from tests import documents
 from tests.packaging.chart import CHART, RENDERED, one, render
 from tests.packaging.chart import documents as objects_in
@@ -78,21 +77,15 @@ def test_each_helm_command_fits_the_chart(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_the_backup_is_a_whole_journal(tmp_path: Path) -> None:
-    """The copying command works on a journal in use, and what is still in the write-ahead log is in the copy."""
-    (line,) = (each for each in documents.commands(TEXT) if "VACUUM" in each)
-    words = shlex.split(line)
-    script = words[words.index("-c") + 1].replace("/var/lib/lastgood", str(tmp_path))
-    journal = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
-    journal.execute("PRAGMA journal_mode = WAL")
-    journal.execute("CREATE TABLE facts (seq INTEGER)")
-    journal.execute("INSERT INTO facts VALUES (1)")
-    assert (tmp_path / "journal.sqlite-wal").stat().st_size > 0
-    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
-    copy = sqlite3.connect(tmp_path / "backup.sqlite")
-    assert copy.execute("SELECT seq FROM facts").fetchall() == [(1,)]
-    copy.close()
-    journal.close()
+def test_the_backup_can_be_typed() -> None:
+    """The copying command is one of the daemon's own (tests/cli/test_journal.py runs it), and its file is copied and removed."""
+    (line,) = (each for each in documents.commands(TEXT) if "journal backup" in each)
+    words = shlex.split(line.partition(" -- ")[2])
+    options = parser().parse_args(words[1:])
+    assert (options.command, options.what) == ("journal", "backup")
+    assert [each for each in documents.commands(TEXT) if str(options.file) in each and each != line][1].endswith(
+        f"rm {options.file}"
+    )
 
 
 def test_the_pages_commands_name_what_the_chart_makes() -> None:

@@ -114,7 +114,7 @@ async def test_waits_for_others(opened: Open, monkeypatch: pytest.MonkeyPatch) -
     leader, standby = await opened(), await opened()
     (seq,) = await leader.accept([asked(1)], NOON)
     waiting = asyncio.get_running_loop().create_task(leader.wait_for_intake(seq))
-    await asyncio.sleep(0.3)
+    await listens(leader)
     assert not waiting.done()
     await standby.accept([asked(2)], NOON)
     async with asyncio.timeout(10):
@@ -132,7 +132,7 @@ async def test_waits_without_notifications(opened: Open, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(leader._ears, "_begin", deaf)
     waiting = asyncio.get_running_loop().create_task(leader.wait_for_intake(0))
-    await asyncio.sleep(0.3)
+    await listens(leader)
     leader._ears._connection.terminate()
     await standby.accept([asked(2)], NOON)
     async with asyncio.timeout(10):
@@ -143,11 +143,18 @@ async def test_waiting_ends_with_the_journal(opened: Open) -> None:
     """Who waits for intake of a journal that is closed is told so."""
     journal = await opened()
     waiting = asyncio.get_running_loop().create_task(journal.wait_for_intake(0))
-    await asyncio.sleep(0.2)
+    await listens(journal)
     await journal.close()
     async with asyncio.timeout(10):
         with pytest.raises(JournalUnavailableError, match="is closed"):
             await waiting
+
+
+async def listens(journal: PostgresJournal) -> None:
+    """Return when it waits for notifications."""
+    async with asyncio.timeout(20):
+        while journal._ears._connection is None or not journal._heard._waiters:
+            await asyncio.sleep(0.01)
 
 
 # ---------------------------------------------------------------------------------------------------------- the fence
@@ -228,10 +235,8 @@ async def test_answer_to_a_commit_lost(opened: Open, wire: Wire) -> None:
     """A commit whose answer got lost is found to be written, and is not written again; so is the next one."""
     journal = await opened(wire.url)
     await journal.commit([a_fact(1)], 0, NOON)
-    wire.loses_answers = True
     writing = asyncio.get_running_loop().create_task(journal.commit([a_fact(2)], 5, NOON))
-    await asyncio.sleep(0.5)
-    wire.loses_answers = False
+    await wire.until_lost()
     await writing
     await journal.commit([a_fact(3)], 6, NOON)
     assert await facts_in(journal) == [a_fact(1), a_fact(2), a_fact(3)]
@@ -242,10 +247,8 @@ async def test_answer_to_an_acceptance_lost(opened: Open, wire: Wire) -> None:
     """Events whose acknowledgement got lost between the server and us are there once, with the numbers we are told."""
     journal = await opened(wire.url)
     await journal.accept([asked(1)], NOON)
-    wire.loses_answers = True
     writing = asyncio.get_running_loop().create_task(journal.accept([asked(2), asked(3)], NOON))
-    await asyncio.sleep(0.5)
-    wire.loses_answers = False
+    await wire.until_lost()
     assert list(await writing) == [2, 3]
     assert list(await journal.accept([asked(4)], NOON)) == [4]
     assert await scopes_in(journal) == ["space-1", "space-2", "space-3", "space-4"]

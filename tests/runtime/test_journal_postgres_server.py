@@ -91,7 +91,9 @@ async def test_kill_in_compaction(server: Server) -> None:
     await journal.commit(many, 0, NOON)
     await journal.accept([asked(1)], NOON)
     compacting = asyncio.get_running_loop().create_task(journal.compact(replay(many), 1, NOON))
-    await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while not journal._writes._turn.locked():  # it is on its way
+            await asyncio.sleep(0)
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
     try:

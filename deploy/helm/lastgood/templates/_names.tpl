@@ -57,6 +57,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "lastgood.stateDir" -}}/var/lib/lastgood{{- end -}}
 {{- define "lastgood.configDir" -}}/etc/lastgood{{- end -}}
 {{- define "lastgood.secretsDir" -}}/etc/lastgood-secrets{{- end -}}
+{{- define "lastgood.journalDir" -}}/etc/lastgood-journal{{- end -}}
 
 {{- /* "yes" where the policy lets anything be changed. */ -}}
 {{- define "lastgood.armed" -}}
@@ -96,5 +97,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- $fixed := dict "state_dir" (include "lastgood.stateDir" .) "secrets_dir" (include "lastgood.secretsDir" .) -}}
 {{- $_ := set $fixed "server" (dict "listen" ":9095") -}}
+{{- if .Values.journal.postgres.secretName -}}
+{{- $url := dict "file" (printf "%s/url" (include "lastgood.journalDir" .)) -}}
+{{- $_ := set $fixed "journal" (dict "url" $url) -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) -}}
 {{- end -}}
