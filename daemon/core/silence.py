@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 
+from daemon.core.division import Division, division
 from daemon.core.incidents import Term
 from daemon.core.measurement import Health, Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Neighbour
-from daemon.core.policy import LATENCIES, Policy, SignalKind, SignalRule
-from daemon.core.signals import enough_traffic, judge, judge_sample, serving, typical
+from daemon.core.policy import Policy, SignalKind, SignalRule
+from daemon.core.signals import enough_traffic, is_heard, judge, judge_sample, serving, typical
 from daemon.core.weights import WEIGHTS
 
 SILENT_SAMPLES = 3
@@ -32,48 +33,76 @@ CALLERS_MAX = 6
 SHOWN_MAX = 3
 """Names in the sentence."""
 
-_OF_REQUESTS = frozenset({SignalKind.TRAFFIC, SignalKind.ERROR_RATIO, *LATENCIES})
-
 
 def silence_terms(
-    measurement: Measurement, policy: Policy, neighbour: Neighbour | None, onset: datetime, *, alone: bool
+    measurement: Measurement,
+    policy: Policy,
+    neighbour: Neighbour | None,
+    onset: datetime,
+    *,
+    alone: bool,
+    served_before: int = 0,
 ) -> list[Term]:
-    """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
-    heard = (sample.at for sample in reversed(measurement.new) if _is_heard(sample, policy))
-    spoke = tuple(islice(heard, SPOKE_SAMPLES))[::-1]
+    """Only where it is corroborated: by pods not ready or restarted, by an alert that fires now, or by callers (blame.md).
+
+    `served_before`: pods of the replaced revision that are known of, where the samples do not tell how many answered.
+    """
+    spoke = _spoke(measurement, policy)
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
-    cold = {sample.at for sample in measurement.new if not sample.values}  # they were heard, and not yet warm
-    later = [each for each in measurement.old if each.at not in cold and (not spoke or each.at > spoke[-1])]
-    sides = zip(later, serving(policy, later), strict=True)
-    answered = [sample.at for sample, did in sides if did and _is_heard(sample, policy)]
+    answered = _answered_since(measurement, spoke, policy)
     moments = _silent_moments(measurement, spoke, answered, policy)
-    hurt = () if spoke else worse_since(measurement.callers, policy, DOSE * _share(measurement))
+    if moments < SILENT_SAMPLES:
+        return []
+    if spoke and (measurement.restarts or measurement.new_ready < measurement.new_pods):
+        return [_term("silence", moments, _FELL)]
+    hurt = worse_since(measurement.callers, policy, DOSE * _share(measurement))
     firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
-    unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
-    if moments < SILENT_SAMPLES or not (firing or hurt or (unwell and spoke)):
+    if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
         return []
-    if not (unwell and spoke) and not _accused_by_others(measurement, policy, neighbour):
+    work = division(measurement, policy, served_before) if alone else None
+    idle = firing and work is not None and (work.old_do_all or work.new_do_none)
+    lost = work is not None and work.lost
+    if not (firing or hurt or lost) or (work is not None and work.new_work and not hurt):
         return []
+    if not idle and not _old_are_well(measurement, policy):
+        return []
+    heard_of = _should_be_heard(measurement, policy)
+    if spoke:
+        return [_term("silence", moments, _FELL)] if firing or (alone and heard_of) else []
     # what also hurts elsewhere, or began when the old pods were gone, has another cause: they may only lack their metrics
     since = onset if neighbour is not None else measurement.at - (SILENT_SAMPLES + 1) * policy.sample_interval
     beside = bool(answered) and since <= answered[-1]
-    seen = neighbour is not None or bool(hurt)
-    missed = alone and seen and beside and _should_be_heard(measurement, policy)
-    name = "silence" if spoke or missed else "unheard"
-    return [
-        Term(
-            name=name,
-            value=float(moments),
-            threshold=float(SILENT_SAMPLES),
-            weight=WEIGHTS[name],
-            sentence=(
-                f"The new pods fell silent {moments} samples ago while the old ones answered."
-                if spoke
-                else f"Nothing was heard of the new pods in {moments} samples, and {_witness(hurt)}."
-            ),
-        )
-    ]
+    missed = alone and (neighbour is not None or bool(hurt)) and beside and heard_of
+    name = "silence" if idle or lost or missed else "unheard"
+    return [_term(name, moments, f"Nothing was heard of the new pods in {{}} samples, and {_witness(hurt, work)}.")]
+
+
+_FELL = "The new pods fell silent {} samples ago while the old ones answered."
+
+
+def _term(name: str, moments: int, sentence: str) -> Term:
+    return Term(
+        name=name,
+        value=float(moments),
+        threshold=float(SILENT_SAMPLES),
+        weight=WEIGHTS[name],
+        sentence=sentence.format(moments),
+    )
+
+
+def _spoke(measurement: Measurement, policy: Policy) -> tuple[datetime, ...]:
+    """When the new pods were heard last, and the time before that."""
+    heard = (sample.at for sample in reversed(measurement.new) if is_heard(policy, sample))
+    return tuple(islice(heard, SPOKE_SAMPLES))[::-1]
+
+
+def _answered_since(measurement: Measurement, spoke: Sequence[datetime], policy: Policy) -> list[datetime]:
+    """When old pods answered and the new ones, heard before, did not."""
+    cold = {sample.at for sample in measurement.new if not sample.values}  # they were heard, and not yet warm
+    later = [each for each in measurement.old if each.at not in cold and (not spoke or each.at > spoke[-1])]
+    sides = zip(later, serving(policy, later), strict=True)
+    return [sample.at for sample, did in sides if did and is_heard(policy, sample)]
 
 
 def worse_since(callers: Sequence[Peer], policy: Policy, least: float = 0.0) -> tuple[str, ...]:
@@ -99,8 +128,12 @@ def _share(measurement: Measurement) -> float:
     return measurement.new_ready / max(1, measurement.new_ready + measurement.old_ready)
 
 
-def _witness(hurt: Sequence[str]) -> str:
-    return f"{', '.join(hurt[:SHOWN_MAX])}, calling it, got worse since" if hurt else "an alert fires"
+def _witness(hurt: Sequence[str], work: Division | None) -> str:
+    if hurt:
+        return f"{', '.join(hurt[:SHOWN_MAX])}, calling it, got worse since"
+    if work is not None and work.old_do_all:
+        return "fewer old ones do the work of all"
+    return "none of their work reaches those they call" if work is not None and work.new_do_none else "an alert fires"
 
 
 def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:
@@ -108,14 +141,10 @@ def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:
     return measurement.new_ready > 0 and enough_traffic(policy, measurement.old[-policy.persistence_of :])
 
 
-def are_heard(samples: Sequence[Sample], policy: Policy) -> bool:
-    """Something is known of the requests of these pods."""
-    return any(_is_heard(sample, policy) for sample in reversed(samples))
-
-
-def _is_heard(sample: Sample, policy: Policy) -> bool:
-    """Something is known of its requests, and be it that there are none: nobody asks is not nobody answers."""
-    return any(sample.value(rule.name) is not None for rule in policy.signals if rule.kind in _OF_REQUESTS)
+def are_heard(samples: Sequence[Sample], policy: Policy, now: datetime) -> bool:
+    """Something is known of the requests of these pods, in the last moments before now."""
+    since = now - (SILENT_SAMPLES + 1) * policy.sample_interval
+    return any(is_heard(policy, sample) for sample in samples if sample.at > since)
 
 
 def _silent_moments(
@@ -130,9 +159,7 @@ def _silent_moments(
     return beside + int((measurement.at - answered[-1]) / policy.sample_interval)
 
 
-def _accused_by_others(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> bool:
-    """Of pods that are not heard only others tell: those who call them directly, or its own alert while old pods are well."""
-    if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
-        return False
+def _old_are_well(measurement: Measurement, policy: Policy) -> bool:
+    """An alert on a workload whose old pods err may be about these."""
     latest = measurement.old[-1:]
     return all(judge_sample(policy, each, typical(measurement.before)) is Health.HEALTHY for each in latest)

@@ -148,6 +148,7 @@ class MeasureRunner:
             new_ready=sum(pod.ready for pod in pods),
             new_pods=sum(not pod.terminating for pod in pods),
             old_ready=sum(pod.ready for pod in others),
+            ready_since=tuple(sorted(pod.ready_since for pod in pods if pod.ready and pod.ready_since is not None)),
             restarts=sum(pod.restarts for pod in pods),
             failed_nodes=self._failed_nodes(action, pods),
             missing=missing.lines(),
@@ -224,7 +225,7 @@ class MeasureRunner:
         ready = action.new is not None and any(pod.ready for pod in self._pods(action, action.new))
         if graph is None or not ready or action.purpose is MeasurePurpose.RECOVERY:
             return ()
-        if silence.are_heard(fresh, self._sampler.policy):
+        if silence.are_heard(fresh, self._sampler.policy, self._sampler.settled(now)):
             return ()
         wanted = graph.callers(action.workload)[: silence.CALLERS_MAX]
         around = [self._around(caller, action.rollout_started_at, now, missing) for caller in wanted]
