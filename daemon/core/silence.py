@@ -27,6 +27,12 @@ SPOKE_SAMPLES = 2
 DOSE = 0.25
 """Of the share of the new pods, how much of a caller's requests must fail: they answer none, and not every request comes here."""
 
+FIRST_MIN = 0.02
+"""More errors than before the rollout, in the first moments in which new pods were ready: one of many pods fails one in fifty."""
+
+ONSET_SAMPLES = 3
+"""After new pods became ready, how soon it must begin to hurt: one sample may lie across that moment, and one be lost."""
+
 CALLERS_MAX = 6
 """Direct callers that are asked: as many as peers, and one that is bad is enough."""
 
@@ -41,11 +47,12 @@ def silence_terms(
     onset: datetime,
     *,
     alone: bool,
+    steps: Sequence[datetime] = (),
     served_before: int = 0,
 ) -> list[Term]:
     """Only where it is corroborated: by pods not ready or restarted, by an alert that fires now, or by callers (blame.md).
 
-    `served_before`: pods of the replaced revision that are known of, where the samples do not tell how many answered.
+    `steps`: when more of the new pods became ready. `served_before`: pods of the replaced revision that are known of, where the samples do not tell how many answered.
     """
     spoke = _spoke(measurement, policy)
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
@@ -73,7 +80,8 @@ def silence_terms(
     # what also hurts elsewhere, or began when the old pods were gone, has another cause: they may only lack their metrics
     since = onset if neighbour is not None else measurement.at - (SILENT_SAMPLES + 1) * policy.sample_interval
     beside = bool(answered) and since <= answered[-1]
-    missed = alone and (neighbour is not None or bool(hurt)) and beside and heard_of
+    told = bool(hurt) or (neighbour is not None and _may_be_it(measurement, onset, steps, policy))
+    missed = alone and told and beside and heard_of
     name = "silence" if idle or lost or missed else "unheard"
     return [_term(name, moments, f"Nothing was heard of the new pods in {{}} samples, and {_witness(hurt, work)}.")]
 
@@ -120,12 +128,23 @@ def _fails_since(rule: SignalRule, peer: Peer, least: float) -> bool:
     before, now = peer.before.value(rule.name), peer.now.value(rule.name)
     if before is None or now is None or now - before < least:
         return False
+    first = peer.first.value(rule.name) if peer.first is not None else None
+    if not peer.apart and (first is None or first - before < FIRST_MIN):
+        return False  # what it calls besides may fail just as well, but hardly from that very minute on
     return judge(rule, now, before) is Health.UNHEALTHY and judge(rule, before, None) is not Health.UNHEALTHY
 
 
 def _share(measurement: Measurement) -> float:
     """Of the requests that go to the new pods, if all pods get as many."""
     return measurement.new_ready / max(1, measurement.new_ready + measurement.old_ready)
+
+
+def _may_be_it(measurement: Measurement, onset: datetime, steps: Sequence[datetime], policy: Policy) -> bool:
+    """A caller's alert may be about pods that are not heard: it began as some became ready, and no calls to them are known well."""
+    slack, soon = policy.sample_interval, ONSET_SAMPLES * policy.sample_interval
+    if any(peer.apart for peer in measurement.callers):
+        return False
+    return not steps or any(step - slack <= onset <= step + soon for step in steps)
 
 
 def _witness(hurt: Sequence[str], work: Division | None) -> str:

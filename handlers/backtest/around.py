@@ -32,15 +32,20 @@ class Around:
         self._cluster = cluster
         self._policy = policy
 
-    def callers(self, callee: str, callers: Sequence[Workload], began: datetime, now: datetime) -> tuple[Peer, ...]:
+    def callers(
+        self, callee: str, callers: Sequence[Workload], began: datetime, ready: datetime | None, now: datetime
+    ) -> tuple[Peer, ...]:
         """Each before the rollout that `began`, and in the latest samples.
 
         Of their calls to it where the recording has these, for a caller has others to call; else of all that they do. What fails
         is told by the pods that they had before, where they are rolled out themselves: their new ones may fail by their own
-        doing. What is asked is told by all pods, and only of the calls to it.
+        doing. What is asked is told by all pods, and only of the calls to it. `ready`: since when new pods were.
         """
-        earlier, latest = self._spans(began, now)
-        return tuple(self._caller(callee, caller, earlier, latest) for caller in callers[: silence.CALLERS_MAX])
+        spans = [*self._spans(began, now)]
+        if ready is not None:
+            since = ready + self._policy.signal_window
+            spans.append((since, since + (silence.SILENT_SAMPLES - 1) * self._policy.sample_interval))
+        return tuple(self._caller(callee, caller, spans) for caller in callers[: silence.CALLERS_MAX])
 
     def callees(self, caller: str, callees: Sequence[Workload], began: datetime, now: datetime) -> tuple[Peer, ...]:
         """What reaches each of them from the caller, as they tell: its pods that are not heard are heard there."""
@@ -55,8 +60,8 @@ class Around:
         step = self._policy.sample_interval
         return (began - BEFORE_SAMPLES * step, began - step), (now - (silence.SILENT_SAMPLES - 1) * step, now)
 
-    def _caller(self, callee: str, caller: Workload, earlier: Span, latest: Span) -> Peer:
-        since, life = latest[1] - self._policy.blame_window, self._cluster.life(caller.key)
+    def _caller(self, callee: str, caller: Workload, spans: Sequence[Span]) -> Peer:
+        since, life = spans[1][1] - self._policy.blame_window, self._cluster.life(caller.key)
 
         def kept(pod: str) -> bool:
             return life.kept(pod, since)
@@ -67,15 +72,18 @@ class Around:
         def everything(span: Span, wanted: Callable[[str], bool]) -> Sequence[Sample]:
             return self._samples.whole(caller.key, *span, wanted)
 
-        asked = [typical(calls(span, lambda pod: True)) for span in (earlier, latest)]
-        read: Read = everything if None in asked else calls
-        told = [typical(read(span, kept)) for span in (earlier, latest)]
+        asked = [typical(calls(span, lambda pod: True)) for span in spans[:2]]
+        apart = None not in asked
+        read: Read = calls if apart else everything
+        before, latest, *first = [typical(read(span, kept)) for span in spans]
         changes = life.rolled_out_since(since)
-        if None not in asked:
-            told = [_with_traffic(sample, of) for sample, of in zip(told, asked, strict=True)]
-        elif changes:
-            told = [_with_traffic(sample, None) for sample in told]
-        return Peer(workload=caller, before=told[0], now=told[1], kept=changes)
+        if apart or changes:
+            before, latest = (
+                _with_traffic(sample, of if apart else None) for sample, of in zip((before, latest), asked, strict=True)
+            )
+        return Peer(
+            workload=caller, before=before, now=latest, first=first[0] if first else None, apart=apart, kept=changes
+        )
 
 
 def _with_traffic(sample: Sample | None, of: Sample | None) -> Sample | None:

@@ -16,7 +16,7 @@ from daemon.core.model import (
     WorkloadView,
 )
 from handlers.backtest.lives import Life, Pod, workload_named
-from handlers.backtest.recording import PodSeen, RolloutSeen
+from handlers.backtest.recording import EARLIEST, PodSeen, RolloutSeen
 
 CRASHES = frozenset(
     {"CrashLoopBackOff", "Error", "RunContainerError", "CreateContainerError", "StartError", "ContainerCannotRun"}
@@ -193,8 +193,8 @@ class RecordedCluster:
         return found == revision
 
     def life(self, workload: str) -> Life:
-        """All that was told of it."""
-        return self._lives[workload]
+        """All that was told of it: of one that is not known, nothing."""
+        return self._lives.get(workload) or Life(workload_named(workload), "", EARLIEST)
 
     def was_there_before(self, workload: str, revision: str) -> bool:
         """The recording found it in place: nothing is known of how it got there."""

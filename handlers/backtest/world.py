@@ -215,10 +215,12 @@ class World:
         fresh = self._of(key, new.id, since, now) if new else ()
         unheard = new is not None and not silence.are_heard(fresh, self._policy, now)
         around = Around(self.samples, self.cluster, self._policy)
+        ready_since = self.cluster.life(key).ready_since(new.id) if new else ()
+        first = ready_since[0] if ready_since else None
         measurement = Measurement(
             at=now,
             new=fresh,
-            callers=around.callers(key, self._graph.callers(action.workload), began, now) if unheard else (),
+            callers=around.callers(key, self._graph.callers(action.workload), began, first, now) if unheard else (),
             callees=around.callees(key, self._graph.callees(action.workload), began, now) if unheard else (),
             old=self._of(key, old.id, since, now) if old else (),
             before=before,
@@ -228,7 +230,7 @@ class World:
             new_ready=ready,
             new_pods=pods,
             old_ready=self.cluster.counts(key, old.id)[1] if old else 0,
-            ready_since=self.cluster.life(key).ready_since(new.id) if new else (),
+            ready_since=ready_since,
             failed_nodes=UNNAMED_NODE if new and self.cluster.lost_with_others(key, new.id) else (),
             restarts=restarts,
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
