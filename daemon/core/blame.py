@@ -317,7 +317,7 @@ def _timing(rollout: Rollout, onset: datetime, source: OnsetSource, chain_start:
     stepped = max((step for step in rollout.steps if step <= onset), default=None)
     lag = max(onset - (stepped or began), timedelta(0))
     weight = WEIGHTS["timing"] * 0.5 ** (lag / TIMING_HALF_LIFE)
-    early = bool(rollout.steps) and stepped is None and chain_start is None
+    early = bool(rollout.steps) and stepped is None and onset > rollout.started_at and chain_start is None
     assumed = " (the onset is assumed)" if source is OnsetSource.ASSUMED else ""
     unready = ", before any of its new pods was ready" if early else ""
     since = "more of its new pods were ready" if stepped else "the rollout"

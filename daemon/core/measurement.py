@@ -52,15 +52,15 @@ class Sample:
 class Peer:
     """Another workload: how it did before the onset and now (common-cause veto), or before a rollout of one it calls and now.
 
-    Of callers of a rollout also: `first`, how it did in the first moments in which new pods were ready. `apart`: told by its calls
-    to the one that is rolled out, else by all it does. `kept`: it is rolled out itself, and what fails is told by the pods that
-    it had before.
+    Of callers of a rollout also: `since`, how it did in the last moments in which no new pod was ready and in the first ones in
+    which some were. `apart`: told by its calls to the one that is rolled out, else by all it does. `kept`: it is rolled out
+    itself, and what fails is told by the pods that it had before.
     """
 
     workload: Workload
     before: Sample | None
     now: Sample | None
-    first: Sample | None = None
+    since: tuple[Sample, Sample] | None = None
     apart: bool = False
     kept: bool = False
 

@@ -28,10 +28,13 @@ DOSE = 0.25
 """Of the share of the new pods, how much of a caller's requests must fail: they answer none, and not every request comes here."""
 
 FIRST_MIN = 0.02
-"""More errors than before the rollout, in the first moments in which new pods were ready: one of many pods fails one in fifty."""
+"""How much more must fail in the first moments in which new pods are ready than in the last before: one of many fails little."""
 
 ONSET_SAMPLES = 3
 """After new pods became ready, how soon it must begin to hurt: one sample may lie across that moment, and one be lost."""
+
+LOST_SAMPLES = 10
+"""After new pods became ready, how long what is missed further on is theirs: later something else may keep it from there."""
 
 CALLERS_MAX = 6
 """Direct callers that are asked: as many as peers, and one that is bad is enough."""
@@ -52,7 +55,8 @@ def silence_terms(
 ) -> list[Term]:
     """Only where it is corroborated: by pods not ready or restarted, by an alert that fires now, or by callers (blame.md).
 
-    `steps`: when more of the new pods became ready. `served_before`: pods of the replaced revision that are known of, where the samples do not tell how many answered.
+    `steps`: when more of the new pods became ready. `served_before`: pods of the replaced revision that are known of, where the
+    samples do not tell how many answered.
     """
     spoke = _spoke(measurement, policy)
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
@@ -69,7 +73,7 @@ def silence_terms(
         return []
     work = division(measurement, policy, served_before) if alone else None
     idle = firing and work is not None and (work.old_do_all or work.new_do_none)
-    lost = work is not None and work.lost
+    lost = work is not None and work.lost and _are_fresh(measurement, policy)
     if not (firing or hurt or lost) or (work is not None and work.new_work and not hurt):
         return []
     if not idle and not _old_are_well(measurement, policy):
@@ -128,10 +132,17 @@ def _fails_since(rule: SignalRule, peer: Peer, least: float) -> bool:
     before, now = peer.before.value(rule.name), peer.now.value(rule.name)
     if before is None or now is None or now - before < least:
         return False
-    first = peer.first.value(rule.name) if peer.first is not None else None
-    if not peer.apart and (first is None or first - before < FIRST_MIN):
-        return False  # what it calls besides may fail just as well, but hardly from that very minute on
+    if not _changed(rule, peer):
+        return False  # what hurts it besides may fail just as much, but hardly from that very minute on
     return judge(rule, now, before) is Health.UNHEALTHY and judge(rule, before, None) is not Health.UNHEALTHY
+
+
+def _changed(rule: SignalRule, peer: Peer) -> bool:
+    """It fails more from the minute on in which new pods were ready."""
+    if peer.since is None:
+        return False
+    until, first = (sample.value(rule.name) for sample in peer.since)
+    return until is not None and first is not None and first - until >= FIRST_MIN
 
 
 def _share(measurement: Measurement) -> float:
@@ -140,11 +151,10 @@ def _share(measurement: Measurement) -> float:
 
 
 def _may_be_it(measurement: Measurement, onset: datetime, steps: Sequence[datetime], policy: Policy) -> bool:
-    """A caller's alert may be about pods that are not heard: it began as some became ready, and no calls to them are known well."""
-    slack, soon = policy.sample_interval, ONSET_SAMPLES * policy.sample_interval
-    if any(peer.apart for peer in measurement.callers):
-        return False
-    return not steps or any(step - slack <= onset <= step + soon for step in steps)
+    """Where nobody asked the callers, an alert of one may be about pods that are not heard: it began as some became ready."""
+    soon = ONSET_SAMPLES * policy.sample_interval
+    asked = any(peer.since is not None for peer in measurement.callers)
+    return not asked and (not steps or any(step <= onset <= step + soon for step in steps))
 
 
 def _witness(hurt: Sequence[str], work: Division | None) -> str:
@@ -153,6 +163,10 @@ def _witness(hurt: Sequence[str], work: Division | None) -> str:
     if work is not None and work.old_do_all:
         return "fewer old ones do the work of all"
     return "none of their work reaches those they call" if work is not None and work.new_do_none else "an alert fires"
+
+
+def _are_fresh(measurement: Measurement, policy: Policy) -> bool:
+    return measurement.at <= measurement.ready_since[-1] + LOST_SAMPLES * policy.sample_interval
 
 
 def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:

@@ -33,18 +33,19 @@ class Around:
         self._policy = policy
 
     def callers(
-        self, callee: str, callers: Sequence[Workload], began: datetime, ready: datetime | None, now: datetime
+        self, callee: str, callers: Sequence[Workload], began: datetime, ready: Sequence[datetime], now: datetime
     ) -> tuple[Peer, ...]:
         """Each before the rollout that `began`, and in the latest samples.
 
         Of their calls to it where the recording has these, for a caller has others to call; else of all that they do. What fails
         is told by the pods that they had before, where they are rolled out themselves: their new ones may fail by their own
-        doing. What is asked is told by all pods, and only of the calls to it. `ready`: since when new pods were.
+        doing. What is asked is told by all pods, and only of the calls to it. `ready`: since when each new pod has been.
         """
         spans = [*self._spans(began, now)]
-        if ready is not None:
-            since = ready + self._policy.signal_window
-            spans.append((since, since + (silence.SILENT_SAMPLES - 1) * self._policy.sample_interval))
+        few = (silence.SILENT_SAMPLES - 1) * self._policy.sample_interval
+        for moment in dict.fromkeys((*ready[:1], *ready[-1:])):
+            since = moment + self._policy.signal_window
+            spans += [(moment - few - self._policy.signal_window / 2, moment), (since, since + few)]
         return tuple(self._caller(callee, caller, spans) for caller in callers[: silence.CALLERS_MAX])
 
     def callees(self, caller: str, callees: Sequence[Workload], began: datetime, now: datetime) -> tuple[Peer, ...]:
@@ -61,10 +62,10 @@ class Around:
         return (began - BEFORE_SAMPLES * step, began - step), (now - (silence.SILENT_SAMPLES - 1) * step, now)
 
     def _caller(self, callee: str, caller: Workload, spans: Sequence[Span]) -> Peer:
-        since, life = spans[1][1] - self._policy.blame_window, self._cluster.life(caller.key)
+        lately, life = spans[1][1] - self._policy.blame_window, self._cluster.life(caller.key)
 
         def kept(pod: str) -> bool:
-            return life.kept(pod, since)
+            return life.kept(pod, lately)
 
         def calls(span: Span, wanted: Callable[[str], bool]) -> Sequence[Sample]:
             return self._samples.calls(caller.key, callee, "outbound", *span, wanted)
@@ -75,15 +76,24 @@ class Around:
         asked = [typical(calls(span, lambda pod: True)) for span in spans[:2]]
         apart = None not in asked
         read: Read = calls if apart else everything
-        before, latest, *first = [typical(read(span, kept)) for span in spans]
-        changes = life.rolled_out_since(since)
+        before, latest, *since = [typical(read(span, kept)) for span in spans]
+        changes = life.rolled_out_since(lately)
         if apart or changes:
             before, latest = (
                 _with_traffic(sample, of if apart else None) for sample, of in zip((before, latest), asked, strict=True)
             )
-        return Peer(
-            workload=caller, before=before, now=latest, first=first[0] if first else None, apart=apart, kept=changes
-        )
+        return Peer(workload=caller, before=before, now=latest, since=_change(since), apart=apart, kept=changes)
+
+
+def _change(samples: Sequence[Sample | None]) -> tuple[Sample, Sample] | None:
+    """Of pairs, the last moments before new pods were ready and the first ones after, the one in which errors grew most."""
+    pairs = zip(samples[::2], samples[1::2], strict=True)
+    known = [(until, first) for until, first in pairs if until is not None and first is not None]
+    return max(known, key=lambda pair: _errors(pair[1]) - _errors(pair[0]), default=None)
+
+
+def _errors(sample: Sample) -> float:
+    return max((value for name, value in sample.values if name.startswith("error_ratio")), default=0.0)
 
 
 def _with_traffic(sample: Sample | None, of: Sample | None) -> Sample | None:

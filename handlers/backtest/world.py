@@ -216,11 +216,12 @@ class World:
         unheard = new is not None and not silence.are_heard(fresh, self._policy, now)
         around = Around(self.samples, self.cluster, self._policy)
         ready_since = self.cluster.life(key).ready_since(new.id) if new else ()
-        first = ready_since[0] if ready_since else None
         measurement = Measurement(
             at=now,
             new=fresh,
-            callers=around.callers(key, self._graph.callers(action.workload), began, first, now) if unheard else (),
+            callers=around.callers(key, self._graph.callers(action.workload), began, ready_since, now)
+            if unheard
+            else (),
             callees=around.callees(key, self._graph.callees(action.workload), began, now) if unheard else (),
             old=self._of(key, old.id, since, now) if old else (),
             before=before,
