@@ -52,8 +52,8 @@ class Sample:
 class Peer:
     """Another workload: how it did before the onset and now (common-cause veto), or before a rollout of one it calls and now.
 
-    Of callers of a rollout also: `since`, how it did in the last moments in which no new pod was ready and in the first ones in
-    which some were. `apart`: told by its calls to the one that is rolled out, else by all it does. `kept`: it is rolled out
+    Of callers of a rollout also: `since`, how it did in the last moments before new pods were ready, or fell silent, and in the
+    first ones after. `apart`: told by its calls to the one that is rolled out, else by all it does. `kept`: it is rolled out
     itself, and what fails is told by the pods that it had before.
     """
 

@@ -81,13 +81,16 @@ def silence_terms(
     heard_of = _should_be_heard(measurement, policy)
     if spoke:
         return [_term("silence", moments, _FELL)] if firing or (alone and heard_of) else []
-    # what also hurts elsewhere, or began when the old pods were gone, has another cause: they may only lack their metrics
-    since = onset if neighbour is not None else measurement.at - (SILENT_SAMPLES + 1) * policy.sample_interval
-    beside = bool(answered) and since <= answered[-1]
     told = bool(hurt) or (neighbour is not None and _may_be_it(measurement, onset, steps, policy))
-    missed = alone and told and beside and heard_of
+    missed = alone and told and heard_of and _is_beside(measurement, answered, policy, onset if neighbour else None)
     name = "silence" if idle or lost or missed else "unheard"
     return [_term(name, moments, f"Nothing was heard of the new pods in {{}} samples, and {_witness(hurt, work)}.")]
+
+
+def _is_beside(measurement: Measurement, answered: Sequence[datetime], policy: Policy, onset: datetime | None) -> bool:
+    """Since it hurts old pods have answered: what began when they were gone has another cause, new ones may lack metrics."""
+    since = onset or measurement.at - (SILENT_SAMPLES + 1) * policy.sample_interval
+    return bool(answered) and since <= answered[-1]
 
 
 _FELL = "The new pods fell silent {} samples ago while the old ones answered."
@@ -138,7 +141,7 @@ def _fails_since(rule: SignalRule, peer: Peer, least: float) -> bool:
 
 
 def _changed(rule: SignalRule, peer: Peer) -> bool:
-    """It fails more from the minute on in which new pods were ready."""
+    """It fails more from the minute on in which new pods were ready, or fell silent."""
     if peer.since is None:
         return False
     until, first = (sample.value(rule.name) for sample in peer.since)
@@ -174,10 +177,17 @@ def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:
     return measurement.new_ready > 0 and enough_traffic(policy, measurement.old[-policy.persistence_of :])
 
 
-def are_heard(samples: Sequence[Sample], policy: Policy, now: datetime) -> bool:
-    """Something is known of the requests of these pods, in the last moments before now."""
-    since = now - (SILENT_SAMPLES + 1) * policy.sample_interval
-    return any(is_heard(policy, sample) for sample in samples if sample.at > since)
+def fell_silent_at(
+    new: Sequence[Sample], ready_since: Sequence[datetime], policy: Policy, now: datetime
+) -> tuple[datetime, ...]:
+    """From when on callers would fail if it is the new pods' doing; nothing where these are heard lately, or none is ready.
+
+    Pods that were heard: since the last time. Of such as never were: since the first ones were ready, or the last ones.
+    """
+    heard = [sample.at for sample in new if is_heard(policy, sample)][-1:]
+    if not ready_since or (heard and heard[-1] > now - (SILENT_SAMPLES + 1) * policy.sample_interval):
+        return ()
+    return tuple(heard or dict.fromkeys((ready_since[0], ready_since[-1])))
 
 
 def _silent_moments(

@@ -33,17 +33,17 @@ class Around:
         self._policy = policy
 
     def callers(
-        self, callee: str, callers: Sequence[Workload], began: datetime, ready: Sequence[datetime], now: datetime
+        self, callee: str, callers: Sequence[Workload], began: datetime, turns: Sequence[datetime], now: datetime
     ) -> tuple[Peer, ...]:
         """Each before the rollout that `began`, and in the latest samples.
 
         Of their calls to it where the recording has these, for a caller has others to call; else of all that they do. What fails
         is told by the pods that they had before, where they are rolled out themselves: their new ones may fail by their own
-        doing. What is asked is told by all pods, and only of the calls to it. `ready`: since when each new pod has been.
+        doing. What is asked is told by all pods, and only of the calls to it. `turns`: from when on they fail, if so.
         """
         spans = [*self._spans(began, now)]
         few = (silence.SILENT_SAMPLES - 1) * self._policy.sample_interval
-        for moment in dict.fromkeys((*ready[:1], *ready[-1:])):
+        for moment in turns:
             since = moment + self._policy.signal_window
             spans += [(moment - few - self._policy.signal_window / 2, moment), (since, since + few)]
         return tuple(self._caller(callee, caller, spans) for caller in callers[: silence.CALLERS_MAX])
@@ -86,7 +86,7 @@ class Around:
 
 
 def _change(samples: Sequence[Sample | None]) -> tuple[Sample, Sample] | None:
-    """Of pairs, the last moments before new pods were ready and the first ones after, the one in which errors grew most."""
+    """Of pairs, the last moments before a turn and the first ones after it, the one in which errors grew most."""
     pairs = zip(samples[::2], samples[1::2], strict=True)
     known = [(until, first) for until, first in pairs if until is not None and first is not None]
     return max(known, key=lambda pair: _errors(pair[1]) - _errors(pair[0]), default=None)

@@ -213,16 +213,14 @@ class World:
         if not before:
             before = self.samples.whole(key, began - BEFORE_SAMPLES * step, began - step)
         fresh = self._of(key, new.id, since, now) if new else ()
-        unheard = new is not None and not silence.are_heard(fresh, self._policy, now)
-        around = Around(self.samples, self.cluster, self._policy)
         ready_since = self.cluster.life(key).ready_since(new.id) if new else ()
+        turns = silence.fell_silent_at(fresh, ready_since, self._policy, now)
+        around = Around(self.samples, self.cluster, self._policy)
         measurement = Measurement(
             at=now,
             new=fresh,
-            callers=around.callers(key, self._graph.callers(action.workload), began, ready_since, now)
-            if unheard
-            else (),
-            callees=around.callees(key, self._graph.callees(action.workload), began, now) if unheard else (),
+            callers=around.callers(key, self._graph.callers(action.workload), began, turns, now) if turns else (),
+            callees=around.callees(key, self._graph.callees(action.workload), began, now) if turns else (),
             old=self._of(key, old.id, since, now) if old else (),
             before=before,
             peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers),
