@@ -94,7 +94,7 @@ def suspect(
         contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
-        *silence_terms(measurement, policy, neighbour, onset, alone=not besides, served_before=_served_before(rollout)),
+        *silence_terms(measurement, rollout, policy, neighbour, onset, alone=not besides),
         *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None, inherits=inherits),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy, inherits=inherits)),
@@ -113,10 +113,6 @@ def suspect(
         tier=_tier(terms),
         terms=tuple(terms),
     )
-
-
-def _served_before(rollout: Rollout) -> int:
-    return len(rollout.names_of(rollout.replaced.id)) if rollout.replaced is not None else 0
 
 
 _TIERS = {

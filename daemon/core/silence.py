@@ -13,7 +13,7 @@ from itertools import islice
 from daemon.core.division import Division, division
 from daemon.core.incidents import Term
 from daemon.core.measurement import Health, Measurement, Peer, Sample
-from daemon.core.model import AlertStatus, Neighbour
+from daemon.core.model import AlertStatus, Neighbour, Rollout
 from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.signals import enough_traffic, is_heard, judge, judge_sample, serving, typical
 from daemon.core.weights import WEIGHTS
@@ -45,19 +45,14 @@ SHOWN_MAX = 3
 
 def silence_terms(
     measurement: Measurement,
+    rollout: Rollout,
     policy: Policy,
     neighbour: Neighbour | None,
     onset: datetime,
     *,
     alone: bool,
-    steps: Sequence[datetime] = (),
-    served_before: int = 0,
 ) -> list[Term]:
-    """Only where it is corroborated: by pods not ready or restarted, by an alert that fires now, or by callers (blame.md).
-
-    `steps`: when more of the new pods became ready. `served_before`: pods of the replaced revision that are known of, where the
-    samples do not tell how many answered.
-    """
+    """Only where it is corroborated: by pods not ready or restarted, by an alert that fires now, or by callers (blame.md)."""
     spoke = _spoke(measurement, policy)
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
@@ -71,7 +66,7 @@ def silence_terms(
     firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
     if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
         return []
-    work = division(measurement, policy, served_before) if alone else None
+    work = division(measurement, policy, _served_before(rollout)) if alone else None
     idle = firing and work is not None and (work.old_do_all or work.new_do_none)
     lost = work is not None and work.lost and _are_fresh(measurement, policy)
     if not (firing or hurt or lost) or (work is not None and work.new_work and not hurt):
@@ -81,7 +76,7 @@ def silence_terms(
     heard_of = _should_be_heard(measurement, policy)
     if spoke:
         return [_term("silence", moments, _FELL)] if firing or (alone and heard_of) else []
-    told = bool(hurt) or (neighbour is not None and _may_be_it(measurement, onset, steps, policy))
+    told = bool(hurt) or (neighbour is not None and _may_be_it(measurement, onset, rollout.steps, policy))
     missed = alone and told and heard_of and _is_beside(measurement, answered, policy, onset if neighbour else None)
     name = "silence" if idle or lost or missed else "unheard"
     return [_term(name, moments, f"Nothing was heard of the new pods in {{}} samples, and {_witness(hurt, work)}.")]
@@ -91,6 +86,10 @@ def _is_beside(measurement: Measurement, answered: Sequence[datetime], policy: P
     """Since it hurts old pods have answered: what began when they were gone has another cause, new ones may lack metrics."""
     since = onset or measurement.at - (SILENT_SAMPLES + 1) * policy.sample_interval
     return bool(answered) and since <= answered[-1]
+
+
+def _served_before(rollout: Rollout) -> int:
+    return len(rollout.names_of(rollout.replaced.id)) if rollout.replaced is not None else 0
 
 
 _FELL = "The new pods fell silent {} samples ago while the old ones answered."
