@@ -316,7 +316,7 @@ def _timing(rollout: Rollout, onset: datetime, source: OnsetSource, chain_start:
     early = bool(rollout.steps) and stepped is None and onset > rollout.started_at and chain_start is None
     assumed = " (the onset is assumed)" if source is OnsetSource.ASSUMED else ""
     unready = ", before any of its new pods was ready" if early else ""
-    since = "more of its new pods were ready" if stepped else "the rollout"
+    since = "more of its new pods were ready" if stepped and stepped > began else "the rollout"
     return [
         Term(
             name="timing",
