@@ -61,6 +61,10 @@ class CallGraph:
         """Who calls it directly."""
         return tuple(map(_workload, sorted(self._callers.get(workload.key, ()))))
 
+    def callees(self, workload: Workload) -> tuple[Workload, ...]:
+        """Whom it calls directly."""
+        return tuple(map(_workload, sorted(self._callees.get(workload.key, ()))))
+
     def kin(self, workloads: Iterable[Workload]) -> tuple[Workload, ...]:
         """All that HOPS_MAX calls join to these, in whatever direction, themselves among them, nearest first.
 

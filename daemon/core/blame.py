@@ -24,6 +24,9 @@ EXPLAINS_MAX = 3
 CALLER_SHARE = 0.6
 """Of the weight of the graph for one that calls where it hurts: answers go wrong more often than questions."""
 
+UNREADY_SHARE = 0.5
+"""Of the weight of the timing where no new pod was ready when it began: clocks and samples err by a minute, so not nothing."""
+
 TIMING_HALF_LIFE = timedelta(minutes=10)
 """Blame by timing halves per 10 minutes between rollout and onset (time decay is worth most of Gandalf's precision)."""
 
@@ -91,7 +94,7 @@ def suspect(
         contrast = contrast_of(measurement, rollout, policy)
     terms = [
         *_start_failure(measurement, old_ran=old_ran),
-        *silence_terms(measurement, policy, neighbour, onset, alone=not besides),
+        *silence_terms(measurement, rollout, policy, neighbour, onset, alone=not besides),
         *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None, inherits=inherits),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy, inherits=inherits)),
@@ -305,17 +308,22 @@ def _declared(declaration: Declaration | None) -> list[Term]:
 
 
 def _timing(rollout: Rollout, onset: datetime, source: OnsetSource, chain_start: datetime | None) -> list[Term]:
+    """From the last step before the onset, for each puts more of it into service; from its start where none is known."""
     began = min(rollout.started_at, chain_start) if chain_start else rollout.started_at
-    lag = max(onset - began, timedelta(0))
+    stepped = max((step for step in rollout.steps if step <= onset), default=None)
+    lag = max(onset - (stepped or began), timedelta(0))
     weight = WEIGHTS["timing"] * 0.5 ** (lag / TIMING_HALF_LIFE)
+    early = bool(rollout.steps) and stepped is None and onset > rollout.started_at and chain_start is None
     assumed = " (the onset is assumed)" if source is OnsetSource.ASSUMED else ""
+    unready = ", before any of its new pods was ready" if early else ""
+    since = "more of its new pods were ready" if stepped and stepped > began else "the rollout"
     return [
         Term(
             name="timing",
             value=lag.total_seconds(),
             threshold=TIMING_HALF_LIFE.total_seconds(),
-            weight=round(weight, 4),
-            sentence=f"The anomaly began {lag.total_seconds():.0f} s after the rollout{assumed}.",
+            weight=round(weight * (UNREADY_SHARE if early else 1.0), 4),
+            sentence=f"The anomaly began {lag.total_seconds():.0f} s after {since}{unready}{assumed}.",
         )
     ]
 

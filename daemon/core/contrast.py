@@ -19,6 +19,7 @@ from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.signals import (
     FAR,
     enough_traffic,
+    is_heard,
     judge,
     judge_sample,
     measurable,
@@ -113,7 +114,7 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
         for rule in guilty:
             against[rule.name] = against.get(rule.name, 0) + 1
         alike += bool(shared) and not guilty
-        fine += not bad and judge_sample(policy, new, old) is Health.HEALTHY
+        fine += not bad and _told_alike(policy, new, old) and judge_sample(policy, new, old) is Health.HEALTHY
         for rule in guilty or shared:
             per_rule[rule.name] = per_rule.get(rule.name, 0) + 1
     worst = next(
@@ -168,6 +169,11 @@ def _early(
     bad = _bad_rules(policy, new, old, warm)
     guilty = bad and not any(_old_is_bad(rule, old, before) for rule in bad)
     return (measurement.unsettled,) if guilty else ()
+
+
+def _told_alike(policy: Policy, new: Sample, old: Sample) -> bool:
+    """CPU and memory of pods that answer nobody are fine; where requests are known of the old ones, they acquit nobody."""
+    return is_heard(policy, new) or not is_heard(policy, old)
 
 
 def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list[SignalRule]:

@@ -50,11 +50,19 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another workload without a rollout in the window: how it did before the onset and now (common-cause veto)."""
+    """Another workload: how it did before the onset and now (common-cause veto), or before a rollout of one it calls and now.
+
+    Of callers of a rollout also: `since`, how it did in the last moments before new pods were ready, or fell silent, and in the
+    first ones after. `apart`: told by its calls to the one that is rolled out, else by all it does. `kept`: it is rolled out
+    itself, and what fails is told by the pods that it had before.
+    """
 
     workload: Workload
     before: Sample | None
     now: Sample | None
+    since: tuple[Sample, Sample] | None = None
+    apart: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +79,12 @@ class Measurement:
 
     `new` and `old` are aligned samples of the pods of the blamed and the replaced revision, since the rollout began, up to when
     every scrape can be expected to be known; `unsettled` is the one pair (new, old) of a moment after that. `before` samples the
-    replaced revision before it, `yesterday` the workload a day earlier. `callers` are workloads that call it directly, before
-    the rollout and now, asked only where nothing is heard of the new pods. `missing` names every source that could not be
-    read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of unrelated workloads are
-    not ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the rollout began.
+    replaced revision before it, `yesterday` the workload a day earlier. Only where nothing is heard of the new pods lately,
+    before the rollout and now: `callers` are workloads that call it directly, told by their calls to it where these are known
+    by themselves, else by all they do; `callees` are those it calls, with what reaches them from it. `missing` names every
+    source that could not be read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of
+    unrelated workloads are not ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the
+    rollout began. `ready_since`: since when each new pod that is ready now has been.
     """
 
     at: datetime
@@ -85,11 +95,13 @@ class Measurement:
     yesterday: tuple[Sample, ...] = ()
     peers: tuple[Peer, ...] = ()
     callers: tuple[Peer, ...] = ()
+    callees: tuple[Peer, ...] = ()
     alerts: tuple[AlertState, ...] = ()
     start_failure: StartFailure | None = None
     new_ready: int = 0
     new_pods: int = 0
     old_ready: int = 0
+    ready_since: tuple[datetime, ...] = ()
     restarts: int = 0
     old_restarts: int = 0
     failed_nodes: tuple[str, ...] = ()

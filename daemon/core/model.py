@@ -267,7 +267,8 @@ class Rollout:
     """The move of a workload from one revision to another.
 
     `ours` is the action that caused it when we did; `pods` are the names seen per revision, kept so that the overlap of
-    both revisions can be read back from Prometheus after the old pods are gone.
+    both revisions can be read back from Prometheus after the old pods are gone. `steps`: when more new pods than before were
+    seen to be ready, the newest ones; its start for those that were when it was seen first.
     """
 
     workload: Workload
@@ -281,6 +282,7 @@ class Rollout:
     irreversible: bool = False
     start_failure: StartFailure | None = None
     pods: tuple[RevisionPods, ...] = ()
+    steps: tuple[datetime, ...] = ()
 
     @property
     def restart_only(self) -> bool:

@@ -23,6 +23,9 @@ from daemon.core.state import Tracked
 PODS_PER_REVISION_MAX = 200
 """Pod names kept per revision of a rollout: enough to compare two revisions, small enough to journal."""
 
+STEPS_MAX = 50
+"""Steps kept per rollout: what began after an anomaly is not asked for, so the newest ones tell."""
+
 
 def workload_seen(draft: Draft, view: WorkloadView) -> None:
     """The cluster shows a workload in a new way."""
@@ -60,6 +63,7 @@ def _began(draft: Draft, known: Tracked | None, view: WorkloadView) -> None:
         irreversible=view.irreversible,
         start_failure=view.start_failure,
         pods=_merged(_carried(known, (view.current, replaced)), view.pods),
+        steps=(view.started_at,) if _ready(view.pods, view.current) else (),
     )
     draft.add(RolloutRecorded(at=draft.now, rollout=rollout))
     attaching.rollout_seen(draft, view.workload.key)
@@ -111,6 +115,7 @@ def _learned(draft: Draft, rollout: Rollout, view: WorkloadView) -> None:
         revision=view.current,
         completed_at=completed,
         pods=pods,
+        steps=_steps(rollout, pods, draft.now),
         start_failure=view.start_failure or rollout.start_failure,
         ours=rollout.ours or view.action_id,
         irreversible=rollout.irreversible or view.irreversible,
@@ -121,6 +126,16 @@ def _learned(draft: Draft, rollout: Rollout, view: WorkloadView) -> None:
         rollout_news.learned(draft, after)
     if completed is not None and rollout.completed_at is None:
         _look_for_successor(draft, view)
+
+
+def _steps(rollout: Rollout, pods: tuple[RevisionPods, ...], now: datetime) -> tuple[datetime, ...]:
+    """One more where more of the new pods are ready than were: only then they can do more harm."""
+    before, after = (_ready(each, rollout.revision) for each in (rollout.pods, pods))
+    return (*rollout.steps, now)[-STEPS_MAX:] if after > before else rollout.steps
+
+
+def _ready(pods: tuple[RevisionPods, ...], revision: Revision) -> int:
+    return sum(each.ready for each in pods if each.revision == revision.id)
 
 
 def _merged(known: tuple[RevisionPods, ...], seen: tuple[RevisionPods, ...]) -> tuple[RevisionPods, ...]:

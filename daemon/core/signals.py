@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median
 
 from daemon.core.measurement import Health, Sample
-from daemon.core.policy import Policy, SignalKind, SignalRule
+from daemon.core.policy import LATENCIES, Policy, SignalKind, SignalRule
 
 ERROR_HEALTHY = 0.005
 ERROR_TRIGGER = 0.05
@@ -22,6 +22,9 @@ NEAR = {SignalKind.LATENCY_P99: 1.15}
 """How far over its baseline a value is still "the same"; 1.10 for every kind that is not named."""
 FAR = {SignalKind.LATENCY: 1.5, SignalKind.LATENCY_P95: 1.25, SignalKind.LATENCY_P99: 2.0}
 """How far over its baseline a latency must be to trigger; further for one of which nobody says which quantile it is."""
+
+OF_REQUESTS = frozenset({SignalKind.TRAFFIC, SignalKind.ERROR_RATIO, *LATENCIES})
+"""What tells that a pod is asked something; CPU and memory it uses without."""
 
 TAIL = {SignalKind.LATENCY_P95: 0.05, SignalKind.LATENCY_P99: 0.01}
 """The share of requests that lies beyond the quantile."""
@@ -117,6 +120,11 @@ def _sum_of(names: Iterable[str], sample: Sample) -> float | None:
         if value is not None:
             found = value if found is None else found + value
     return found
+
+
+def is_heard(policy: Policy, sample: Sample) -> bool:
+    """Something is known of its requests, and be it that there are none: nobody asks is not nobody answers."""
+    return any(sample.value(rule.name) is not None for rule in policy.signals if rule.kind in OF_REQUESTS)
 
 
 def served(policy: Policy, sample: Sample) -> bool:

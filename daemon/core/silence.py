@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 
+from daemon.core.division import Division, division
 from daemon.core.incidents import Term
 from daemon.core.measurement import Health, Measurement, Peer, Sample
-from daemon.core.model import AlertStatus, Neighbour
-from daemon.core.policy import LATENCIES, Policy, SignalKind, SignalRule
-from daemon.core.signals import enough_traffic, judge, judge_sample, serving, typical
+from daemon.core.model import AlertStatus, Neighbour, Rollout
+from daemon.core.policy import Policy, SignalKind, SignalRule
+from daemon.core.signals import enough_traffic, is_heard, judge, judge_sample, serving, typical
 from daemon.core.weights import WEIGHTS
 
 SILENT_SAMPLES = 3
@@ -26,54 +27,96 @@ SPOKE_SAMPLES = 2
 DOSE = 0.25
 """Of the share of the new pods, how much of a caller's requests must fail: they answer none, and not every request comes here."""
 
+FIRST_MIN = 0.02
+"""How much more must fail in the first moments in which new pods are ready than in the last before: one of many fails little."""
+
+ONSET_SAMPLES = 3
+"""After new pods became ready, how soon it must begin to hurt: one sample may lie across that moment, and one be lost."""
+
+LOST_SAMPLES = 10
+"""After new pods became ready, how long what is missed further on is theirs: later something else may keep it from there."""
+
 CALLERS_MAX = 6
 """Direct callers that are asked: as many as peers, and one that is bad is enough."""
 
 SHOWN_MAX = 3
 """Names in the sentence."""
 
-_OF_REQUESTS = frozenset({SignalKind.TRAFFIC, SignalKind.ERROR_RATIO, *LATENCIES})
-
 
 def silence_terms(
-    measurement: Measurement, policy: Policy, neighbour: Neighbour | None, onset: datetime, *, alone: bool
+    measurement: Measurement,
+    rollout: Rollout,
+    policy: Policy,
+    neighbour: Neighbour | None,
+    onset: datetime,
+    *,
+    alone: bool,
 ) -> list[Term]:
-    """Only where it is corroborated: by pods that are not ready or restarted, or by an alert that fires now (blame.md)."""
-    heard = (sample.at for sample in reversed(measurement.new) if _is_heard(sample, policy))
-    spoke = tuple(islice(heard, SPOKE_SAMPLES))[::-1]
+    """Only where it is corroborated: by pods not ready or restarted, by an alert that fires now, or by callers (blame.md)."""
+    spoke = _spoke(measurement, policy)
     if 0 < len(spoke) < SPOKE_SAMPLES or not measurement.new_pods:
         return []
+    answered = _answered_since(measurement, spoke, policy)
+    moments = _silent_moments(measurement, spoke, answered, policy)
+    if moments < SILENT_SAMPLES:
+        return []
+    if spoke and (measurement.restarts or measurement.new_ready < measurement.new_pods):
+        return [_term("silence", moments, _FELL)]
+    hurt = worse_since(measurement.callers, policy, DOSE * _share(measurement))
+    firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
+    if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
+        return []
+    work = division(measurement, policy, _served_before(rollout)) if alone else None
+    idle = firing and work is not None and (work.old_do_all or work.new_do_none)
+    lost = work is not None and work.lost and _are_fresh(measurement, policy)
+    if not (firing or hurt or lost) or (work is not None and work.new_work and not hurt):
+        return []
+    if not idle and not _old_are_well(measurement, policy):
+        return []
+    heard_of = _should_be_heard(measurement, policy)
+    if spoke:
+        return [_term("silence", moments, _FELL)] if firing or (alone and heard_of) else []
+    told = bool(hurt) or (neighbour is not None and _may_be_it(measurement, onset, rollout.steps, policy))
+    missed = alone and told and heard_of and _is_beside(measurement, answered, policy, onset if neighbour else None)
+    name = "silence" if idle or lost or missed else "unheard"
+    return [_term(name, moments, f"Nothing was heard of the new pods in {{}} samples, and {_witness(hurt, work)}.")]
+
+
+def _is_beside(measurement: Measurement, answered: Sequence[datetime], policy: Policy, onset: datetime | None) -> bool:
+    """Since it hurts old pods have answered: what began when they were gone has another cause, new ones may lack metrics."""
+    since = onset or measurement.at - (SILENT_SAMPLES + 1) * policy.sample_interval
+    return bool(answered) and since <= answered[-1]
+
+
+def _served_before(rollout: Rollout) -> int:
+    return len(rollout.names_of(rollout.replaced.id)) if rollout.replaced is not None else 0
+
+
+_FELL = "The new pods fell silent {} samples ago while the old ones answered."
+
+
+def _term(name: str, moments: int, sentence: str) -> Term:
+    return Term(
+        name=name,
+        value=float(moments),
+        threshold=float(SILENT_SAMPLES),
+        weight=WEIGHTS[name],
+        sentence=sentence.format(moments),
+    )
+
+
+def _spoke(measurement: Measurement, policy: Policy) -> tuple[datetime, ...]:
+    """When the new pods were heard last, and the time before that."""
+    heard = (sample.at for sample in reversed(measurement.new) if is_heard(policy, sample))
+    return tuple(islice(heard, SPOKE_SAMPLES))[::-1]
+
+
+def _answered_since(measurement: Measurement, spoke: Sequence[datetime], policy: Policy) -> list[datetime]:
+    """When old pods answered and the new ones, heard before, did not."""
     cold = {sample.at for sample in measurement.new if not sample.values}  # they were heard, and not yet warm
     later = [each for each in measurement.old if each.at not in cold and (not spoke or each.at > spoke[-1])]
     sides = zip(later, serving(policy, later), strict=True)
-    answered = [sample.at for sample, did in sides if did and _is_heard(sample, policy)]
-    moments = _silent_moments(measurement, spoke, answered, policy)
-    hurt = () if spoke else worse_since(measurement.callers, policy, DOSE * _share(measurement))
-    firing = any(state.status is AlertStatus.FIRING for state in measurement.alerts)
-    unwell = bool(measurement.restarts) or measurement.new_ready < measurement.new_pods
-    if moments < SILENT_SAMPLES or not (firing or hurt or (unwell and spoke)):
-        return []
-    if not (unwell and spoke) and not _accused_by_others(measurement, policy, neighbour):
-        return []
-    # what also hurts elsewhere, or began when the old pods were gone, has another cause: they may only lack their metrics
-    since = onset if neighbour is not None else measurement.at - (SILENT_SAMPLES + 1) * policy.sample_interval
-    beside = bool(answered) and since <= answered[-1]
-    seen = neighbour is not None or bool(hurt)
-    missed = alone and seen and beside and _should_be_heard(measurement, policy)
-    name = "silence" if spoke or missed else "unheard"
-    return [
-        Term(
-            name=name,
-            value=float(moments),
-            threshold=float(SILENT_SAMPLES),
-            weight=WEIGHTS[name],
-            sentence=(
-                f"The new pods fell silent {moments} samples ago while the old ones answered."
-                if spoke
-                else f"Nothing was heard of the new pods in {moments} samples, and {_witness(hurt)}."
-            ),
-        )
-    ]
+    return [sample.at for sample, did in sides if did and is_heard(policy, sample)]
 
 
 def worse_since(callers: Sequence[Peer], policy: Policy, least: float = 0.0) -> tuple[str, ...]:
@@ -91,7 +134,17 @@ def _fails_since(rule: SignalRule, peer: Peer, least: float) -> bool:
     before, now = peer.before.value(rule.name), peer.now.value(rule.name)
     if before is None or now is None or now - before < least:
         return False
+    if not _changed(rule, peer):
+        return False  # what hurts it besides may fail just as much, but hardly from that very minute on
     return judge(rule, now, before) is Health.UNHEALTHY and judge(rule, before, None) is not Health.UNHEALTHY
+
+
+def _changed(rule: SignalRule, peer: Peer) -> bool:
+    """It fails more from the minute on in which new pods were ready, or fell silent."""
+    if peer.since is None:
+        return False
+    until, first = (sample.value(rule.name) for sample in peer.since)
+    return until is not None and first is not None and first - until >= FIRST_MIN
 
 
 def _share(measurement: Measurement) -> float:
@@ -99,8 +152,23 @@ def _share(measurement: Measurement) -> float:
     return measurement.new_ready / max(1, measurement.new_ready + measurement.old_ready)
 
 
-def _witness(hurt: Sequence[str]) -> str:
-    return f"{', '.join(hurt[:SHOWN_MAX])}, calling it, got worse since" if hurt else "an alert fires"
+def _may_be_it(measurement: Measurement, onset: datetime, steps: Sequence[datetime], policy: Policy) -> bool:
+    """Where nobody asked the callers, an alert of one may be about pods that are not heard: it began as some became ready."""
+    soon = ONSET_SAMPLES * policy.sample_interval
+    asked = any(peer.since is not None for peer in measurement.callers)
+    return not asked and (not steps or any(step <= onset <= step + soon for step in steps))
+
+
+def _witness(hurt: Sequence[str], work: Division | None) -> str:
+    if hurt:
+        return f"{', '.join(hurt[:SHOWN_MAX])}, calling it, got worse since"
+    if work is not None and work.old_do_all:
+        return "fewer old ones do the work of all"
+    return "none of their work reaches those they call" if work is not None and work.new_do_none else "an alert fires"
+
+
+def _are_fresh(measurement: Measurement, policy: Policy) -> bool:
+    return measurement.at <= measurement.ready_since[-1] + LOST_SAMPLES * policy.sample_interval
 
 
 def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:
@@ -108,14 +176,17 @@ def _should_be_heard(measurement: Measurement, policy: Policy) -> bool:
     return measurement.new_ready > 0 and enough_traffic(policy, measurement.old[-policy.persistence_of :])
 
 
-def are_heard(samples: Sequence[Sample], policy: Policy) -> bool:
-    """Something is known of the requests of these pods."""
-    return any(_is_heard(sample, policy) for sample in reversed(samples))
+def fell_silent_at(
+    new: Sequence[Sample], ready_since: Sequence[datetime], policy: Policy, now: datetime
+) -> tuple[datetime, ...]:
+    """From when on callers would fail if it is the new pods' doing; nothing where these are heard lately, or none is ready.
 
-
-def _is_heard(sample: Sample, policy: Policy) -> bool:
-    """Something is known of its requests, and be it that there are none: nobody asks is not nobody answers."""
-    return any(sample.value(rule.name) is not None for rule in policy.signals if rule.kind in _OF_REQUESTS)
+    Pods that were heard: since the last time. Of such as never were: since the first ones were ready, or the last ones.
+    """
+    heard = [sample.at for sample in new if is_heard(policy, sample)][-1:]
+    if not ready_since or (heard and heard[-1] > now - (SILENT_SAMPLES + 1) * policy.sample_interval):
+        return ()
+    return tuple(heard or dict.fromkeys((ready_since[0], ready_since[-1])))
 
 
 def _silent_moments(
@@ -130,9 +201,7 @@ def _silent_moments(
     return beside + int((measurement.at - answered[-1]) / policy.sample_interval)
 
 
-def _accused_by_others(measurement: Measurement, policy: Policy, neighbour: Neighbour | None) -> bool:
-    """Of pods that are not heard only others tell: those who call them directly, or its own alert while old pods are well."""
-    if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
-        return False
+def _old_are_well(measurement: Measurement, policy: Policy) -> bool:
+    """An alert on a workload whose old pods err may be about these."""
     latest = measurement.old[-1:]
     return all(judge_sample(policy, each, typical(measurement.before)) is Health.HEALTHY for each in latest)

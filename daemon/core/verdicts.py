@@ -192,9 +192,11 @@ def _suspicion(look: _Look, incident: Incident, around: Surroundings, state: Sta
 
 
 def _with_witnesses(measurement: Measurement, state: State, policy: Policy) -> Measurement:
-    """Callers that were rolled out themselves in the blame window may be bad by their own doing: they witness nothing."""
+    """Callers that were rolled out themselves in the blame window may be bad by their own doing: only pods they kept witness."""
     since = measurement.at - policy.blame_window
-    callers = tuple(peer for peer in measurement.callers if not _rolled_out_since(peer.workload, since, state))
+    callers = tuple(
+        peer for peer in measurement.callers if peer.kept or not _rolled_out_since(peer.workload, since, state)
+    )
     return replace(measurement, callers=callers)
 
 

@@ -10,7 +10,8 @@ WEIGHTS = {
     # The new pods answered, and then fell silent or began to restart, while the old ones go on: as good as a contrast, for
     # no metric of theirs is left to compare (blame.md: leaving this out costs a quarter of the F1).
     "silence": 0.8,
-    # Pods that were never heard may only lack a scrape annotation: enough to ask a person.
+    # Of pods that were never heard the same holds where a balance of requests or those who call them show that they do no work.
+    # Such as may only lack a scrape annotation: enough to ask a person.
     "unheard": 0.5,
     "restarts": 0.8,
     # It got worse at the rollout, but so may have everything else: half of a conviction.

@@ -16,7 +16,7 @@ from daemon.core.model import (
     WorkloadView,
 )
 from handlers.backtest.lives import Life, Pod, workload_named
-from handlers.backtest.recording import PodSeen, RolloutSeen
+from handlers.backtest.recording import EARLIEST, PodSeen, RolloutSeen
 
 CRASHES = frozenset(
     {"CrashLoopBackOff", "Error", "RunContainerError", "CreateContainerError", "StartError", "ContainerCannotRun"}
@@ -192,6 +192,10 @@ class RecordedCluster:
                 found = name
         return found == revision
 
+    def life(self, workload: str) -> Life:
+        """All that was told of it: of one that is not known, nothing."""
+        return self._lives.get(workload) or Life(workload_named(workload), "", EARLIEST)
+
     def was_there_before(self, workload: str, revision: str) -> bool:
         """The recording found it in place: nothing is known of how it got there."""
         life = self._lives.get(workload)
@@ -234,13 +238,13 @@ class RecordedCluster:
     def view(self, workload: str, now: datetime) -> WorkloadView:
         """As the watch would show it now."""
         life = self._lives[workload]
-        mine, others = life.alive(life.revision), [pod for pod in life.alive() if pod.revision != life.revision]
+        mine, available = life.alive(life.revision), None
         ready = [pod for pod in mine if pod.ready]
-        gone_over = life.completed or (bool(ready) and not others and len(ready) >= life.desired)
-        available = None
         if not mine or len(ready) >= max(1, life.desired):
             available = max((pod.ready_since or life.started_at for pod in ready), default=life.started_at)
-        return self._view(life, life.revision, life.started_at, available_since=available, converged=gone_over, now=now)
+        return self._view(
+            life, life.revision, life.started_at, available_since=available, converged=life.has_gone_over, now=now
+        )
 
     def _view(
         self,

@@ -66,6 +66,28 @@ class Life:
         """Its pods that are not deleted."""
         return [pod for pod in self.pods.values() if pod.deleted_at is None and revision in (None, pod.revision)]
 
+    def ready_since(self, revision: str) -> tuple[datetime, ...]:
+        """Since when each pod of the revision that is ready has been, the first one first."""
+        return tuple(
+            sorted(pod.ready_since for pod in self.alive(revision) if pod.ready and pod.ready_since is not None)
+        )
+
+    @property
+    def has_gone_over(self) -> bool:
+        """Only the present revision is left, and all of it is ready; or it was said to be complete."""
+        mine = [pod.ready for pod in self.alive(self.revision)]
+        alone = len(mine) == len(self.alive())
+        return self.completed or (any(mine) and alone and sum(mine) >= self.desired)
+
+    def rolled_out_since(self, since: datetime) -> bool:
+        """A rollout that was told of began after that, or goes on."""
+        return self.rollouts > 1 and (self.started_at >= since or not self.has_gone_over)
+
+    def kept(self, pod: str, since: datetime) -> bool:
+        """The pod runs what it ran then, as far as is known."""
+        known = self.pods.get(pod)
+        return known is None or known.revision != self.revision or not self.rolled_out_since(since)
+
 
 def workload_named(name: str) -> Workload:
     """From `namespace/Kind/name`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
@@ -85,6 +85,15 @@ class _Series:
                 values.setdefault(name, []).append(_Value(sample.value, sample.weight))
         return found
 
+    def calls(self, index: int, peer: str, direction: str) -> dict[str | None, Values]:
+        """Of one moment: what each pod tells of its calls to or from the peer, by the signals' own names."""
+        found: dict[str | None, Values] = {}
+        for sample in self.samples[index]:
+            if sample.peer == peer and sample.direction == direction and sample.value is not None:
+                values = found.setdefault(sample.pod, {})
+                values.setdefault(sample.signal, []).append(_Value(sample.value, sample.weight))
+        return found
+
 
 @dataclass(slots=True)
 class _Group:
@@ -106,7 +115,7 @@ class SampleStore:
 
     def add(self, sample: SampleSeen) -> None:
         """Keep it; a null value is no value."""
-        if sample.value is None or _named(sample) is None:
+        if sample.value is None or sample.signal not in KINDS:
             return
         index = self._index(sample.at)
         if index > self._present:
@@ -129,13 +138,35 @@ class SampleStore:
                 _Group, {key: group for key, group in self._groups.items() if self._present - group.asked < after}
             )
 
-    def whole(self, workload: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
-        """The workload whatever its pods: its own totals where it has them, else all its pods together."""
+    def whole(
+        self, workload: str, first: datetime, last: datetime, wanted: Callable[[str], bool] = lambda pod: True
+    ) -> tuple[Sample, ...]:
+        """The workload, its pods that are `wanted` together; its own totals where it has them and all are wanted."""
         found = []
         for index in self._span(workload, first, last):
             pods = self._by_workload[workload].pods(index)
-            chosen: Iterable[Values] = [pods[None]] if None in pods else pods.values()
-            found.append(self._sample(index, list(chosen)))
+            all_of_them = all(pod is None or wanted(pod) for pod in pods)
+            if None in pods and all_of_them:
+                found.append(self._sample(index, [pods[None]]))
+            elif chosen := [values for pod, values in pods.items() if pod is not None and wanted(pod)]:
+                found.append(self._sample(index, chosen))
+        return tuple(found)
+
+    def calls(
+        self,
+        workload: str,
+        peer: str,
+        direction: str,
+        first: datetime,
+        last: datetime,
+        wanted: Callable[[str], bool] = lambda pod: True,
+    ) -> tuple[Sample, ...]:
+        """What the `wanted` pods of a workload tell of their calls to a peer (outbound) or from it (inbound), together."""
+        found = []
+        for index in self._span(workload, first, last):
+            pods = self._by_workload[workload].calls(index, peer, direction)
+            if chosen := [values for pod, values in pods.items() if pod is None or wanted(pod)]:
+                found.append(self._sample(index, chosen))
         return tuple(found)
 
     def of(

@@ -38,6 +38,7 @@ from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Rung, W
 from daemon.core.policy import Policy, SignalKind
 from daemon.core.signals import judge_sample, typical
 from handlers import ladder, revisions
+from handlers.backtest.around import BEFORE_SAMPLES, Around
 from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.intervals import Sampling
 from handlers.backtest.past_alerts import ONSET
@@ -53,9 +54,6 @@ from handlers.backtest.recording import (
 )
 from handlers.backtest.samples import SampleStore
 from handlers.call_graph import CallGraph
-
-BEFORE_SAMPLES = 10
-"""Of the time before the rollout, as in the daemon's own measurements."""
 
 LOOK_BACK_MAX = timedelta(hours=2)
 """How far back the overlap is read, as there."""
@@ -215,10 +213,14 @@ class World:
         if not before:
             before = self.samples.whole(key, began - BEFORE_SAMPLES * step, began - step)
         fresh = self._of(key, new.id, since, now) if new else ()
+        ready_since = self.cluster.life(key).ready_since(new.id) if new else ()
+        turns = silence.fell_silent_at(fresh, ready_since, self._policy, now)
+        around = Around(self.samples, self.cluster, self._policy)
         measurement = Measurement(
             at=now,
             new=fresh,
-            callers=self._callers(action, fresh, now),
+            callers=around.callers(key, self._graph.callers(action.workload), began, turns, now) if turns else (),
+            callees=around.callees(key, self._graph.callees(action.workload), began, now) if turns else (),
             old=self._of(key, old.id, since, now) if old else (),
             before=before,
             peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers),
@@ -227,6 +229,7 @@ class World:
             new_ready=ready,
             new_pods=pods,
             old_ready=self.cluster.counts(key, old.id)[1] if old else 0,
+            ready_since=ready_since,
             failed_nodes=UNNAMED_NODE if new and self.cluster.lost_with_others(key, new.id) else (),
             restarts=restarts,
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
@@ -243,18 +246,6 @@ class World:
             last,
             warm=lambda pod, at: cluster.is_warm(workload, pod, at, after),
         )
-
-    def _callers(self, action: Measure, fresh: Sequence[Sample], now: datetime) -> tuple[Peer, ...]:
-        """Its direct callers before the rollout and in the latest samples, where nothing is heard of its new pods."""
-        if action.new is None or silence.are_heard(fresh, self._policy):
-            return ()
-        began, step = action.rollout_started_at, self._sampling.step
-        found = []
-        for caller in self._graph.callers(action.workload)[: silence.CALLERS_MAX]:
-            before = self.samples.whole(caller.key, began - BEFORE_SAMPLES * step, began - step)
-            recent = self.samples.whole(caller.key, now - (silence.SILENT_SAMPLES - 1) * step, now)
-            found.append(Peer(workload=caller, before=typical(before), now=typical(recent)))
-        return tuple(found)
 
     def _peer(self, workload: Workload, onset: datetime, now: datetime) -> Peer:
         ago, step = onset - self._policy.assumed_for, self._sampling.step

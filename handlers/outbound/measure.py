@@ -4,7 +4,7 @@ What cannot be read is named in `missing`, and the rest still counts; it is neve
 worth a retry by itself: the core asks again at the next sample.
 
 Queries per measurement, with S signals (4 by default) of which E are traffic or error ratio (2), and P peers (6 at most):
-4 S + 2 E P = 40 to blame (2 E more per direct caller, six at most, where nothing is heard of the new pods), 2 S = 8 to see a
+4 S + 2 E P = 40 to blame (4 E more per direct caller, six at most, where nothing is heard of the new pods), 2 S = 8 to see a
 recovery; one request to each Alertmanager's list and status. A StatefulSet's revision has one per span (pod_groups.SPANS_MAX)
 in place of one.
 """
@@ -99,6 +99,10 @@ def _split(new: Samples, old: Samples, settled: datetime) -> _Sides:
     )
 
 
+def _ready_since(pods: Sequence[PodSeen]) -> list[datetime]:
+    return [pod.ready_since for pod in pods if pod.ready and pod.ready_since is not None]
+
+
 class MeasureRunner:
     """ports.Runner of Measure. `alerts` is None where no Alertmanager is configured, `calls` says who calls whom now."""
 
@@ -148,6 +152,7 @@ class MeasureRunner:
             new_ready=sum(pod.ready for pod in pods),
             new_pods=sum(not pod.terminating for pod in pods),
             old_ready=sum(pod.ready for pod in others),
+            ready_since=tuple(sorted(_ready_since(pods))),
             restarts=sum(pod.restarts for pod in pods),
             failed_nodes=self._failed_nodes(action, pods),
             missing=missing.lines(),
@@ -221,16 +226,29 @@ class MeasureRunner:
     async def _callers(self, action: Measure, fresh: Samples, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
         """Its direct callers before the rollout and now, where nothing is heard of its new pods: only they can tell then."""
         graph = self._calls()
-        ready = action.new is not None and any(pod.ready for pod in self._pods(action, action.new))
-        if graph is None or not ready or action.purpose is MeasurePurpose.RECOVERY:
+        if graph is None or action.purpose is MeasurePurpose.RECOVERY:
             return ()
-        if silence.are_heard(fresh, self._sampler.policy):
+        ready, end = sorted(_ready_since(self._pods(action, action.new))), self._sampler.settled(now)
+        turns = silence.fell_silent_at(fresh, ready, self._sampler.policy, end)
+        if not turns:
             return ()
         wanted = graph.callers(action.workload)[: silence.CALLERS_MAX]
-        around = [self._around(caller, action.rollout_started_at, now, missing) for caller in wanted]
-        read = zip(wanted, await asyncio.gather(*around), strict=True)
-        return tuple(
-            Peer(workload=each, before=typical(before), now=typical(recent)) for each, (before, recent) in read
+        return tuple(await asyncio.gather(*(self._caller(caller, action, turns[0], now, missing) for caller in wanted)))
+
+    async def _caller(
+        self, caller: Workload, action: Measure, turn: datetime, now: datetime, missing: _Missing
+    ) -> Peer:
+        """Before the rollout and now, and on both sides of the minute in which the first new pod was ready, or fell silent."""
+        before, recent = await self._around(caller, action.rollout_started_at, now, missing)
+        step, since = self._sampler.step_for(timedelta(0)), turn + self._sampler.policy.signal_window
+        few = (silence.SILENT_SAMPLES - 1) * step
+        until, first = await self._twice(caller, (turn - few, turn), (since, min(since + few, now)), missing)
+        sides = typical(until), typical(first)
+        return Peer(
+            workload=caller,
+            before=typical(before),
+            now=typical(recent),
+            since=(sides[0], sides[1]) if sides[0] is not None and sides[1] is not None else None,
         )
 
     async def _peer(self, workload: Workload, onset: datetime, now: datetime, missing: _Missing) -> Peer:
@@ -240,20 +258,27 @@ class MeasureRunner:
     async def _around(
         self, workload: Workload, onset: datetime, now: datetime, missing: _Missing
     ) -> tuple[Samples, Samples]:
-        """Before and now. Errors and traffic only: they tell an outage, and every further signal would cost two queries."""
+        """Before and now."""
+        step = self._sampler.step_for(timedelta(0))
+        ago = onset - self._sampler.policy.signal_window - self._sampler.policy.assumed_for
+        end = self._sampler.settled(now)
+        return await self._twice(workload, (ago - step, ago), (end - 2 * step, end), missing)
+
+    async def _twice(
+        self, workload: Workload, one: tuple[datetime, datetime], other: tuple[datetime, datetime], missing: _Missing
+    ) -> tuple[Samples, Samples]:
+        """Two spans. Errors and traffic only: they tell an outage, and every further signal would cost two queries."""
         kinds = (SignalKind.TRAFFIC, SignalKind.ERROR_RATIO)
         rules = [rule for rule in self._sampler.policy.signals if rule.kind in kinds]
         names = dict.fromkeys(pod.name for pod in self._cache.pods_of(workload))
         pods = PodGroup(namespace=workload.namespace, names=tuple(names)[:PODS_MAX])
         step = self._sampler.step_for(timedelta(0))
-        ago = onset - self._sampler.policy.signal_window - self._sampler.policy.assumed_for
-        end = self._sampler.settled(now)
         reading = asyncio.gather(
-            self._sampler.samples(pods, ago - step, ago, step, rules),
-            self._sampler.samples(pods, end - 2 * step, end, step, rules),
+            self._sampler.samples(pods, *one, step, rules),
+            self._sampler.samples(pods, *other, step, rules),
         )
-        before, recent = await missing.read("peers", PEER, reading, [(), ()])
-        return before, recent
+        earlier, later = await missing.read("peers", PEER, reading, [(), ()])
+        return earlier, later
 
     async def _alert_states(self, action: Measure, missing: _Missing) -> tuple[AlertState, ...]:
         """Gone only where a complete answer does not list it."""

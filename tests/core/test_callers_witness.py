@@ -13,7 +13,7 @@ from daemon.core.blame import suspect
 from daemon.core.incidents import Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, OnsetSource, Rollout, Workload
-from daemon.core.silence import are_heard, worse_since
+from daemon.core.silence import fell_silent_at, worse_since
 from daemon.core.weights import WEIGHTS
 from tests.core.builders import (
     CART,
@@ -44,12 +44,11 @@ NOW = NOON + 12 * STEP
 def a_caller(
     workload: Workload = FRONT, *, before: float | None = 0.001, now: float | None = 0.3, **slow: float
 ) -> Peer:
-    """Its share of failed requests before the rollout and now; `slow` are latencies of now."""
-    return Peer(
-        workload=workload,
-        before=a_sample(NOON - STEP, errors=before, **dict.fromkeys(slow, 0.1)),
-        now=a_sample(NOW, errors=now, **slow),
-    )
+    """Its share of failed requests before the rollout and now, the same from the minute on in which new pods were ready; `slow`
+    are latencies of now.
+    """
+    earlier, later = a_sample(NOON - STEP, errors=before, **dict.fromkeys(slow, 0.1)), a_sample(NOW, errors=now, **slow)
+    return Peer(workload=workload, before=earlier, now=later, since=(earlier, later))
 
 
 def never_heard(at: datetime = NOW, **changes: Any) -> Measurement:
@@ -121,18 +120,42 @@ def test_who_bears_witness_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "heard"),
+    ("until", "first", "told"),
+    [(0.001, 0.3, True), (0.001, 0.02, False), (0.001, 0.022, True), (0.27, 0.3, True), (0.29, 0.3, False),
+     (None, 0.3, False), (0.001, None, False)],
+    ids=["from then on", "later", "a little from then on", "a little more", "all the while", "not measured until then",
+         "not measured then"],
+)  # fmt: skip
+def test_it_must_fail_from_the_minute_on_in_which_new_pods_were_ready(
+    until: float | None, first: float | None, *, told: bool
+) -> None:
+    """What hurts it besides, an outage or another rollout, hardly begins in that very minute."""
+    since = (a_sample(NOON, errors=until), a_sample(NOON + STEP, errors=first))
+    assert (worse_since((replace(a_caller(), since=since),), a_policy()) != ()) is told
+    assert worse_since((replace(a_caller(), since=None),), a_policy()) == ()
+
+
+HEARD = a_sample(NOW - 4 * STEP, errors=0.0, traffic=None)
+
+
+@pytest.mark.parametrize(
+    ("new", "ready", "turns"),
     [
-        ((), False),
-        ((a_sample(NOW, errors=0.0, traffic=None), Sample(at=NOW + STEP, values=())), True),
-        ((a_sample(NOW, errors=None, traffic=0.0),), True),
-        ((Sample(at=NOW, values=()), Sample(at=NOW + STEP, values=(("cpu", 0.3),))), False),
+        ((), (), ()),
+        ((), (NOON,), (NOON,)),
+        ((), (NOON, NOON + STEP, NOON + 2 * STEP), (NOON, NOON + 2 * STEP)),
+        ((HEARD, Sample(at=NOW, values=())), (NOON,), (HEARD.at,)),
+        ((replace(HEARD, at=NOW - 3 * STEP),), (NOON,), ()),
+        ((a_sample(NOW, errors=None, traffic=0.0),), (NOON,), ()),
+        ((Sample(at=NOW, values=(("cpu", 0.3),)),), (NOON,), (NOON,)),
     ],
-    ids=["no samples", "once", "nobody asks", "nothing of requests"],
-)
-def test_callers_are_needed_where_nothing_is_known_of_requests(known: tuple[Sample, ...], heard: bool) -> None:
-    """One word of its requests is enough to be heard."""
-    assert are_heard(known, a_policy()) is heard
+    ids=["none is ready", "never heard", "the first and the last", "fell silent", "heard lately", "nobody asks", "only CPU"],
+)  # fmt: skip
+def test_callers_are_needed_where_nothing_is_known_of_requests_lately(
+    new: tuple[Sample, ...], ready: tuple[datetime, ...], turns: tuple[datetime, ...]
+) -> None:
+    """And what they would tell began when new pods were ready, or were heard last."""
+    assert fell_silent_at(new, ready, a_policy(), NOW) == turns
 
 
 # -- what else would explain it
@@ -177,11 +200,23 @@ def test_pods_that_are_not_yet_warm_are_not_silent() -> None:
     assert named(never_heard(new=cold_ones(NOW)[:3])) == "silence"
 
 
-def test_pods_that_spoke_are_told_by_their_silence_and_not_by_callers() -> None:
-    """Of pods that fell silent a lost scrape must be excluded by the pods themselves, or an alert."""
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, True),
+        ({"callers": ()}, False),
+        ({"callers": (), "restarts": 1}, True),
+        ({"new_ready": 0, "new_pods": 0}, False),
+        ({"old": samples(0.001, until=NOW, count=6, traffic=0.5)}, False),
+        ({"old": samples(0.3, until=NOW, count=6)}, False),
+    ],
+    ids=["its caller fails", "nobody fails", "restarted", "gone", "little to do", "old pods bad, too"],
+)
+def test_pods_that_fell_silent_are_told_by_callers_as_well(changes: dict[str, Any], *, told: bool) -> None:
+    """A lost scrape hurts nobody."""
     spoke = samples(0.001, until=NOW - 4 * STEP, count=2)
-    assert named(never_heard(new=spoke)) is None
-    assert named(never_heard(new=spoke, restarts=1)) == "silence"
+    assert named(never_heard(**({"new": spoke} | changes))) == ("silence" if told else None)
+    assert named(never_heard(**({"new": spoke} | changes)), besides=1) == ("silence" if "restarts" in changes else None)
 
 
 # -- stories
@@ -272,6 +307,13 @@ def test_a_caller_that_was_rolled_out_itself_is_no_witness(history: dict[str, An
     assert len(story.incidents) == rolled
 
 
+def test_pods_that_a_caller_kept_bear_witness_although_it_is_rolled_out() -> None:
+    """They run what they ran before, so what fails since is not their own doing."""
+    kept = (replace(a_caller(), kept=True),)
+    story = watched(lambda at: never_heard(at, callers=kept), lambda story: front_is(story, since=10 * MINUTE))
+    assert [action.workload for action in story.rollbacks] == [SHOP]
+
+
 @pytest.mark.parametrize(("history", "rolled"), [({}, 1), ({"since": 10 * MINUTE}, 0)], ids=["never", "lately"])
 def test_nor_is_it_one_beside_the_alert_of_the_workload_itself(history: dict[str, Any], rolled: int) -> None:
     """The shop's own alert and silence are put to a person; with a caller as a witness they are a contrast."""
@@ -290,5 +332,5 @@ def test_nor_is_it_one_beside_the_alert_of_the_workload_itself(history: dict[str
 def test_a_caller_must_fail_by_as_much_as_it_should(fails: float, told: bool) -> None:
     """A quarter of what goes to the new pods at least: of half it is 12.5 %. A caller that fails less has another cause."""
     before, now = (Sample(at=NOON, values=(("error_ratio", value),)) for value in (0.0, fails))
-    caller = Peer(workload=FRONT, before=before, now=now)
+    caller = Peer(workload=FRONT, before=before, now=now, since=(before, now))
     assert (worse_since((caller,), a_policy(), 0.125) == (FRONT.short,)) is told

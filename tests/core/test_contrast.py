@@ -316,3 +316,21 @@ def test_without_pairs_there_is_nothing_to_say() -> None:
     assert (found.pairs, found.worst, found.sure, found.lasts) == (0, None, False, True)
     assert not found.convicts(a_policy())
     assert not found.acquits(a_policy())
+
+
+def idling(errors: float | None) -> tuple[Sample, ...]:
+    """Pods that use a little CPU; that share of their requests fails (None: nothing is known of any)."""
+    asked = () if errors is None else (("error_ratio", errors),)
+    return tuple(Sample(at=NOON + STEP * index, values=(("cpu", 0.1), *asked)) for index in range(6))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "fine"), [(0.0, 0.0, 5), (None, 0.0, 0), (None, None, 5)], ids=["both told", "unheard", "CPU alone"]
+)
+def test_pods_that_answer_nobody_are_not_acquitted_by_their_cpu(
+    new: float | None, old: float | None, fine: int
+) -> None:
+    """Where requests are known of the old pods, and of the new ones nothing but that they idle."""
+    cpu = SignalRule(name="cpu", kind=K.CPU, query="q")
+    policy = RecordedPolicy(cluster="test", signals=(*a_policy().signals, cpu))
+    assert contrast(policy, idling(new), idling(old)).fine == fine

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from daemon.core.blame import suspect
 from daemon.core.incidents import Phase, Suspicion, Tier
-from daemon.core.measurement import Measurement, Sample
+from daemon.core.measurement import Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
 from daemon.core.reasons import Reason
 from daemon.core.weights import WEIGHTS
-from tests.core.builders import NOON, SHOP, STEP, V1, V2, a_measurement, a_policy, samples, states
+from tests.core.builders import CART, NOON, SHOP, STEP, V1, V2, a_measurement, a_policy, a_sample, samples, states
 from tests.core.story import Story
 
 ROLLOUT = Rollout(workload=SHOP, replaced=V1, revision=V2, started_at=NOON, seen_at=NOON)
@@ -177,6 +177,35 @@ def test_what_else_would_explain_it_makes_pods_that_were_never_heard_less(
 ) -> None:
     """They may only lack their metrics: something else hurts besides, or it began when the old pods were gone."""
     assert named(silent(spoke=0, silent_for=4), **circumstances) == name
+
+
+@pytest.mark.parametrize(
+    ("steps", "onset", "name"),
+    [
+        ((), NOON + STEP, "silence"),
+        ((NOON,), NOON + 3 * STEP, "silence"),
+        ((NOON,), NOON + 4 * STEP, "unheard"),
+        ((NOON, NOON + 4 * STEP), NOON + 4 * STEP, "silence"),
+        ((NOON + 2 * STEP,), NOON + STEP, "unheard"),
+    ],
+    ids=["nobody watched", "soon after", "much later", "soon after others", "before"],
+)
+def test_a_callers_alert_is_about_pods_that_were_ready_just_then(
+    steps: tuple[datetime, ...], onset: datetime, name: str
+) -> None:
+    """Nothing else ties an alert elsewhere to pods of which nothing is heard."""
+    rollout = replace(ROLLOUT, steps=steps)
+    known: dict[str, Any] = {"old_ran": True, "chain_start": None, "onset_source": OnsetSource.RULE}
+    measured = silent(spoke=0, silent_for=4)
+    found = suspect(rollout, measured, onset, policy=a_policy(), neighbour=CALLED, **known)
+    assert [term.name for term in found.terms if term.name in {"silence", "unheard"}] == [name]
+
+
+def test_callers_that_were_asked_and_are_well_take_their_alert_back() -> None:
+    """It is about something else."""
+    well = a_sample(NOW, errors=0.001)
+    caller = Peer(workload=CART, before=well, now=well, since=(well, well))
+    assert named(silent(spoke=0, silent_for=4, callers=(caller,))) == "unheard"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ from tests.handlers.measuring_world import (
 )
 
 BEGAN = NOW - 10 * MINUTE
+READY = BEGAN
+"""In that very minute; what fails since begins after it."""
 FRONT, BOARD, DB = (Workload(namespace="shop", kind="Deployment", name=name) for name in ("front", "board", "db"))
 
 
@@ -49,7 +51,7 @@ def scene_of(value: Callable[[str, datetime], float | Fault | None] = unheard, *
         scene.calls.add(caller.key, WEB.key)
         scene.cluster.pods[caller, V1.id] = [pod(f"{caller.name}-1", V1)]
     scene.cluster.pods[DB, V1.id] = [pod("db-1", V1)]
-    scene.cluster.pods[WEB, V2.id] = [pod(NEW_PODS[0])]
+    scene.cluster.pods[WEB, V2.id] = [pod(NEW_PODS[0], ready_since=READY)]
     return scene
 
 
@@ -64,18 +66,22 @@ async def test_callers_are_measured_before_the_rollout_and_now(purpose: MeasureP
     assert front.before.at < BEGAN < front.now.at
     assert (front.before.value("error_ratio"), front.now.value("error_ratio")) == (0.001, 0.5)
     assert {name for name, _ in front.now.values} == {"traffic", "error_ratio"}
+    assert front.since is not None
+    until, first = front.since
+    assert until.at <= READY < first.at
+    assert (until.value("error_ratio"), first.value("error_ratio")) == (0.001, 0.5)
     assert board.now is not None
     assert board.now.value("error_ratio") == 0.001
     assert (got.peers, got.missing) == ((), ())
 
 
-async def test_each_caller_costs_four_queries() -> None:
+async def test_each_caller_costs_eight_queries() -> None:
     """As the module says."""
     alone, called = scene_of(), scene_of()
     alone.calls = None
     await alone.measured()
     await called.measured()
-    assert len(called.prometheus.queries) - len(alone.prometheus.queries) == 4 * 2
+    assert len(called.prometheus.queries) - len(alone.prometheus.queries) == 8 * 2
 
 
 def nobody_calls(scene: Scene) -> None:
