@@ -1,0 +1,209 @@
+"""One life of the daemon: what daemon.app builds, with the world in place of the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import StreamReader, web
+from aiohttp.test_utils import make_mocked_request
+
+from daemon.core.actions import Action, Checked, Outcome, OutcomeKind
+from daemon.core.events import Event, WorkloadSeen
+from daemon.core.facts import Fact
+from daemon.core.model import Exchange
+from daemon.core.policy import Policy
+from daemon.core.protection import veto
+from daemon.core.state import State
+from daemon.ports import Runner
+from daemon.runtime.dispatch import Dispatcher, Faults
+from daemon.runtime.engine import Engine
+from daemon.runtime.supervise import Supervisor
+from handlers.faults import Permanent, Transient
+from handlers.inbound.alertmanager import PATH, AlertmanagerWebhook
+from handlers.inbound.cluster import ClusterWatch
+from handlers.just_checked import JustChecked
+from handlers.kinds import DEPLOYMENT
+from handlers.outbound.pagerduty import PagerDutyPager
+from handlers.outbound.rollback.patience import Patient
+from handlers.outbound.rollback.template import TemplateRollback
+from handlers.outbound.targets import TargetChecker
+from handlers.server import ServerLimits, build_app
+from tests.simulation.api_client import SimApi
+from tests.simulation.clocks import WallClock
+from tests.simulation.disk import SimJournal
+from tests.simulation.loop import run_as
+from tests.simulation.monitoring import Observer
+from tests.simulation.vendors import Session, Teller
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+INBOX_MAX = 50
+DRAIN_SECONDS, FLUSH_SECONDS = 5.0, 2.0
+ON_DELETE, OUT_OF_REACH = "sim/on-delete", "sim/out-of-reach"
+"""Labels that make a Deployment look like a kind that this world has not."""
+
+
+class _Deaf:
+    """ports.Telemetry that nobody reads."""
+
+    def intake(self, source: str, result: str) -> None:
+        pass
+
+    def contact(self, part: str, *, ok: bool) -> None:
+        pass
+
+
+class Process:
+    """Begin it; kill or stop it. `engine` is there once it answers webhooks."""
+
+    def __init__(self, world: World, number: int, policy: Policy, drift: float) -> None:
+        self.number = number
+        self.policy = policy
+        self.clock = WallClock(drift)
+        self.alive = True
+        self.engine: Engine | None = None
+        self.supervisor = Supervisor()
+        self.api = SimApi(world.server, world.network)
+        self._world = world
+        self._rng = random.Random(f"process/{world.seed}/{number}")
+        self._dispatcher: Dispatcher | None = None
+        self._webhook: AlertmanagerWebhook | None = None
+        self._app: web.Application | None = None
+
+    def begin(self) -> None:
+        """Start: as in daemon.app, the journal first, then the webhooks, then the caches, then decisions."""
+        self.spawn(self._serve())
+
+    def spawn(self, work: Any) -> asyncio.Task[Any]:
+        """A task of this process."""
+        loop = asyncio.get_running_loop()
+        return cast("asyncio.Task[Any]", run_as(self.number, lambda: loop.create_task(work)))
+
+    async def _serve(self) -> None:
+        world = self._world
+        journal = world.make_journal(world.disk)
+        engine = world.make_engine(
+            journal, self.clock, lambda: self.policy, dispatch=self._dispatch, told=self._told,
+            stumbled=lambda kind: world.bug(f"an event of kind {kind} could not be judged"), inbox_max=INBOX_MAX,
+        )  # fmt: skip
+        await engine.recover()
+        world.recovered(self, engine)
+        watch = ClusterWatch(
+            self.api, self._eyes(engine), self.clock, random=self._rng.random, kinds=(DEPLOYMENT,),
+            known=[tracked.view for tracked in engine.state.workloads.values()],
+        )  # fmt: skip
+        self._dispatcher = Dispatcher(
+            self._runners(watch), self.clock, self.supervisor, Faults(transient=Transient, permanent=Permanent),
+            finish=engine.put, attempted=world.attempted, draw=self._rng.random,
+            veto=lambda action: world.veto(action, engine.state, self.policy, self.clock.now()),
+        )  # fmt: skip
+        self._webhook = AlertmanagerWebhook(
+            intake=engine, clock=self.clock, telemetry=_Deaf(), auth=None,
+            on_accepted=lambda: None, on_truncated=lambda: None,
+        )  # fmt: skip
+        self._app = build_app(routes=(), limits=ServerLimits())
+        self.engine = engine
+        for name, run in watch.tasks().items():
+            self.supervisor.eternal(name, run())
+        self.supervisor.eternal("engine", self._decide(engine, watch))
+
+    async def _decide(self, engine: Engine, watch: ClusterWatch) -> None:
+        await watch.synced.wait()
+        engine.waits_for(None)
+        engine.resume()
+        await engine.run()
+
+    def _runners(self, watch: ClusterWatch) -> Mapping[str, Runner[Any]]:
+        world, checked, api = self._world, JustChecked(), Patient(self.api)
+        observer = Observer(world.prometheus, watch.cache, lambda: self.policy, self.clock.now)
+        session = cast("Any", Session(world.network, world.pagerduty))
+        teller = Teller(world.chat, world.network)
+        runners: dict[str, Runner[Any]] = {
+            "locate": observer,
+            "measure": observer,
+            "prove_soak": observer,
+            "check_target": _Checker(TargetChecker(self.api, checked), world),
+            "roll_back": TemplateRollback(api, self.clock, checked),
+            "page": PagerDutyPager(session, "https://pager.example", "key", "sim"),
+            "announce": teller,
+            "answer_pipeline": teller,
+            "note_change": teller,
+            "end_suspension": teller,
+            "revert_commit": teller,
+        }
+        return {kind: world.make_runner(kind, runner) for kind, runner in runners.items()}
+
+    def _eyes(self, engine: Engine) -> Any:
+        def put(event: Event) -> None:
+            if isinstance(event, WorkloadSeen) and dict(event.view.labels).get(ON_DELETE):
+                event = replace(event, view=replace(event.view, exchange=Exchange.ON_DELETE))
+            engine.put(event)
+
+        return SimpleNamespace(put=put)
+
+    def _dispatch(self, action: Action, uncertain: bool) -> None:
+        assert self._dispatcher is not None
+        self._dispatcher.start(action, uncertain=uncertain)
+
+    def _told(self, facts: Sequence[Fact], state: State) -> None:
+        self._world.told(self, facts, state)
+
+    # -- what others do to it
+
+    async def receive(self, body: bytes) -> int:
+        """A webhook; the status of its answer, None of which comes from a process that is not there."""
+        assert self._webhook is not None
+        assert self._app is not None
+        stream = StreamReader(cast("Any", SimpleNamespace(_reading_paused=False)), 2**16, loop=asyncio.get_running_loop())
+        stream.feed_data(body)
+        stream.feed_eof()
+        request = make_mocked_request("POST", PATH, app=self._app, payload=stream)
+        return (await self._webhook.receive(request)).status
+
+    async def stop(self) -> None:
+        """SIGTERM, as daemon.app winds down."""
+        if self._dispatcher is not None and self.engine is not None:
+            self._dispatcher.close()
+            await self.supervisor.drain(DRAIN_SECONDS)
+            try:
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self.engine.rested()
+            except TimeoutError:
+                pass
+        await self.supervisor.stop()
+
+
+class _Checker:
+    """The real check, and what a workload of another kind would say besides."""
+
+    def __init__(self, checker: TargetChecker, world: World) -> None:
+        self._checker = checker
+        self._world = world
+
+    async def run(self, action: Any) -> Outcome:
+        outcome = await self._checker.run(action)
+        workload = self._world.server.get("deployments", action.workload.namespace, action.workload.name)
+        labels = workload["metadata"].get("labels", {}) if workload else {}
+        if isinstance(outcome.result, Checked) and labels.get(OUT_OF_REACH):
+            check = replace(outcome.result.check, no_way="its template is another object's")
+            return Outcome(kind=OutcomeKind.DONE, result=Checked(check=check))
+        return outcome
+
+    async def probe(self, action: Any) -> Outcome | None:
+        return None
+
+
+def real_veto(action: Action, state: State, policy: Policy, now: Any) -> str | None:
+    """The last look before an action, as daemon.app wires it."""
+    return veto(action, state, policy, now)
+
+
+def real_journal(disk: Any) -> SimJournal:
+    """The journal on a disk."""
+    return SimJournal(disk)
