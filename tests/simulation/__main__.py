@@ -3,73 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 
-from tests.simulation.coverage import Coverage
+from tests.simulation.many import Total, totals
 from tests.simulation.run import Result, run_seed
 from tests.simulation.shrink import shrink
 
 COVERED_FROM = 10_000
 """A run of so many seeds must have reached everything."""
 
-CHUNK = 25
 TRACE_LINES = 60
 SHOWN_MAX = 5
 """Failing seeds that are shrunk and shown; the others are only named."""
-
-
-@dataclass(slots=True)
-class Total:
-    """What many seeds came to."""
-
-    seeds: int = 0
-    hours: float = 0.0
-    failing: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    coverage: Coverage = field(default_factory=Coverage)
-
-    def add(self, other: Total) -> None:
-        """Take another's in."""
-        self.seeds += other.seeds
-        self.hours += other.hours
-        self.failing += other.failing
-        self.names += other.names
-        self.coverage.add(other.coverage)
-
-    def __str__(self) -> str:
-        hours = f"simulated_hours={self.hours:.0f}"
-        return f"simulate: seeds={self.seeds} violations={len(self.failing)} {hours} {self.coverage}"
-
-
-def simulate(seeds: Iterable[int]) -> Total:
-    """Play these seeds in this process."""
-    total = Total()
-    for seed in seeds:
-        result = run_seed(seed)
-        total.seeds += 1
-        total.hours += result.hours
-        total.coverage.add(result.coverage)
-        if result.broken:
-            total.failing.append(seed)
-            total.names.append(result.broken[0].name)
-    return total
-
-
-def _parts(first: int, last: int) -> list[range]:
-    return [range(begin, min(begin + CHUNK, last + 1)) for begin in range(first, last + 1, CHUNK)]
-
-
-def _totals(parts: list[range], jobs: int) -> Iterator[Total]:
-    if jobs == 1:
-        yield from map(simulate, parts)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(simulate, parts)
 
 
 def story(result: Result, *, whole: bool = False) -> str:
@@ -117,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(story(result, whole=True) for result in results))
         return int(any(result.broken for result in results))
     total = Total()
-    for part in _totals(_parts(first, last), asked.jobs):
+    for part in totals(first, last, asked.jobs):
         total.add(part)
         if sys.stderr.isatty():
             print(f"\r{total.seeds} of {last - first + 1}, {len(total.failing)} failing", end="", file=sys.stderr)

@@ -42,6 +42,7 @@ class Cluster:
     server: ApiServer
     rng: random.Random
     progress_seconds: float = 150.0
+    start_seconds: float = 40.0
     serving: dict[tuple[str, str], list[Serving]] = field(default_factory=dict)
     quality: dict[RevisionId, str] = field(default_factory=dict)
     first_ready: dict[RevisionId, float] = field(default_factory=dict)
@@ -154,7 +155,7 @@ class Cluster:
                 restarts += 1
                 self._crash(key[0], name, restarts)
                 self._report(*key, stuck=asyncio.get_running_loop().time() > ends)
-            await asyncio.sleep(self.rng.uniform(2.0, 25.0))
+            await asyncio.sleep(self.start_seconds * self.rng.uniform(0.5, 1.5))
             self._ready(key[0], name)
         old = self._old(key, uid)
         if old:

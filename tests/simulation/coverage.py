@@ -25,6 +25,7 @@ class Coverage:
     reasons: Counter[str] = field(default_factory=Counter)
     edges: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    rollbacks: int = 0
 
     def saw(self, fact: Fact, before: State) -> None:
         """A fact became durable in this state."""
@@ -42,6 +43,7 @@ class Coverage:
         self.reasons.update(other.reasons)
         self.edges.update(other.edges)
         self.faults.update(other.faults)
+        self.rollbacks += other.rollbacks
 
     def missing(self) -> list[str]:
         """What was never reached."""

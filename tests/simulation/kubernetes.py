@@ -47,6 +47,7 @@ class Applied:
     at: float
     sent_at: float
     history: frozenset[RevisionId]
+    template: Obj
 
 
 @dataclass(slots=True)
@@ -165,6 +166,7 @@ class ApiServer:
                     at=(true_now().timestamp()),
                     sent_at=sent_at,
                     history=self.revisions(known),
+                    template=known["spec"]["template"],
                 )
             )
         return stored

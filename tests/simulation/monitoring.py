@@ -24,6 +24,8 @@ from tests.simulation.truth import BAD, GOOD, SYMPTOM, Truth
 PEER = "Prometheus"
 PATIENCE_SECONDS = 10.0
 SAMPLES_MAX = 6
+"""Samples from the beginning and from the end of a time: both sides of a rollout serve early, and the newest say how it is."""
+
 STALE_SECONDS = 120.0
 
 
@@ -118,8 +120,9 @@ class Observer:
         policy, truth = self.policy(), self.prometheus.truth
         step = policy.sample_interval.total_seconds()
         last = (at - policy.settling.total_seconds()) // step * step
-        since = max((action.since - EPOCH).total_seconds(), last - step * (SAMPLES_MAX - 1))
-        moments = [last - step * index for index in range(SAMPLES_MAX) if last - step * index >= since][::-1]
+        first = -((EPOCH - action.since).total_seconds() // step) * step
+        count = max(0, int((last - first) // step) + 1)
+        moments = [first + step * index for index in range(count) if min(index, count - 1 - index) < SAMPLES_MAX]
         key = (action.workload.namespace, action.workload.name)
         began = (action.rollout_started_at - EPOCH).total_seconds()
         earlier = [began - step * index for index in (3, 2, 1)]

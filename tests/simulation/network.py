@@ -128,12 +128,16 @@ class Network:
 
         def happen() -> None:
             try:
-                result = effect()
-            except Exception as error:  # noqa: BLE001 - it is the answer
+                result, error = effect(), None
+            except Exception as raised:  # noqa: BLE001 - it is the answer
+                result, error = None, raised
+            if answer.done():
+                return  # its sender has given up
+            if error is None:
+                answer.set_result(result)
+            else:
                 answer.set_exception(error)
                 answer.exception()  # nobody may be waiting any more
-            else:
-                answer.set_result(result)
 
         run_as(0, lambda: loop.call_later(after, happen))
         return answer

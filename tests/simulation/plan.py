@@ -41,6 +41,7 @@ class Plan:
     mapping: str = "deployment"
     onset_known: bool = True
     leak_seconds: float = 240.0
+    start_seconds: float = 40.0
     drift: float = 0.0
     items: tuple[Item, ...] = ()
     windows: tuple[Window, ...] = field(default=())
@@ -64,9 +65,10 @@ def draw(seed: int) -> Plan:
         seed=seed,
         policy=_policy(rng),
         severity=rng.choice(["critical"] * 6 + ["warning", "none"]),
-        mapping=rng.choice(["deployment"] * 8 + ["namespace", "both", "nothing"]),
+        mapping=rng.choice(["deployment"] * 12 + ["namespace", "both", "nothing"]),
         onset_known=rng.random() < 0.9,
         leak_seconds=rng.choice([60.0, 240.0, 420.0]),
+        start_seconds=rng.choice([5.0, 40.0, 80.0, 80.0, 80.0]),
         drift=drift,
         items=tuple(items),
         windows=tuple(_windows(rng)),
@@ -77,14 +79,14 @@ def _policy(rng: random.Random) -> tuple[tuple[str, Any], ...]:
     seconds = {
         "soak": rng.choice([180, 300, 900]),
         "blame_window": rng.choice([300, 600]),
-        "too_old": rng.choice([120, 7200, 7200, 7200]),
+        "too_old": rng.choice([120] + [7200] * 11),
         "decide_deadline": rng.choice([180, 300, 600]),
         "approve_deadline": rng.choice([180, 300, 600]),
-        "converge_deadline": rng.choice([120, 300]),
+        "converge_deadline": rng.choice([120, 300, 600]),
         "verify_deadline": rng.choice([180, 300, 600]),
         "hold": rng.choice([60, 120]),
         "countdown": rng.choice([0, 30, 30, 30]),
-        "sample_interval": rng.choice([30, 30, 60]),
+        "sample_interval": rng.choice([30, 30, 30, 60]),
         "assumed_for": 120,
     }
     counts = {
@@ -92,7 +94,7 @@ def _policy(rng: random.Random) -> tuple[tuple[str, Any], ...]:
         "rollbacks_per_cluster_hour": rng.choice([1, 3, 10]),
     }
     policy: dict[str, Any] = {name: value * SECOND for name, value in seconds.items()} | counts
-    policy["default_mode"] = rng.choice([Mode.AUTO] * 6 + [Mode.APPROVE] * 2 + [Mode.OBSERVE])
+    policy["default_mode"] = rng.choice([Mode.AUTO] * 12 + [Mode.APPROVE] * 3 + [Mode.OBSERVE])
     policy["act_without_control"] = rng.random() < 0.15
     policy["paging"] = rng.choice([Paging.BESIDE] * 5 + [Paging.INSTEAD])
     if rng.random() < 0.06:
@@ -111,10 +113,8 @@ def _story(rng: random.Random) -> list[Item]:
     begin = _when(rng, 60.0, 240.0)
     deploy = lambda tag, at, name="checkout": Item("deploy", (name, tag), at=round(at, 1))  # noqa: E731
     stories: list[list[Item]] = [
-        [deploy("2.bad", begin)],
-        [deploy("2.bad", begin)],
-        [deploy("2.bad", begin)],
-        [deploy("2.crash", begin)],
+        *[[deploy("2.bad", begin)]] * 6,
+        *[[deploy("2.crash", begin)]] * 3,
         [deploy("2.good", begin), deploy("3.bad", begin + rng.uniform(60, 900))],
         [deploy("2.leak", begin)],
         [deploy("2.bad", begin), deploy("2.bad", begin + rng.uniform(0, 120), "cart")],
@@ -125,6 +125,7 @@ def _story(rng: random.Random) -> list[Item]:
         [Item("alarm", (200,), at=begin)],
         [deploy("2.good", begin), Item("ask", ("checkout", rng.random() < 0.7), at=begin + rng.uniform(60, 600))],
         [deploy("2.good", begin), Item("declare", (rng.choice(["customer_reports", "data_corruption"]),), at=begin + rng.uniform(20, 500))],
+        [deploy("2.bad", begin), deploy("2.crash", begin + rng.uniform(0, 120), "cart")],
         [deploy("2.bad", begin), Item("undo", (), on=("phase/verifying", 1), after=rng.uniform(1, 60))],
         [deploy("2.bad", begin), Item("again", (), on=(rng.choice(["phase/rolling_back", "rollback", "phase/verifying", "phase/recovered"]), 1), after=rng.uniform(0, 40))],
         [deploy("2.bad", begin), Item("deploy", ("checkout", "3.bad"), on=("phase/recovered", 1), after=rng.uniform(5, 200))],
@@ -172,11 +173,12 @@ def _people(rng: random.Random) -> list[Item]:
 
 def _oddities(rng: random.Random) -> list[Item]:
     """What else may be true of a workload, or happen to it."""
-    if rng.random() < 0.65:
+    if rng.random() < 0.75:
         return []
     early = round(rng.uniform(0.0, 100.0), 1)
     worst = {"on": (_worst(rng), 1), "after": rng.choice([0.0, 0.0, 2.0])}
     odd: list[Item] = [
+        Item("again", (), on=(rng.choice(["rollback", "phase/verifying", "phase/recovered"]), 1), after=rng.uniform(0, 40)),
         Item("label", ("argocd.argoproj.io/instance", "shop"), at=early),
         Item("owner", (), at=early),
         Item("label", ("sim/on-delete", "yes"), at=early),

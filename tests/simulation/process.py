@@ -49,6 +49,10 @@ ON_DELETE, OUT_OF_REACH = "sim/on-delete", "sim/out-of-reach"
 """Labels that make a Deployment look like a kind that this world has not."""
 
 
+_WIRE = SimpleNamespace(_reading_paused=False, resume_reading=lambda **_: None, pause_reading=lambda: None)
+"""The protocol below a request's body, as far as its stream asks for it."""
+
+
 class _Deaf:
     """ports.Telemetry that nobody reads."""
 
@@ -160,7 +164,7 @@ class Process:
         """A webhook; the status of its answer, None of which comes from a process that is not there."""
         assert self._webhook is not None
         assert self._app is not None
-        stream = StreamReader(cast("Any", SimpleNamespace(_reading_paused=False)), 2**16, loop=asyncio.get_running_loop())
+        stream = StreamReader(cast("Any", _WIRE), 2**16, loop=asyncio.get_running_loop())
         stream.feed_data(body)
         stream.feed_eof()
         request = make_mocked_request("POST", PATH, app=self._app, payload=stream)

@@ -62,11 +62,13 @@ def play(plan: Plan, switches: Switches | None = None) -> Result:
                 loop.run_until_complete(world.main())
             except DeadlockError as error:
                 world.bug(str(error))
+            broken = tuple(world.invariants.found)
+            loop.close()
         world.coverage.faults.update(world.network.met)
         digest = hashlib.blake2b("\n".join([loop.digest(), *world.trace]).encode(), digest_size=16).hexdigest()
         return Result(
             plan=plan,
-            broken=tuple(world.invariants.found),
+            broken=broken,
             digest=digest,
             hours=loop.time() / 3600,
             steps=loop.steps,
@@ -75,7 +77,6 @@ def play(plan: Plan, switches: Switches | None = None) -> Result:
         )
     finally:
         engine.COMPACT_AFTER_FACTS = kept
-        loop.close()
         if collects:
             gc.enable()
 

@@ -56,7 +56,7 @@ class World:
         self.loop = loop
         self.trace: list[str] = []
         self.server = ApiServer(on_change=self._changed, on_rollback=self._rolled_back, on_patch=self._patching)
-        self.cluster = Cluster(self.server, random.Random(f"cluster/{seed}"))
+        self.cluster = Cluster(self.server, random.Random(f"cluster/{seed}"), start_seconds=plan.start_seconds)
         self.truth = Truth(self.cluster, plan.leak_seconds)
         self.network = Network(random.Random(f"network/{seed}"), list(plan.windows))
         self.prometheus = Prometheus(self.truth, self.network, plan.onset_known)
@@ -171,7 +171,13 @@ class World:
 
     def spawn(self, work: Any) -> None:
         """A task of the world."""
-        self._tasks.append(run_as(0, lambda: self.loop.create_task(work)))
+        task = run_as(0, lambda: self.loop.create_task(work))
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if self.loop.is_running() and not task.cancelled() and (error := task.exception()) is not None:
+            self.bug(f"the world itself: {error!r}")
 
     def say(self, text: str) -> None:
         """A line of the trace."""
@@ -247,7 +253,10 @@ class World:
         process = self.process
         if process is None or not process.alive or process.engine is None:
             raise LostError
-        return int(await process.spawn(process.receive(body)))
+        status = int(await process.spawn(process.receive(body)))
+        if 400 <= status <= 499:
+            self.bug(f"a webhook was answered with {status}")
+        return status
 
     def attempted(self, kind: str, result: str) -> None:
         """The dispatcher's metric; `bug` is a runner that raised what it must not."""
@@ -285,6 +294,8 @@ class World:
             raise fault(403, "Forbidden", "User lastgood cannot patch resource deployments in API group apps")
 
     def _rolled_back(self, applied: Applied) -> None:
+        self.coverage.rollbacks += 1
+        self.rolled_back_from = applied.template
         self.say(f"! {applied.action} of {applied.workload}: {applied.before[:6]} -> {applied.after[:6]}")
         self.invariants.rollback_applied(applied)
         self.happens("rollback")
