@@ -27,7 +27,7 @@ from daemon.core.reasons import NEVER_OVERRIDDEN, Reason
 from daemon.core.state import State
 from daemon.ports import InboxFullError, JournalUnavailableError
 from tests.simulation.clocks import stamp, true_now
-from tests.simulation.controllers import template_of
+from tests.simulation.network import Window
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -127,7 +127,9 @@ def ask(world: World, name: str, overriding: bool) -> None:  # noqa: FBT001 - a 
         if tracked is None or rollout is None or rollout.replaced is None:
             return None
         target, current = rollout.replaced.id, tracked.view.current.id
-        return RollbackAsked(at=true_now(), workload=key, current=current, target=target, actor=ACTOR, overrides=overrides)
+        return RollbackAsked(
+            at=true_now(), workload=key, current=current, target=target, actor=ACTOR, overrides=overrides
+        )
 
     _says(world, of)
 
@@ -194,7 +196,9 @@ def config_gone(world: World) -> None:
 def history_gone(world: World) -> None:
     """All ReplicaSets without pods are collected, the target's among them."""
     for each in list(world.server.all("replicasets", SHOP)):
-        if not any(pod["metadata"]["ownerReferences"][0]["uid"] == each["metadata"]["uid"] for pod in world.server.all("pods")):
+        if not any(
+            pod["metadata"]["ownerReferences"][0]["uid"] == each["metadata"]["uid"] for pod in world.server.all("pods")
+        ):
             world.forget_revision(each)
 
 
@@ -268,6 +272,12 @@ def silence(world: World, seconds: float) -> None:
     world.spawn(lasts())
 
 
+def trouble(world: World, target: str, kind: str, seconds: float) -> None:
+    """A fault begins now."""
+    now = asyncio.get_running_loop().time()
+    world.network.windows.append(Window(target, kind, now, now + seconds, 1.0))
+
+
 # -- the daemon's machine
 
 
@@ -294,8 +304,6 @@ ACTS: dict[str, Callable[..., None]] = {
     for each in (
         approve, decline, close, review, pause, resume, release, declare, ask, notice, deploy, undo, again, label, annotation,
         owner, namespace_pause, rollout_pause, config, config_gone, history_gone, recreate, remove, forbid, compact, outage,
-        quiet, unwatched, alarm, silence, kill, stop, reload, clock,
+        quiet, unwatched, alarm, silence, trouble, kill, stop, reload, clock,
     )
 }  # fmt: skip
-
-__all__ = ["ACTS", "MAIN", "SHOP", "template_of"]

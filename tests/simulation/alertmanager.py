@@ -49,7 +49,9 @@ class Alert:
             "labels": self.labels,
             "annotations": {},
             "startsAt": stamp(EPOCH + timedelta(seconds=self.starts_at)),
-            "endsAt": "0001-01-01T00:00:00Z" if self.ended_at is None else stamp(EPOCH + timedelta(seconds=self.ended_at)),
+            "endsAt": "0001-01-01T00:00:00Z"
+            if self.ended_at is None
+            else stamp(EPOCH + timedelta(seconds=self.ended_at)),
             "generatorURL": "",
             "fingerprint": self.fingerprint,
         }
@@ -96,7 +98,9 @@ class Alerting:
         while True:
             now = loop.time()
             for name, alert in self.alerts.items():
-                bad = self.forced.get(name, any((self.truth.service(key, now) or 0.0) > SYMPTOM for key in self.watched[name]))
+                bad = self.forced.get(
+                    name, any((self.truth.service(key, now) or 0.0) > SYMPTOM for key in self.watched[name])
+                )
                 if bad:
                     good.pop(name, None)
                     began = since.setdefault(name, now)
@@ -117,7 +121,9 @@ class Alerting:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(1.0 + peer * 2.0)
-            group = [alert.shown() for alert in self.alerts.values() if alert.starts_at is not None and not alert.silenced]
+            group = [
+                alert.shown() for alert in self.alerts.values() if alert.starts_at is not None and not alert.silenced
+            ]
             repeats = loop.time() - at >= REPEAT_SECONDS and any(each["status"] == "firing" for each in group)
             if not group or (group == told and not repeats):
                 continue

@@ -69,7 +69,9 @@ class SimApi:
 
         items, version = await self._send(read)
         chosen = [obj for obj in items if _selected(obj, label_selector)]
-        yield Page(items=[each(obj) if each else obj for obj in chosen], resource_version=version, first=True, last=True)
+        yield Page(
+            items=[each(obj) if each else obj for obj in chosen], resource_version=version, first=True, last=True
+        )
 
     async def watch(
         self,
@@ -120,12 +122,16 @@ class SimApi:
         sent_at = asyncio.get_running_loop().time()
 
         def write() -> Obj:
-            return self._server.patch(plural, namespace, name or "", ops, field_manager, sent_at=sent_at, dry_run=dry_run)
+            return self._server.patch(
+                plural, namespace, name or "", ops, field_manager, sent_at=sent_at, dry_run=dry_run
+            )
 
         stored: Obj = await self._send(write)
         return stored
 
-    async def delete(self, path: str, *, uid: str | None = None, resource_version: str | None = None, dry_run: bool = False) -> Obj:
+    async def delete(
+        self, path: str, *, uid: str | None = None, resource_version: str | None = None, dry_run: bool = False
+    ) -> Obj:
         raise AssertionError("nothing here is deleted by the daemon")
 
     async def _send(self, effect: Callable[[], Any], stale: Callable[[], Any] | None = None) -> Any:

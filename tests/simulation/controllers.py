@@ -49,14 +49,22 @@ class Cluster:
     _tasks: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
     _wanted: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def deploy(self, namespace: str, name: str, tag: str, *, manager: str = "kubectl-client-side-apply", **spec: Any) -> None:
+    def deploy(
+        self, namespace: str, name: str, tag: str, *, manager: str = "kubectl-client-side-apply", **spec: Any
+    ) -> None:
         """Write another image into the template, as a pipeline would; make the Deployment where there is none."""
         known = self.server.get("deployments", namespace, name)
         template = template_of(namespace, name, tag)
         if known is None:
             labels = {"app": name}
             body = {"replicas": REPLICAS, "selector": {"matchLabels": labels}, "template": template, **spec}
-            metadata = {"namespace": namespace, "name": name, "labels": labels, "annotations": {NUMBER: "1"}, "generation": 1}
+            metadata = {
+                "namespace": namespace,
+                "name": name,
+                "labels": labels,
+                "annotations": {NUMBER: "1"},
+                "generation": 1,
+            }
             self.server.put("deployments", {"metadata": metadata, "spec": body, "status": {}})
         else:
             self.write(known, {**known["spec"], "template": template, **spec}, manager)
@@ -65,7 +73,12 @@ class Cluster:
         """Store another spec."""
         if spec == known["spec"]:
             return
-        entry = {"manager": manager, "operation": "Update", "time": stamp(true_now()), "fieldsV1": {"f:spec": {"f:template": {}}}}
+        entry = {
+            "manager": manager,
+            "operation": "Update",
+            "time": stamp(true_now()),
+            "fieldsV1": {"f:spec": {"f:template": {}}},
+        }
         metadata = {**known["metadata"], "generation": known["metadata"]["generation"] + 1}
         metadata["managedFields"] = [*(e for e in metadata.get("managedFields", ()) if e["manager"] != manager), entry]
         self.server.put("deployments", {**known, "metadata": metadata, "spec": spec})
@@ -137,7 +150,9 @@ class Cluster:
         self._report(*key, stuck=False)
         for pod in [each for each in self._pods(key) if not _is_ready(each) and _owner(each) != uid]:
             self.server.delete("pods", key[0], pod["metadata"]["name"])
-        while len([pod for pod in self._pods(key) if _owner(pod) == uid and _is_ready(pod)]) < REPLICAS or self._old(key, uid):
+        while len([pod for pod in self._pods(key) if _owner(pod) == uid and _is_ready(pod)]) < REPLICAS or self._old(
+            key, uid
+        ):
             await self._one(key, workload, replica_set, ends)
         self._report(*key, stuck=False)
 
@@ -189,7 +204,10 @@ class Cluster:
                 return known
             copied["deployment.kubernetes.io/revision-history"] = before[NUMBER]
             return self.server.put("replicasets", {**known, "metadata": {**known["metadata"], "annotations": copied}})
-        labelled = {**template, "metadata": {"labels": {**template["metadata"]["labels"], "pod-template-hash": revision[:8]}}}
+        labelled = {
+            **template,
+            "metadata": {"labels": {**template["metadata"]["labels"], "pod-template-hash": revision[:8]}},
+        }
         labelled["metadata"] |= {k: v for k, v in template["metadata"].items() if k != "labels"}
         made: Obj = {
             "namespace": metadata["namespace"], "name": f"{metadata['name']}-{revision[:8]}-{metadata['uid']}",
@@ -206,7 +224,9 @@ class Cluster:
             "creationTimestamp": stamp(at),
             "ownerReferences": [{"controller": True, "kind": "ReplicaSet", "uid": replica_set["metadata"]["uid"]}],
         }  # fmt: skip
-        self.server.put("pods", {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": _status(at, ready=ready)})
+        self.server.put(
+            "pods", {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": _status(at, ready=ready)}
+        )
         self._note((metadata["namespace"], workload["metadata"]["name"]))
         return name
 
@@ -251,7 +271,8 @@ class Cluster:
     def _note(self, key: tuple[str, str]) -> None:
         """Keep what serves from now on."""
         owners = {
-            each["metadata"]["uid"]: template_hash(each["spec"]["template"]) for each in self.server.all("replicasets", key[0])
+            each["metadata"]["uid"]: template_hash(each["spec"]["template"])
+            for each in self.server.all("replicasets", key[0])
         }
         ready: dict[RevisionId, int] = {}
         for pod in self._pods(key):
@@ -269,7 +290,11 @@ class Cluster:
 def template_of(namespace: str, name: str, tag: str) -> Obj:
     """The pod template with an image of this tag; `+` and what follows it only restarts."""
     tag, _, restarted = tag.partition("+")
-    container = {"name": "main", "image": f"registry.example/{name}:{tag}", "envFrom": [{"configMapRef": {"name": "settings"}}]}
+    container = {
+        "name": "main",
+        "image": f"registry.example/{name}:{tag}",
+        "envFrom": [{"configMapRef": {"name": "settings"}}],
+    }
     metadata: Obj = {"labels": {"app": name}}
     if restarted:
         metadata["annotations"] = {"kubectl.kubernetes.io/restartedAt": restarted}

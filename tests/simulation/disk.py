@@ -82,7 +82,13 @@ class SimJournal(SqliteJournal):
 
     async def _do(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool, alone: bool = False) -> Any:
         loop = asyncio.get_running_loop()
-        job = _Job(work=self._failing(work) if writes else work, writes=writes, alone=alone, done=loop.create_future(), loop=loop)
+        job = _Job(
+            work=self._failing(work) if writes else work,
+            writes=writes,
+            alone=alone,
+            done=loop.create_future(),
+            loop=loop,
+        )
         if writes and self._pending:
             self._said[id(job)] = self._pending.pop()
         self._jobs.append(job)

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.core.actions import Announce, Page, PageKind, RollBack
 from daemon.core.events import AlertsReported
-from daemon.core.facts import ActionOwed, ActionSettled, AlertNoted, Fact, LedgerWritten, Moved, PauseSet, WorkloadRecorded
+from daemon.core.facts import (
+    ActionOwed,
+    ActionSettled,
+    AlertNoted,
+    Fact,
+    IncidentOpened,
+    LedgerWritten,
+    Moved,
+    PauseSet,
+    WorkloadRecorded,
+)
 from daemon.core.incidents import Incident, Phase
 from daemon.core.mode import mode_of
 from daemon.core.model import AlertStatus, Mode, RevisionId
@@ -49,6 +59,7 @@ PROMISES = {
     "alert_noted": "an alert that was answered with 2xx is decided about",
     "page_known": "nobody is paged about what the disk does not hold",
     "page_key": "a page's key names cluster, workload and revision where one is blamed, and never changes",
+    "one_successor": "what is written back after a rollback is told once, in one incident",
     "one_open_page": "never two open pages about one incident",
     "never_pages_observe": "nobody is paged in mode observe",
     "page_sent": "an incident that was handed over or acted upon has paged, where its route pages",
@@ -76,8 +87,9 @@ class Broken:
 class Invariants:
     """Asked about one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, only: str | None = None) -> None:
         self._world = world
+        self._only = only
         self.found: list[Broken] = []
         self._applied: list[Applied] = []
         self._automatic: list[tuple[float, str]] = []
@@ -97,6 +109,8 @@ class Invariants:
 
     def broken(self, name: str, seen: str) -> None:
         """Keep it; the world stops at the first."""
+        if self._only not in (None, name):
+            return
         self._world.say(f"BROKEN {name}: {seen}")
         self.found.append(Broken(name, self._world.loop.time(), seen))
         self._world.loop.stop()
@@ -109,7 +123,7 @@ class Invariants:
 
     def rollback_applied(self, applied: Applied) -> None:
         """The API server stored a rollback of ours."""
-        world, state = self._world, self._world.shadow
+        state = self._world.shadow
         again = [each for each in self._applied if each.action == applied.action]
         self._check("once_per_action", not again, f"{applied.action} a second time")
         self._check("intent_first", applied.action in self._owed, f"{applied.action} is not on the disk")
@@ -125,8 +139,6 @@ class Invariants:
             self._about_budget(applied, action)
         self._applied.append(applied)
         self._quarantined.add((applied.workload, applied.before))
-        known = world.server.get("replicasets", "shop", "")
-        assert known is None
 
     def _about_target(self, applied: Applied) -> None:
         world, key = self._world, (applied.workload, applied.after)
@@ -143,13 +155,21 @@ class Invariants:
         world, state = self._world, self._world.shadow
         paused = state.paused_by(action.workload, true_now())
         since = max(self._switched.get("pause", 0.0), 0.0)
-        self._check("not_paused", paused is None or since >= applied.sent_at, f"{paused} since {since:.3f}, sent {applied.sent_at:.3f}")
+        self._check(
+            "not_paused",
+            paused is None or since >= applied.sent_at,
+            f"{paused} since {since:.3f}, sent {applied.sent_at:.3f}",
+        )
         tracked = state.workloads.get(action.workload.key)
         process = world.process
         if tracked is not None and process is not None and process.alive:
             observed = mode_of(process.policy, tracked) is Mode.OBSERVE
             since = max(self._switched.get(f"mode/{action.workload.key}", 0.0), world.policy_since)
-            self._check("not_observed", not observed or since >= applied.sent_at, f"observe since {since:.3f}, sent {applied.sent_at:.3f}")
+            self._check(
+                "not_observed",
+                not observed or since >= applied.sent_at,
+                f"observe since {since:.3f}, sent {applied.sent_at:.3f}",
+            )
 
     def _about_budget(self, applied: Applied, action: RollBack) -> None:
         world, now = self._world, self._world.loop.time()
@@ -189,6 +209,8 @@ class Invariants:
                 self._noted.add(fact.alert.fingerprint)
             case LedgerWritten():
                 self._ledger(fact)
+            case IncidentOpened():
+                self._opened(fact.incident, before)
             case PauseSet():
                 self._switched["pause"] = self._world.loop.time()
             case WorkloadRecorded():
@@ -212,6 +234,18 @@ class Invariants:
             self._switched[f"mode/{key}"] = now
         if fact.view.namespace_paused and (known is None or not known.view.namespace_paused):
             self._switched["pause"] = now
+
+    def _opened(self, incident: Incident, before: State) -> None:
+        if incident.predecessor is None or incident.blamed is None:
+            return
+        same = [
+            other.id
+            for other in before.open_incidents
+            if other.predecessor == incident.predecessor
+            and other.blamed is not None
+            and other.blamed.id == incident.blamed.id
+        ]
+        self._check("one_successor", not same, f"{incident.id} beside {', '.join(same)}")
 
     def _moved(self, fact: Moved) -> None:
         incident = self._world.shadow.incidents.get(fact.incident)
@@ -264,7 +298,9 @@ class Invariants:
         details = event["payload"]["custom_details"]
         incident, phase = details["incident"], details["phase"]
         known = phase == Phase.OPEN.value or (incident, phase) in self._phases
-        self._check("page_known", known and self._keys.get(incident) == event["dedup_key"], f"{incident} {phase}")
+        self._check("page_known", known and incident in self._keys, f"{incident} {phase}")
+        expected = self._keys.get(incident)
+        self._check("page_key", expected in (None, event["dedup_key"]), f"{event['dedup_key']} instead of {expected}")
         if event["event_action"] == "trigger":
             self._paged.add(incident)
         held = list(self._world.pagerduty.open.values())
@@ -276,6 +312,7 @@ class Invariants:
         phase = action.brief.phase
         known = action.id in self._owed and (phase == Phase.OPEN.value or (action.incident, phase) in self._phases)
         self._check("post_known", known, f"{action.id} {phase}")
+        self._check("post_once", action.id not in self._posted, action.id)
         self._posted.add(action.id)
 
     # -- lives, and the end

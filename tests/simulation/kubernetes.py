@@ -139,7 +139,9 @@ class ApiServer:
         """The revisions that its history can still give."""
         return frozenset(template_hash(each["spec"]["template"]) for each in self.history(workload))
 
-    def patch(self, plural: str, namespace: str, name: str, ops: Sequence[Obj], who: str, *, sent_at: float, dry_run: bool) -> Obj:
+    def patch(
+        self, plural: str, namespace: str, name: str, ops: Sequence[Obj], who: str, *, sent_at: float, dry_run: bool
+    ) -> Obj:
         """Apply a JSON Patch as the API server does. Raises the fault of its answer."""
         if plural == "deployments" and _action(ops) is not None:
             self.on_patch(dry_run)
@@ -149,7 +151,9 @@ class ApiServer:
         try:
             after = patched(known, ops)
         except TestFailedError as error:
-            raise fault(422, "Invalid", f"the server rejected our request due to an error in our request: {error}") from None
+            raise fault(
+                422, "Invalid", f"the server rejected our request due to an error in our request: {error}"
+            ) from None
         after = self._admitted(known, after, who)
         if after == known or dry_run:
             return after
@@ -181,7 +185,10 @@ class ApiServer:
                 "manager": who,
                 "operation": "Update",
                 "time": stamp(true_now()),
-                "fieldsV1": {"f:spec": {"f:template": {"f:spec": {}}}, "f:metadata": {"f:annotations": {f"f:{ACTION}": {}}}},
+                "fieldsV1": {
+                    "f:spec": {"f:template": {"f:spec": {}}},
+                    "f:metadata": {"f:annotations": {f"f:{ACTION}": {}}},
+                },
             }
             others = [each for each in new.get("managedFields", ()) if each["manager"] != who]
             new = {**new, "managedFields": [*others, entry]}

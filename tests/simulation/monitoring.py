@@ -127,7 +127,10 @@ class Observer:
         began = (action.rollout_started_at - EPOCH).total_seconds()
         earlier = [began - step * index for index in (3, 2, 1)]
         statuses = [(alert.fingerprint, self.prometheus.alerts(alert.fingerprint)[0]) for alert in action.alerts]
-        peers = [Peer(workload=peer, before=_service(truth, peer, began - step), now=_service(truth, peer, at)) for peer in action.peers]
+        peers = [
+            Peer(workload=peer, before=_service(truth, peer, began - step), now=_service(truth, peer, at))
+            for peer in action.peers
+        ]
         return Measurement(
             at=self.now(),
             new=_samples(truth, key, action.new, moments),
@@ -192,7 +195,9 @@ class Observer:
         )
 
 
-def _samples(truth: Truth, key: tuple[str, str], revision: Revision | None, moments: Sequence[float]) -> tuple[Sample, ...]:
+def _samples(
+    truth: Truth, key: tuple[str, str], revision: Revision | None, moments: Sequence[float]
+) -> tuple[Sample, ...]:
     if revision is None:
         return ()
     serving = [at for at in moments if truth.cluster.served(key, at).get(revision.id)]

@@ -27,7 +27,13 @@ class Item:
     after: float = 0.0
 
     def __str__(self) -> str:
-        when = f"{self.at:7.1f} s" if self.at is not None else f"{self.after:.1f} s after {self.on[0]} no. {self.on[1]}" if self.on else ""
+        when = (
+            f"{self.at:7.1f} s"
+            if self.at is not None
+            else f"{self.after:.1f} s after {self.on[0]} no. {self.on[1]}"
+            if self.on
+            else ""
+        )
         return f"{when}  {self.what} {' '.join(str(each) for each in self.args)}".rstrip()
 
 
@@ -152,7 +158,11 @@ def _people(rng: random.Random) -> list[Item]:
     if rng.random() < 0.15:
         scope = rng.choice(["", "shop", "shop/checkout"])
         lasts = rng.choice([None, 60, 300])
-        when = {"on": (_worst(rng), 1), "after": rng.choice([0.0, 0.0, 1.0, 10.0])} if rng.random() < 0.7 else {"at": _when(rng)}
+        when = (
+            {"on": (_worst(rng), 1), "after": rng.choice([0.0, 0.0, 1.0, 10.0])}
+            if rng.random() < 0.7
+            else {"at": _when(rng)}
+        )
         found.append(Item("pause", (scope, lasts), **when))  # type: ignore[arg-type]
         if lasts is None and rng.random() < 0.7:
             found.append(Item("resume", (scope,), at=_when(rng, 600.0)))
@@ -165,9 +175,16 @@ def _people(rng: random.Random) -> list[Item]:
     if rng.random() < 0.05:
         found.append(Item("notice", (rng.choice(["started", "succeeded", "failed"]),), at=_when(rng, 60, 400)))
     if rng.random() < 0.05:
-        found.append(Item("declare", (rng.choice(["customer_reports", "data_corruption"]),), on=(_worst(rng), 1), after=1.0))
+        found.append(
+            Item("declare", (rng.choice(["customer_reports", "data_corruption"]),), on=(_worst(rng), 1), after=1.0)
+        )
     if rng.random() < 0.05:
         found.append(Item("ask", ("checkout", rng.random() < 0.5), on=(_worst(rng), 1), after=rng.uniform(0, 20)))
+    if rng.random() < 0.15:
+        target = rng.choice(["api", "prometheus", "pagerduty", "slack", "disk"])
+        kind = rng.choice(KINDS[target])
+        lasts = round(rng.choice([3.0, 30.0, 200.0]) * rng.uniform(0.5, 1.5), 1)
+        found.append(Item("trouble", (target, kind, lasts), on=(_worst(rng), 1), after=rng.choice([0.0, 0.0, 1.0])))
     return found
 
 
@@ -178,7 +195,12 @@ def _oddities(rng: random.Random) -> list[Item]:
     early = round(rng.uniform(0.0, 100.0), 1)
     worst = {"on": (_worst(rng), 1), "after": rng.choice([0.0, 0.0, 2.0])}
     odd: list[Item] = [
-        Item("again", (), on=(rng.choice(["rollback", "phase/verifying", "phase/recovered"]), 1), after=rng.uniform(0, 40)),
+        Item(
+            "again",
+            (),
+            on=(rng.choice(["rollback", "phase/verifying", "phase/recovered"]), 1),
+            after=rng.uniform(0, 40),
+        ),
         Item("label", ("argocd.argoproj.io/instance", "shop"), at=early),
         Item("owner", (), at=early),
         Item("label", ("sim/on-delete", "yes"), at=early),
@@ -227,7 +249,9 @@ def _lives(rng: random.Random) -> list[Item]:
             case "write":
                 found.append(Item("kill", (down, changes), on=("write", rng.randint(1, 120))))
             case "effect":
-                found.append(Item("kill", (down, changes), on=(_worst(rng), 1), after=rng.choice([0.0, 0.0, 0.05, 1.0])))
+                found.append(
+                    Item("kill", (down, changes), on=(_worst(rng), 1), after=rng.choice([0.0, 0.0, 0.05, 1.0]))
+                )
             case _:
                 found.append(Item("stop", (down, changes), at=_when(rng)))
     if rng.random() < 0.05:
@@ -242,5 +266,7 @@ def _windows(rng: random.Random) -> list[Window]:
         kind = rng.choice(KINDS[target])
         begin = _when(rng, 0.0, 900.0)
         lasts = rng.choice([10.0, 60.0, 200.0, 900.0])
-        found.append(Window(target, kind, begin, round(min(begin + lasts, FAULTS_OVER), 1), rng.choice([0.1, 0.4, 1.0])))
+        found.append(
+            Window(target, kind, begin, round(min(begin + lasts, FAULTS_OVER), 1), rng.choice([0.1, 0.4, 1.0]))
+        )
     return found

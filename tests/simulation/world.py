@@ -45,6 +45,8 @@ class Switches:
     engine: Callable[..., Engine] = Engine
     veto: Callable[[Action, State, Policy, datetime], str | None] = real_veto
     runner: Callable[[str, Any], Any] = lambda kind, runner: runner
+    only: str | None = None
+    """Ask only this invariant: others may notice the same bug sooner."""
 
 
 class World:
@@ -74,7 +76,7 @@ class World:
         self.shadow = State()
         """The fold of everything that is durable: what the daemon must hold true, whatever became of it."""
         self.coverage = Coverage()
-        self.invariants = Invariants(self)
+        self.invariants = Invariants(self, switches.only)
         self.pagerduty.on_event = self._paged
         self.chat.on_post = self._posted
         self.alerting.on_accepted = self.invariants.accepted
@@ -127,11 +129,10 @@ class World:
         soaks = max(policy.soak.total_seconds() for policy in [self.plan.policy_of()])
         leaks = any("leak" in str(item) for item in self.plan.items)
         earliest = max([300.0, *quiet, *acts]) + (2 * soaks + self.plan.leak_seconds + 60 if leaks else 240.0)
-        while self.loop.time() < min(earliest, FAULTS_OVER) or not self.is_settled:
+        while self.loop.time() < min(max(earliest, self._last_act + 240.0), FAULTS_OVER) or not self.is_settled:
             if self.loop.time() > FAULTS_OVER + self._patience():
                 return
             await asyncio.sleep(LOOKED_EVERY)
-            earliest = max(earliest, self._last_act + 60.0)
 
     def _patience(self) -> float:
         """All deadlines of an incident one after the other, of two in a row (a successor), and the slack of their looks."""
@@ -156,15 +157,21 @@ class World:
         count = self._counts[trigger] = self._counts.get(trigger, 0) + 1
         for key in [key for key in self._waiting if key[0] == (trigger, count)]:
             item = self._waiting.pop(key)
-            if self.loop.time() < FAULTS_OVER:
-                later = self.loop.call_later
-                run_as(0, lambda item=item: later(item.after, self._do, item) if item.after else self._do(item))
+            if self.loop.time() + item.after < FAULTS_OVER:
+                run_as(0, lambda item=item: self._do_after(item))
         if not trigger.startswith("write"):
             self.loop.note(trigger)
 
+    def _do_after(self, item: Item) -> None:
+        if not item.after:
+            self._do(item)
+            return
+        self._last_act = max(self._last_act, self.loop.time() + item.after)
+        self.loop.call_later(item.after, self._do, item)
+
     def _do(self, item: Item) -> None:
         self.say(f"* {item.what} {' '.join(str(each) for each in item.args)}")
-        self._last_act = self.loop.time()
+        self._last_act = max(self._last_act, self.loop.time())
         if item.what in ("kill", "stop") and item.on is not None:
             self.network.count("process/write" if item.on[0] == "write" else "process/effect")
         ACTS[item.what](self, *item.args)
