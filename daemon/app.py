@@ -106,7 +106,15 @@ class Daemon:
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             calls = self._calls(engine)
             runners = assembly.runners(
-                self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy, calls.graph
+                self.settings,
+                session,
+                kube,
+                watch.cache,
+                outside,
+                self._clock,
+                lambda: self.policy,
+                calls.graph,
+                forbids=lambda action: self._veto(engine, action),
             )
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
@@ -180,8 +188,12 @@ class Daemon:
             Faults(transient=Transient, permanent=Permanent),
             finish=engine.put,
             attempted=self.metrics.attempted,
-            veto=lambda action: veto(action, engine.state, self.policy, self._clock.now()),
+            veto=lambda action: self._veto(engine, action),
         )
+
+    def _veto(self, engine: Engine, action: Action) -> str | None:
+        """What forbids an action now: asked before it is begun, and again before it is written."""
+        return veto(action, engine.state, self.policy, self._clock.now())
 
     def stop(self) -> None:
         """Ask for a gentle end (SIGTERM)."""

@@ -18,6 +18,7 @@ from tests.simulation.truth import SYMPTOM, Truth
 
 EVALUATED_EVERY = 15.0
 GONE_AFTER = 30.0
+SENT_EVERY = 4.0
 RETRY_SECONDS = (5.0, 20.0)
 REPEAT_SECONDS = 90.0
 """Far more often than anybody configures: repetitions are to be met."""
@@ -34,11 +35,10 @@ class Alert:
     starts_at: float | None = None
     ended_at: float | None = None
     silenced: bool = False
+    fingerprint: str = ""
 
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the labels."""
-        return blake2b(json.dumps(self.labels, sort_keys=True).encode(), digest_size=8).hexdigest()
+    def __post_init__(self) -> None:
+        self.fingerprint = blake2b(json.dumps(self.labels, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def shown(self) -> dict[str, Any]:
         """As the webhook has it."""
@@ -120,7 +120,9 @@ class Alerting:
         at = -REPEAT_SECONDS
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(1.0 + peer * 2.0)
+            await asyncio.sleep(SENT_EVERY + peer * 2.0)
+            if not any(alert.starts_at is not None for alert in self.alerts.values()):
+                continue
             group = [
                 alert.shown() for alert in self.alerts.values() if alert.starts_at is not None and not alert.silenced
             ]

@@ -24,7 +24,7 @@ class SimApi:
     def __init__(self, server: ApiServer, network: Network) -> None:
         self._server = server
         self._network = network
-        self._watchers: list[asyncio.Event] = []
+        self._watchers: list[tuple[str, asyncio.Event]] = []
         self._older: dict[tuple[str, str, str], tuple[float, Obj, Obj]] = {}
 
     def changed(self, plural: str, obj: Obj) -> None:
@@ -33,8 +33,9 @@ class SimApi:
         key = (plural, metadata.get("namespace", ""), metadata["name"])
         before = self._older.get(key)
         self._older[key] = (asyncio.get_running_loop().time(), before[2] if before else obj, obj)
-        for watcher in self._watchers:
-            watcher.set()
+        for watched, bell in self._watchers:
+            if watched == plural:
+                bell.set()
 
     async def get(self, path: str, *, metadata_only: bool = False, **query: Any) -> Obj:
         plural, namespace, name = place_of(path)
@@ -90,7 +91,7 @@ class SimApi:
         if on_open is not None:
             on_open()
         ends, bell = loop.time() + timeout_seconds, asyncio.Event()
-        self._watchers.append(bell)
+        self._watchers.append((plural, bell))
         try:
             while True:
                 if version < server.compacted:
@@ -112,7 +113,7 @@ class SimApi:
                     continue
                 await asyncio.sleep(self._network.rng.uniform(0.001, 0.05))
         finally:
-            self._watchers.remove(bell)
+            self._watchers.remove((plural, bell))
         yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}}
 
     async def patch_json(

@@ -6,7 +6,6 @@ A revision's image says how it behaves: `registry.example/checkout:3.bad`. What 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -46,8 +45,9 @@ class Cluster:
     serving: dict[tuple[str, str], list[Serving]] = field(default_factory=dict)
     quality: dict[RevisionId, str] = field(default_factory=dict)
     first_ready: dict[RevisionId, float] = field(default_factory=dict)
+    _hashes: dict[str, RevisionId] = field(default_factory=dict)
     _tasks: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
-    _wanted: dict[tuple[str, str], str] = field(default_factory=dict)
+    _wanted: dict[tuple[str, str], tuple[str, Obj, bool] | None] = field(default_factory=dict)
 
     def deploy(
         self, namespace: str, name: str, tag: str, *, manager: str = "kubectl-client-side-apply", **spec: Any
@@ -100,7 +100,7 @@ class Cluster:
         replica_set = self._replica_set(workload, created=made)
         for _ in range(REPLICAS):
             self._pod(workload, replica_set, EPOCH - BEFORE, ready=True)
-        self._wanted[namespace, name] = _spelled(workload)
+        self._wanted[namespace, name] = _asked(workload)
         self._report(namespace, name, stuck=False)
 
     def changed(self, plural: str, obj: Obj) -> None:
@@ -109,7 +109,7 @@ class Cluster:
             return
         key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
         alive = self.server.get(plural, *key) is not None
-        wanted = _spelled(obj) if alive else ""
+        wanted = _asked(obj) if alive else None
         if key in self._wanted and self._wanted[key] != wanted:
             self._wanted[key] = wanted
             if key in self._tasks:
@@ -122,7 +122,7 @@ class Cluster:
 
     def _begin(self, key: tuple[str, str]) -> None:
         workload = self.server.get("deployments", *key)
-        self._wanted[key] = _spelled(workload) if workload is not None else ""
+        self._wanted[key] = _asked(workload) if workload is not None else None
         self._tasks[key] = asyncio.get_running_loop().create_task(self._exchange(key))
 
     def served(self, key: tuple[str, str], at: float) -> Mapping[RevisionId, int]:
@@ -253,9 +253,7 @@ class Cluster:
         pods = self._pods((namespace, name))
         revision = template_hash(workload["spec"]["template"])
         current = {
-            each["metadata"]["uid"]
-            for each in self.server.history(workload)
-            if template_hash(each["spec"]["template"]) == revision
+            each["metadata"]["uid"] for each in self.server.history(workload) if self._revision(each) == revision
         }
         status = {
             "observedGeneration": workload["metadata"]["generation"],
@@ -268,12 +266,16 @@ class Cluster:
             self.server.put("deployments", {**workload, "status": status})
         self._note((namespace, name))
 
+    def _revision(self, replica_set: Obj) -> RevisionId:
+        """The revision of a ReplicaSet, whose template never changes."""
+        uid = replica_set["metadata"]["uid"]
+        if uid not in self._hashes:
+            self._hashes[uid] = template_hash(replica_set["spec"]["template"])
+        return self._hashes[uid]
+
     def _note(self, key: tuple[str, str]) -> None:
         """Keep what serves from now on."""
-        owners = {
-            each["metadata"]["uid"]: template_hash(each["spec"]["template"])
-            for each in self.server.all("replicasets", key[0])
-        }
+        owners = {each["metadata"]["uid"]: self._revision(each) for each in self.server.all("replicasets", key[0])}
         ready: dict[RevisionId, int] = {}
         for pod in self._pods(key):
             revision = owners.get(_owner(pod))
@@ -301,9 +303,10 @@ def template_of(namespace: str, name: str, tag: str) -> Obj:
     return {"metadata": metadata, "spec": {"containers": [container]}}
 
 
-def _spelled(workload: Obj) -> str:
+def _asked(workload: Obj) -> tuple[str, Obj, bool]:
+    """What the controller acts upon."""
     spec = workload["spec"]
-    return json.dumps([workload["metadata"]["uid"], spec["template"], bool(spec.get("paused"))], sort_keys=True)
+    return workload["metadata"]["uid"], spec["template"], bool(spec.get("paused"))
 
 
 def _status(at: datetime, *, ready: bool) -> Obj:

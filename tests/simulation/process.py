@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from aiohttp import StreamReader, web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp import web
 
 from daemon.core.actions import Action, Checked, Outcome, OutcomeKind
 from daemon.core.events import Event, WorkloadSeen
@@ -24,7 +23,7 @@ from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
 from daemon.runtime.supervise import Supervisor
 from handlers.faults import Permanent, Transient
-from handlers.inbound.alertmanager import PATH, AlertmanagerWebhook
+from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.cluster import ClusterWatch
 from handlers.just_checked import JustChecked
 from handlers.kinds import DEPLOYMENT
@@ -49,8 +48,23 @@ ON_DELETE, OUT_OF_REACH = "sim/on-delete", "sim/out-of-reach"
 """Labels that make a Deployment look like a kind that this world has not."""
 
 
-_WIRE = SimpleNamespace(_reading_paused=False, resume_reading=lambda **_: None, pause_reading=lambda: None)
-"""The protocol below a request's body, as far as its stream asks for it."""
+class Request(dict[Any, Any]):
+    """As much of aiohttp's request as the webhook and `handlers.server.read_body` look at; its body is there already."""
+
+    def __init__(self, body: bytes, app: web.Application) -> None:
+        self.headers: dict[str, str] = {}
+        self.content_length = len(body)
+        self.config_dict = app
+        self.content = self
+        self._body = body
+
+    def is_eof(self) -> bool:
+        """Whether all of it has arrived."""
+        return True
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        """The body, in one piece."""
+        yield self._body
 
 
 class _Deaf:
@@ -102,8 +116,9 @@ class Process:
             self.api, self._eyes(engine), self.clock, random=self._rng.random, kinds=(DEPLOYMENT,),
             known=[tracked.view for tracked in engine.state.workloads.values()],
         )  # fmt: skip
+
         self._dispatcher = Dispatcher(
-            self._runners(watch), self.clock, self.supervisor, Faults(transient=Transient, permanent=Permanent),
+            self._runners(watch, engine), self.clock, self.supervisor, Faults(transient=Transient, permanent=Permanent),
             finish=engine.put, attempted=world.attempted, draw=self._rng.random,
             veto=lambda action: world.veto(action, engine.state, self.policy, self.clock.now()),
         )  # fmt: skip
@@ -123,8 +138,12 @@ class Process:
         engine.resume()
         await engine.run()
 
-    def _runners(self, watch: ClusterWatch) -> Mapping[str, Runner[Any]]:
+    def _runners(self, watch: ClusterWatch, engine: Engine) -> Mapping[str, Runner[Any]]:
         world, checked, api = self._world, JustChecked(), Patient(self.api)
+
+        def forbids(action: Action) -> str | None:
+            return world.last_look(action, engine.state, self.policy, self.clock.now())
+
         observer = Observer(world.prometheus, watch.cache, lambda: self.policy, self.clock.now)
         session = cast("Any", Session(world.network, world.pagerduty))
         teller = Teller(world.chat, world.network)
@@ -133,7 +152,7 @@ class Process:
             "measure": observer,
             "prove_soak": observer,
             "check_target": _Checker(TargetChecker(self.api, checked), world),
-            "roll_back": TemplateRollback(api, self.clock, checked),
+            "roll_back": TemplateRollback(api, self.clock, checked, forbids=forbids),
             "page": PagerDutyPager(session, "https://pager.example", "key", "sim"),
             "announce": teller,
             "answer_pipeline": teller,
@@ -164,11 +183,7 @@ class Process:
         """A webhook; the status of its answer, None of which comes from a process that is not there."""
         assert self._webhook is not None
         assert self._app is not None
-        stream = StreamReader(cast("Any", _WIRE), 2**16, loop=asyncio.get_running_loop())
-        stream.feed_data(body)
-        stream.feed_eof()
-        request = make_mocked_request("POST", PATH, app=self._app, payload=stream)
-        return (await self._webhook.receive(request)).status
+        return (await self._webhook.receive(cast("Any", Request(body, self._app)))).status
 
     async def stop(self) -> None:
         """SIGTERM, as daemon.app winds down."""

@@ -22,6 +22,8 @@ from tests.simulation.world import Switches
 SECOND = timedelta(seconds=1)
 BAD = Item("deploy", ("checkout", "2.bad"), at=80.0)
 CRASH = Item("deploy", ("checkout", "2.crash"), at=80.0)
+TOUCHED = Item("annotation", ("team.example/on-call", "shop"), on=("phase/rolling_back", 1))
+SLOWED = Item("trouble", ("api", "delay", 60.0), on=("phase/rolling_back", 1))
 SLOW_DISK = Window("disk", "slow", 0.0, 2000.0, 1.0)
 
 POLICY: dict[str, Any] = {
@@ -73,7 +75,11 @@ class Bug:
     patch: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-OFF = Switches(veto=lambda action, state, policy, now: None)
+def nothing_forbids(action: Any, state: Any, policy: Any, now: Any) -> None:
+    """Nobody looks whether it is paused, or observed."""
+
+
+OFF = Switches(veto=nothing_forbids, last_look=nothing_forbids)
 APPROVALS = [Item("approve", (), on=("phase/proposed", number), after=10.0) for number in (1, 2, 3)]
 UNDONE = [
     Item("deploy", ("checkout", "2.good"), at=80.0),
@@ -101,6 +107,11 @@ BUGS = [
     Bug("same_object", plan(BAD, Item("recreate", ("2.bad",), on=("patch", 1))),
         Switches(runner=planted.unguarded(planted.UID, planted.GENERATION))),
     Bug("not_paused", plan(BAD, HELD_UP, Item("pause", ("", None), on=("phase/rolling_back", 1))), OFF),
+    Bug(
+        "not_paused",
+        plan(CRASH, TOUCHED, SLOWED, Item("pause", ("", None), on=("phase/rolling_back", 1))),
+        Switches(last_look=nothing_forbids),
+    ),
     Bug("not_observed", plan(BAD, HELD_UP, Item("annotation", ("lastgood.dev/mode", "observe"), on=("phase/rolling_back", 1))), OFF),
     Bug("intent_first", plan(CRASH), Switches(journal=planted.Unsynced)),
     Bug("intent_first", plan(CRASH, windows=(SLOW_DISK,)), Switches(engine=planted.Eager)),

@@ -45,6 +45,7 @@ class Switches:
     engine: Callable[..., Engine] = Engine
     veto: Callable[[Action, State, Policy, datetime], str | None] = real_veto
     runner: Callable[[str, Any], Any] = lambda kind, runner: runner
+    last_look: Callable[[Action, State, Policy, datetime], str | None] = real_veto
     only: str | None = None
     """Ask only this invariant: others may notice the same bug sooner."""
 
@@ -81,7 +82,7 @@ class World:
         self.chat.on_post = self._posted
         self.alerting.on_accepted = self.invariants.accepted
         self.make_journal, self.make_engine = switches.journal, switches.engine
-        self.veto, self.make_runner = switches.veto, switches.runner
+        self.veto, self.last_look, self.make_runner = switches.veto, switches.last_look, switches.runner
         self.process: Process | None = None
         self.policies: list[Policy] = []
         self.policy_since = 0.0
