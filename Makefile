@@ -14,6 +14,8 @@ UV_VERSION := 0.13.8
 
 # What `make demo` plays; the scenarios are listed in the README.
 SCENARIO ?= error-spike
+# Which worlds `make simulate` plays, e.g. make simulate SEEDS=1-20000.
+SEEDS ?= 1-200
 # Handed to pytest by `make test`, e.g. make test ARGS="-k blame".
 ARGS ?=
 # How many tests run at a time. They wait for servers half of the time, so one more than there are cores.
@@ -23,7 +25,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real test-controlplane demo bench bench-blame render lock clean
+.PHONY: help setup check test test-real test-controlplane simulate demo bench bench-blame render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -62,6 +64,9 @@ test-controlplane: $(READY) ## the same promises on a real kube-apiserver (build
 	if [ $$code = 3 ] && [ -z "$$strict" ]; then echo "test-controlplane: not run"; exit 0; \
 	elif [ $$code != 0 ]; then echo "test-controlplane: failed, not run (exit code $$code)"; exit $$code; fi; \
 	$(PYTEST) --controlplane --timeout 180 tests/controlplane tests/contract/test_cluster_*.py $(ARGS)
+
+simulate: $(READY) ## play the real daemon through seeded worlds of faults: make simulate SEEDS=1-20000
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=error-spike
 	@$(BIN)/python -m deploy.sandbox.demo --scenario $(SCENARIO)

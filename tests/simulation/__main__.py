@@ -25,14 +25,19 @@ def story(result: Result, *, whole: bool = False) -> str:
     lines = [
         f"seed {result.plan.seed}: {'; '.join(str(each) for each in result.broken) or 'nothing broke'}",
         f"  policy {policy}",
-        f"  severity={result.plan.severity} mapping={result.plan.mapping} onset_known={result.plan.onset_known} "
-        f"leak={result.plan.leak_seconds} drift={result.plan.drift:.1e}",
+        f"  severity={result.plan.severity} mapping={result.plan.mapping} onset_known={result.plan.onset_known}",
+        f"  leak={result.plan.leak_seconds} start={result.plan.start_seconds} drift={result.plan.drift:.1e}",
         *(f"  plan   {item}" for item in result.plan.items),
         *(f"  fault  {w.target}/{w.kind} {w.begins}-{w.ends} s, chance {w.chance}" for w in result.plan.windows),
         *(f"  {line}" for line in trace),
         f"  digest {result.digest}",
     ]
     return "\n".join(lines)
+
+
+def _say(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -44,10 +49,10 @@ def _range(text: str) -> tuple[int, int]:
 
 def _show(seeds: list[int]) -> None:
     for seed in seeds[:SHOWN_MAX]:
-        print(story(shrink(run_seed(seed))))
-        print(f"  replay: python -m tests.simulation --seeds {seed}-{seed} --trace")
+        _say(story(shrink(run_seed(seed))))
+        _say(f"  replay: python -m tests.simulation --seeds {seed}-{seed} --trace")
     if len(seeds) > SHOWN_MAX:
-        print(f"failing as well: {' '.join(str(seed) for seed in seeds[SHOWN_MAX:])}")
+        _say(f"failing as well: {' '.join(str(seed) for seed in seeds[SHOWN_MAX:])}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,19 +65,18 @@ def main(arguments: list[str] | None = None) -> int:
     first, last = asked.seeds
     if asked.trace:
         results = [run_seed(seed) for seed in range(first, last + 1)]
-        print("\n".join(story(result, whole=True) for result in results))
+        _say("\n".join(story(result, whole=True) for result in results))
         return int(any(result.broken for result in results))
     total = Total()
     for part in totals(first, last, asked.jobs):
         total.add(part)
         if sys.stderr.isatty():
-            print(f"\r{total.seeds} of {last - first + 1}, {len(total.failing)} failing", end="", file=sys.stderr)
-    print(file=sys.stderr)
+            sys.stderr.write(f"\r{total.seeds} of {last - first + 1}, {len(total.failing)} failing ")
     _show(total.failing)
     missing = total.coverage.missing()
     if missing:
-        print(f"never reached: {', '.join(missing)}")
-    print(total)
+        _say(f"never reached: {', '.join(missing)}")
+    _say(total)
     return int(bool(total.failing) or (bool(missing) and total.seeds >= COVERED_FROM))
 
 

@@ -117,7 +117,7 @@ def declare(world: World, cause: str) -> None:
     _says(world, lambda state: Declared(at=now, workload=key, cause=DeclaredCause(cause), onset=now, actor=ACTOR))
 
 
-def ask(world: World, name: str, overriding: bool) -> None:  # noqa: FBT001 - a column of the plan
+def ask(world: World, name: str, overriding: bool) -> None:
     key = Workload(namespace=SHOP, kind="Deployment", name=name).key
     overrides = tuple(sorted(set(Reason) - NEVER_OVERRIDDEN)) if overriding else ()
 

@@ -202,8 +202,8 @@ class Invariants:
                 if isinstance(action, Page):
                     self._page_owed(action, before)
             case ActionSettled():
-                action = before.owed.get(fact.action_id)
-                if isinstance(action, RollBack) and fact.outcome.kind == "done":
+                settled = before.owed.get(fact.action_id)
+                if isinstance(settled, RollBack) and fact.outcome.kind == "done":
                     self._done.add(fact.action_id)
             case AlertNoted():
                 self._noted.add(fact.alert.fingerprint)
@@ -336,7 +336,9 @@ class Invariants:
             self._check("ends", ended, f"{incident.id} is {incident.phase} since {incident.phase_since:%H:%M:%S}")
         silent = sorted(self._accepted - self._noted)
         self._check("alert_noted", not silent, f"{silent}")
+        alive = {each["metadata"]["uid"] for each in world.server.all("deployments")}
         for applied in self._applied:
-            self._check("outcome_kept", applied.action in self._done, f"{applied.action} was never settled as done")
+            known = applied.action in self._done or applied.uid not in alive  # what tells of it went with the object
+            self._check("outcome_kept", known, f"{applied.action} was never settled as done")
         for name, why in self._must_page.items():
             self._check("page_sent", name in self._paged, f"{name} ({why})")

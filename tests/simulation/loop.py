@@ -27,7 +27,11 @@ class DeadlockError(RuntimeError):
     """Nothing is ready and no timer is set: the world stands still."""
 
 
-class SimLoop(asyncio.AbstractEventLoop):
+_Loop: Any = asyncio.AbstractEventLoop
+"""What nothing here asks for (sockets, signals, processes) is not implemented, and raises."""
+
+
+class SimLoop(_Loop):  # type: ignore[misc]  # its base is abstract in name only
     """Runs callbacks one by one. `after_step` is called after each; `on_error` hears what nobody catches."""
 
     def __init__(self, seed: str) -> None:
@@ -148,7 +152,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._stopped = True
 
     def close(self) -> None:
-        """End every task, those of the killed as well: nothing they do now has an effect, and nothing is left to the collector."""
+        """End every task, those of the killed as well: it has no effect any more, and nothing is left to the collector."""
         events._set_running_loop(self)
         self._killed.clear()
         ready = [*self._dropped, *(handle for _, handle in self._ready)]

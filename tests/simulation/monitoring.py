@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from daemon.core.actions import Located, Locate, Measure, Measured, Outcome, OutcomeKind, ProveSoak, Soaked
+from daemon.core.actions import Locate, Located, Measure, Measured, Outcome, OutcomeKind, ProveSoak, Soaked
 from daemon.core.measurement import AlertState, Measurement, Peer, Sample, SoakMeasurement
 from daemon.core.model import AlertStatus, Location, OnsetSource, Revision, RevisionId, Rung, Workload
 from daemon.core.policy import Policy
@@ -191,7 +191,9 @@ class Observer:
             regressed_at=EPOCH + timedelta(seconds=unhealthy[0]) if lasting else None,
             healthy_until=EPOCH + timedelta(seconds=end) if spans["healthy"] + spans["quiet"] > 0 else None,
             baseline=(("error_ratio", GOOD),),
-            **{name: timedelta(seconds=seconds) for name, seconds in spans.items()},
+            healthy=timedelta(seconds=spans["healthy"]),
+            quiet=timedelta(seconds=spans["quiet"]),
+            inconclusive=timedelta(seconds=spans["inconclusive"]),
         )
 
 

@@ -69,10 +69,10 @@ class Network:
         """What goes wrong with a request that is sent now, None where nothing does."""
         now = asyncio.get_running_loop().time()
         for window in self.windows:
-            if window.target == target and window.begins <= now < window.ends and (not among or window.kind in among):
-                if self.rng.random() < window.chance:
-                    self.count(f"{target}/{window.kind}")
-                    return window.kind
+            open_now = window.target == target and window.begins <= now < window.ends
+            if open_now and (not among or window.kind in among) and self.rng.random() < window.chance:
+                self.count(f"{target}/{window.kind}")
+                return window.kind
         return None
 
     def count(self, fault: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.simulation.plan import Item, Plan
+from tests.simulation.item import Item
+from tests.simulation.plan import Plan
 from tests.simulation.run import Result, play
 from tests.simulation.world import Switches
 

@@ -14,14 +14,16 @@ from daemon.core import ledger, telling, written_back
 from daemon.core.model import Mode
 from tests.simulation import planted
 from tests.simulation.invariants import PROMISES
+from tests.simulation.item import Item
 from tests.simulation.network import Window
-from tests.simulation.plan import Item, Plan
+from tests.simulation.plan import Plan
 from tests.simulation.run import play
 from tests.simulation.world import Switches
 
 SECOND = timedelta(seconds=1)
 BAD = Item("deploy", ("checkout", "2.bad"), at=80.0)
 CRASH = Item("deploy", ("checkout", "2.crash"), at=80.0)
+LOWERED = Item("annotation", ("lastgood.dev/mode", "observe"), on=("phase/rolling_back", 1))
 TOUCHED = Item("annotation", ("team.example/on-call", "shop"), on=("phase/rolling_back", 1))
 SLOWED = Item("trouble", ("api", "delay", 60.0), on=("phase/rolling_back", 1))
 SLOW_DISK = Window("disk", "slow", 0.0, 2000.0, 1.0)
@@ -112,7 +114,7 @@ BUGS = [
         plan(CRASH, TOUCHED, SLOWED, Item("pause", ("", None), on=("phase/rolling_back", 1))),
         Switches(last_look=nothing_forbids),
     ),
-    Bug("not_observed", plan(BAD, HELD_UP, Item("annotation", ("lastgood.dev/mode", "observe"), on=("phase/rolling_back", 1))), OFF),
+    Bug("not_observed", plan(BAD, HELD_UP, LOWERED), OFF),
     Bug("intent_first", plan(CRASH), Switches(journal=planted.Unsynced)),
     Bug("intent_first", plan(CRASH, windows=(SLOW_DISK,)), Switches(engine=planted.Eager)),
     Bug("budget", plan(BAD, Item("deploy", ("cart", "2.bad"), at=700.0), rollbacks_per_namespace_hour=1),

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from daemon.core.actions import Action, Announce, Page, RollBack
@@ -24,11 +25,12 @@ from tests.simulation.controllers import Cluster
 from tests.simulation.coverage import Coverage
 from tests.simulation.disk import Disk, SimJournal
 from tests.simulation.invariants import Invariants
+from tests.simulation.item import FAULTS_OVER, Item
 from tests.simulation.kubernetes import ApiServer, Applied, Obj, fault
 from tests.simulation.loop import SimLoop, run_as
 from tests.simulation.monitoring import Prometheus
 from tests.simulation.network import LostError, Network
-from tests.simulation.plan import FAULTS_OVER, Item, Plan
+from tests.simulation.plan import Plan
 from tests.simulation.process import Process, real_journal, real_veto
 from tests.simulation.truth import Truth
 from tests.simulation.vendors import Chat, PagerDuty
@@ -138,7 +140,7 @@ class World:
     def _patience(self) -> float:
         """All deadlines of an incident one after the other, of two in a row (a successor), and the slack of their looks."""
         names = ("decide_deadline", "approve_deadline", "converge_deadline", "verify_deadline", "hold")
-        longest = max(sum(getattr(policy, name).total_seconds() for name in names) for policy in self.policies)
+        longest: float = max(sum(getattr(each, name).total_seconds() for name in names) for each in self.policies)
         return 2 * longest + 900.0
 
     @property
@@ -159,7 +161,7 @@ class World:
         for key in [key for key in self._waiting if key[0] == (trigger, count)]:
             item = self._waiting.pop(key)
             if self.loop.time() + item.after < FAULTS_OVER:
-                run_as(0, lambda item=item: self._do_after(item))
+                run_as(0, partial(self._do_after, item))
         if not trigger.startswith("write"):
             self.loop.note(trigger)
 

@@ -13,6 +13,7 @@ needs beyond its template (a stuck StatefulSet's pod, a Rollout's promotion) is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 

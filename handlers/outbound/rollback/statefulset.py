@@ -38,7 +38,10 @@ class PodApi(Api, Protocol):
 
 
 class StatefulSetRollback:
-    """Carries out RollBack for StatefulSets; a run that was cut after the patch goes on with the pods. `forbids`: see template."""
+    """Carries out RollBack for StatefulSets; a run that was cut after the patch goes on with the pods.
+
+    `forbids` says what speaks against it in the moment before the template is written, None where nothing does.
+    """
 
     def __init__(
         self, api: PodApi, clock: Clock, *, forbids: Callable[[RollBack], str | None] = lambda action: None
