@@ -31,6 +31,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from config import credentials, document, event_sections, mqtt_section, policy_checks, policy_section, problems, sources
 from config.credentials import Section
 from config.event_sections import Events
+from config.lease_section import Lease
 from config.mqtt_section import Mqtt
 from config.problems import ConfigError
 from config.sections import Alertmanager, Kubernetes, Limits, Log, PagerDuty, Prometheus, Server, Slack
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     events: Annotated[Events, AfterValidator(event_sections.beside_server)] = Field(default_factory=Events)
     log: Log = Field(default_factory=Log)
     limits: Limits = Field(default_factory=Limits)
+    lease: Lease = Field(default_factory=Lease)
 
     @classmethod
     def settings_customise_sources(

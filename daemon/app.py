@@ -10,9 +10,10 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,14 +30,16 @@ from daemon.core.facts import Fact
 from daemon.core.policy import Policy
 from daemon.core.protection import veto
 from daemon.core.state import State
+from daemon.leading import Lead, NoLeaseError, leading
 from daemon.listening import Parts, listen
-from daemon.ports import JournalUnavailableError, Runner
+from daemon.ports import Journal, JournalUnavailableError, Runner
 from daemon.runtime import memory
 from daemon.runtime.clock import SystemClock
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import JournalUnusableError, SqliteJournal
+from daemon.runtime.leading import while_leading
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
@@ -45,6 +48,7 @@ from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
 from handlers.inbound.cluster import ClusterWatch
 from handlers.live_calls import LiveCalls
+from handlers.outbound.lease import LeaseElector
 from handlers.server import HttpServer, ServeError, ServerLimits
 from handlers.signal_search import SignalSearch, Ways, laid_over
 
@@ -75,6 +79,9 @@ class Daemon:
         self._incidents = IncidentLog()
         self._synced = False
         self._forbidden = set[str]()
+        self._lead = Lead(None)
+        self._leading = asyncio.Event()
+        self._down_since: datetime | None = None
 
     @property
     def policy(self) -> Policy:
@@ -91,9 +98,12 @@ class Daemon:
             journal = SqliteJournal(self.settings.journal_path, on_fsync=self.metrics.fsync.observe)
             stack.push_async_callback(journal.close)
             session = await stack.enter_async_context(aiohttp.ClientSession())
-            kube = await stack.enter_async_context(await assembly.kube_client(self.settings))
+            self._lead = await stack.enter_async_context(leading(self.settings, journal, self._clock, self.metrics))
+            kube = await stack.enter_async_context(
+                await assembly.kube_client(self.settings, may_write=lambda: self._lead.leads)
+            )
             engine = self._engine(journal)
-            down_since = await engine.recover()
+            await self._begin(engine)
             watch = ClusterWatch(
                 kube,
                 engine,
@@ -136,19 +146,40 @@ class Daemon:
                 outside=outside,
                 buttons=pressed,
                 calls=calls.graph,
+                leadership=self._lead,
             )
             host, port = await listen(server, parts)
             log.info("listening", address=f"{host}:{port}", socket=str(self.settings.socket_path))
-            self._supervisor.eternal("engine", self._decide(engine, watch))
-            self._supervisor.eternal("alerts", poll.run(down_since))
+            self._supervise(engine, journal, watch)
             search = SignalSearch(outside.prometheus, self._clock, self._signals_found)
-            self._supervisor.eternal("signals", search.run())
-            self._supervisor.eternal("calls", CallSearch(outside.prometheus, self._clock, calls.found).run())
-            for name, run in (*watch.tasks().items(), *pressed.tasks.items()):
-                self._supervisor.eternal(name, run())
+            graph = CallSearch(outside.prometheus, self._clock, calls.found)
+            tasks = {"signals": search.run, "calls": graph.run, "intake": engine.follow, **pressed.tasks}
             if (broker := senders.mqtt(self.settings, engine, self._clock, self.metrics)) is not None:
-                self._supervisor.eternal("mqtt", broker.run())
+                tasks["mqtt"] = broker.run
+            self._supervisor.eternal("alerts", self._once_leading(lambda: poll.run(self._down_since)))
+            for name, run in tasks.items():
+                self._supervisor.eternal(name, self._once_leading(run))
             await self._supervisor.until(self._stop)
+
+    def _supervise(self, engine: Engine, journal: Journal, watch: ClusterWatch) -> None:
+        """What runs in a standby, too: the view of the cluster is warm when it takes over."""
+        self._supervisor.eternal("engine", self._decide(engine, journal, watch))
+        if self._lead.elector is not None:
+            self._supervisor.eternal("lease", self._lead.elector.run())
+        for name, run in watch.tasks().items():
+            self._supervisor.eternal(name, run())
+
+    async def _begin(self, engine: Engine) -> None:
+        if self._lead.elector is None:
+            self._down_since = await engine.recover()
+            self._leading.set()
+        else:
+            await engine.stand_by(lambda: self._lead.leader)
+
+    async def _once_leading(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Only the leader looks for alerts and news, and takes presses of buttons: each would be heard twice."""
+        await self._leading.wait()
+        await run()
 
     def _buttons(self, engine: Engine, session: aiohttp.ClientSession) -> Buttons:
         return buttons(
@@ -189,6 +220,7 @@ class Daemon:
             finish=engine.put,
             attempted=self.metrics.attempted,
             veto=lambda action: self._veto(engine, action),
+            leadership=self._lead,
         )
 
     def _veto(self, engine: Engine, action: Action) -> str | None:
@@ -220,15 +252,27 @@ class Daemon:
         assert self._dispatcher is not None, "the dispatcher is built before the engine runs"
         self._dispatcher.start(action, uncertain=uncertain)
 
-    async def _decide(self, engine: Engine, watch: ClusterWatch) -> None:
+    async def _decide(self, engine: Engine, journal: Journal, watch: ClusterWatch) -> None:
         await watch.synced.wait()
         self._synced = True
         self.metrics.contact("kubernetes", ok=True)
         engine.waits_for(None)
+        if self._lead.elector is not None:
+            await self._take_over(self._lead.elector, engine, journal, watch)
         log.info("ready", workloads=len(engine.state.workloads))
         memory.settle()
         engine.resume()
         await engine.run()
+
+    async def _take_over(self, elector: LeaseElector, engine: Engine, journal: Journal, watch: ClusterWatch) -> None:
+        """Wait until we lead; then nobody else can write the journal any more, and what it holds by then is ours."""
+        log.info("standby", leader=elector.holder or None)
+        await elector.elected.wait()
+        await journal.take_over(elector.token)
+        self._down_since = await engine.recover()
+        watch.compare(tracked.view for tracked in engine.state.workloads.values())
+        log.info("leading", token=elector.token)
+        self._leading.set()
 
     def _poll(self, outside: assembly.Clients, engine: Engine) -> AlertsPoll:
         return AlertsPoll(
@@ -271,12 +315,16 @@ class Daemon:
         stopped between its commit and its next state, and a snapshot of the older one would drop those facts.
         """
         dispatcher.close()
-        unfinished = await self._supervisor.drain(self.settings.limits.drain.total_seconds())
+        unfinished: int | None = None
         with suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH_SECONDS):
-                await engine.rested()
+            async with while_leading(self._lead):
+                unfinished = await self._supervisor.drain(self.settings.limits.drain.total_seconds())
+                if not engine.stands_by:
+                    async with asyncio.timeout(FLUSH_SECONDS):
+                        await engine.rested()
         log.info("stopping", unfinished_actions=unfinished)
         await self._supervisor.stop()
+        await self._lead.release()  # last: from then on another acts
 
 
 def _effective(settings: Settings, ways: Ways) -> Policy:
@@ -327,7 +375,7 @@ async def run(config_path: Path | None) -> int:
         log.warning("configuration_warning", warning=warning)
     try:
         await daemon.serve()
-    except (StartError, JournalUnusableError, JournalUnavailableError, ServeError, Fault) as error:
+    except (StartError, NoLeaseError, JournalUnusableError, JournalUnavailableError, ServeError, Fault) as error:
         log.error("cannot_start", error=str(error))
         return 1
     except TaskEndedError as error:

@@ -70,10 +70,12 @@ class Clients:
     history: AlertHistory
 
 
-async def kube_client(settings: Settings) -> KubeClient:
+async def kube_client(
+    settings: Settings, timeouts: Timeouts | None = None, *, may_write: Callable[[], bool] = lambda: True
+) -> KubeClient:
     """The Kubernetes client that the settings ask for. Raises Permanent with the remedy where none can be made."""
     kubernetes = settings.kubernetes
-    timeouts = Timeouts(total=kubernetes.request_timeout.total_seconds())
+    timeouts = timeouts or Timeouts(total=kubernetes.request_timeout.total_seconds())
     if kubernetes.url is not None:
         token = kubernetes.token.get_secret_value() if kubernetes.token else ""
         configuration = kube_access.from_url(kubernetes.url, token=token, ca_file=kubernetes.ca_file)
@@ -84,7 +86,7 @@ async def kube_client(settings: Settings) -> KubeClient:
     else:
         usual = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
         configuration = await kube_access.from_kubeconfig(usual, kubernetes.context)
-    return KubeClient(configuration, timeouts=timeouts)
+    return KubeClient(configuration, timeouts=timeouts, may_write=may_write)
 
 
 def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, telemetry: Telemetry) -> Clients:

@@ -16,7 +16,7 @@ from config.settings import Settings
 from daemon import assembly, preflighting, senders
 from daemon.buttons import Buttons
 from daemon.core.policy import Policy
-from daemon.ports import Clock
+from daemon.ports import Clock, Leadership
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.engine import Engine
 from daemon.runtime.journal import SqliteJournal
@@ -37,6 +37,7 @@ from handlers.inbound.rollbacks import Rollbacks
 from handlers.kube import KubeClient
 from handlers.outbound.targets import TargetChecker
 from handlers.server import HttpServer, ServerLimits, build_app
+from handlers.standby import leader_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Parts:
     outside: assembly.Clients
     buttons: Buttons
     calls: Callable[[], CallGraph | None]
+    leadership: Leadership
 
 
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
@@ -65,13 +67,22 @@ async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     operators = token_actor(assembly.operator_auth(settings))
     informers = sender_actor("webhook", assembly.webhook_auth(settings))
     pipelines = sender_actor("source", senders.gate_auth(settings))
-    told = [*_webhook(parts).routes(), *_events(parts).routes(), *_canaries(parts).routes()]
-    routes = [*told, *parts.buttons.routes, *_commands(parts, operators)]
+    told = [*_webhook(parts).routes(), *_events(parts).routes()]
+    asked = [*_canaries(parts).routes(), *parts.buttons.routes, *_commands(parts, operators)]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
-    app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
+
+    def stands_by() -> bool:
+        return parts.engine.stands_by
+
+    def role() -> str:
+        return "standby" if stands_by() else "ready"
+
+    routes = [*told, *leader_only([*asked, *gate], stands_by)]
+    app = build_app(routes=routes, limits=limits, reader=parts.engine, metrics=_metrics(parts), role=role)
     address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
     local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
-    await server.serve_unix(build_app(routes=local, limits=limits), settings.socket_path)
+    served = build_app(routes=leader_only(local, stands_by), limits=limits)
+    await server.serve_unix(served, settings.socket_path)
     return address
 
 
@@ -134,12 +145,16 @@ def _preflight(parts: Parts, actor: Actor) -> Preflight:
     return Preflight(sources, actor)
 
 
+def _leads(parts: Parts) -> bool:
+    return parts.leadership.leads and not parts.engine.stands_by
+
+
 def _metrics(parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     handler = make_aiohttp_handler(parts.metrics.registry)
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         parts.metrics.recompute(parts.engine.state, parts.policy(), parts.clock.now())
-        parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None)
+        parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None, leads=_leads(parts))
         return await handler(request)
 
     return metrics

@@ -29,11 +29,40 @@ class InboxFullError(Exception):
     """More accepted events wait than the inbox may hold. Nothing was accepted; the sender must try again."""
 
 
+class StaleLeaderError(Exception):
+    """Another leader has taken over: the journal takes nothing more from us, and the process must end."""
+
+
+class StandbyError(Exception):
+    """This daemon stands by: what must be decided at once is the leader's. Nothing was accepted; the message names it."""
+
+
 class Clock(Protocol):
     """The only source of wall-clock time."""
 
     def now(self) -> datetime:
         """The present moment, aware, in UTC."""
+        ...
+
+
+class Leadership(Protocol):
+    """Whether this daemon is the one that decides and acts (DESIGN: active/standby by a Kubernetes Lease)."""
+
+    @property
+    def leads(self) -> bool:
+        """Computed in the moment of asking: right after the loop stood still, too, when no timer has run yet."""
+        ...
+
+    @property
+    def token(self) -> int:
+        """Grows with each change of leader: what carries a lower one comes from a leader of the past. 0 before the first."""
+        ...
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which we certainly still lead if nothing is renewed any more; 0.0 where we do not lead, inf where
+        there is no other who could.
+        """
         ...
 
 
@@ -49,7 +78,7 @@ class Commands(Protocol):
     """Where people's commands go: journalled like everything accepted, and answered with what they led to."""
 
     async def command(self, event: Command) -> Sequence[Fact]:
-        """The facts that the command led to, once on disk. Raises JournalUnavailableError or InboxFullError."""
+        """The facts that the command led to, once on disk. Raises JournalUnavailableError, InboxFullError, StandbyError."""
         ...
 
 
@@ -91,18 +120,46 @@ class Loaded:
 
 
 class Journal(Protocol):
-    """Intake and facts on disk. Every method returns after its transaction is durable."""
+    """Intake and facts on disk. Every method returns after its transaction is durable.
+
+    Several daemons may share one: each accepts, and one, whose token is the highest, commits. What one daemon alone can
+    open (a file in a folder that is locked) needs no token and never has intake of others.
+    """
 
     async def accept(self, events: Sequence[Journalled], at: datetime) -> Sequence[int]:
         """Append to intake; the sequence numbers. Raises JournalUnavailableError."""
         ...
 
     async def unread(self, after: int, limit: int) -> Sequence[tuple[int, Journalled]]:
-        """Accepted events with a sequence number above `after`, in order."""
+        """Accepted events with a sequence number above `after`, in order.
+
+        What is not there yet will have a higher number than all that is: numbers grow in the order of the commits.
+        """
         ...
 
     async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
-        """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
+        """Append facts and move the intake cursor in one transaction.
+
+        Raises JournalUnavailableError, and StaleLeaderError where a higher token than ours was seen.
+        """
+        ...
+
+    async def highest_token(self) -> int:
+        """The highest token ever taken over with, 0 where there was none. Raises JournalUnavailableError."""
+        ...
+
+    async def take_over(self, token: int) -> None:
+        """From now on commits carry this token, and those with a lower one are refused.
+
+        Raises StaleLeaderError where a higher one was seen, JournalUnavailableError.
+        """
+        ...
+
+    async def wait_for_intake(self, after: int) -> None:
+        """Return when there may be intake above `after` that others wrote; never where nobody else can write.
+
+        Raises JournalUnavailableError.
+        """
         ...
 
     async def load(self) -> Loaded:
@@ -114,7 +171,7 @@ class Journal(Protocol):
         ...
 
     async def compact(self, state: State, cursor: int, at: datetime) -> None:
-        """Store a snapshot of the state and drop what it makes superfluous. Raises JournalUnavailableError."""
+        """Store a snapshot of the state and drop what it makes superfluous. Raises as `commit` does."""
         ...
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from daemon.core.events import Command
 from daemon.core.facts import CommandRefused
 from daemon.core.policy import Policy
-from daemon.ports import Commands, InboxFullError, JournalUnavailableError, Reader
+from daemon.ports import Commands, InboxFullError, JournalUnavailableError, Reader, StandbyError
 from handlers import consequences
 from handlers.answers import Refused
 from handlers.overview import Document
@@ -39,6 +39,8 @@ class Following:
             raise Refused(503, why, "free the disk of the state folder, then try again") from None
         except InboxFullError:
             raise Refused(503, "the inbox is full: nothing was done", "try again in a few seconds") from None
+        except StandbyError as error:
+            raise Refused(503, f"{error}: nothing was done", "ask that one, or try again when somebody leads") from None
         except TimeoutError:
             why = self._reader.ready or "the daemon is busy"
             return {"command": name, "actor": command.actor, "done": False, "why": why, "changed": []}

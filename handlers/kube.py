@@ -46,6 +46,8 @@ ERROR_BYTES_MAX = 64 * 1024
 # Restarts of one listing because its continue token expired; the last one asks without pages, as client-go does.
 _LIST_RESTARTS_MAX = 2
 
+# Not POST: what we create are questions (access reviews), and the Lease itself.
+_CHANGES = ("PUT", "PATCH", "DELETE")
 _JSON = "application/json"
 _METADATA_LIST = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
 _METADATA = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{_JSON}"
@@ -93,9 +95,19 @@ def resource_path(
 
 
 class KubeClient:
-    """One API server. Make it inside a running loop; close it. Every method raises only Transient and Permanent."""
+    """One API server. Make it inside a running loop; close it. Every method raises only Transient and Permanent.
 
-    def __init__(self, configuration: Configuration, *, timeouts: Timeouts | None = None) -> None:
+    `may_write` is asked right before each request that would change an object: who no longer leads sends none.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        timeouts: Timeouts | None = None,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._may_write = may_write
         self._configuration = configuration
         self._timeouts = timeouts or Timeouts()
         self._base = str(configuration.host).rstrip("/")
@@ -268,6 +280,8 @@ class KubeClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request, its body unread, its status 2xx; any other raises the fault it stands for."""
         headers = {"Accept": accept, **await self._credentials()}
+        if method in _CHANGES and query.get("dryRun") is None and not self._may_write():
+            raise Transient(None, "this daemon does not lead any more: nothing was sent", FaultKind.CONFLICT)
         if body is not None:
             headers["Content-Type"] = content_type
         options: dict[str, Any] = {

@@ -22,7 +22,16 @@ from handlers.faults import FaultKind, Permanent
 
 TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 CA_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where Kubernetes mounts a pod's service account (documentation: Accessing the API from within a Pod)."""
+
+
+def pod_namespace(file: Path = NAMESPACE_FILE, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The namespace of the pod that we run in; None where we run in none."""
+    try:
+        return environ.get("POD_NAMESPACE") or file.read_text().strip() or None
+    except OSError:
+        return None
 
 
 def in_cluster(

@@ -151,11 +151,12 @@ def build_app(
     limits: ServerLimits,
     reader: Reader | None = None,
     metrics: Handler | None = None,
+    role: Callable[[], str] = lambda: "ready",
 ) -> web.Application:
     """An application with these routes, the limits of this module and plain one-line failures.
 
     With `reader` it answers `/-/healthy` (200 while the loop turns) and `/-/ready` (503 and the reason while not
-    ready); with `metrics`, a handler as of `prometheus_client.aiohttp`, it answers `/metrics`.
+    ready, else `role`: what it is ready for); with `metrics`, a handler as of `prometheus_client.aiohttp`, it answers `/metrics`.
     """
     app = web.Application(middlewares=[_guarded], client_max_size=limits.body_bytes_max)
     app[_HELD] = _Held(limits)
@@ -165,7 +166,7 @@ def build_app(
         app.router.add_get("/metrics", metrics)
     if reader is not None:
         app.router.add_get("/-/healthy", _healthy)
-        app.router.add_get("/-/ready", _ready_of(reader))
+        app.router.add_get("/-/ready", _ready_of(reader, role))
     return app
 
 
@@ -173,10 +174,10 @@ async def _healthy(_request: web.Request) -> web.Response:
     return line(200, "healthy")
 
 
-def _ready_of(reader: Reader) -> Handler:
+def _ready_of(reader: Reader, role: Callable[[], str]) -> Handler:
     async def ready(_request: web.Request) -> web.StreamResponse:
         reason = reader.ready
-        return line(200, "ready") if reason is None else line(503, reason)
+        return line(200, role()) if reason is None else line(503, reason)
 
     return ready
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from daemon.core.evolution import evolve
 from daemon.core.facts import Fact
 from daemon.core.state import State
-from daemon.ports import Journalled, JournalUnavailableError, Loaded
+from daemon.ports import Journalled, JournalUnavailableError, Loaded, StaleLeaderError
 from daemon.runtime import codec
 from daemon.runtime.journal import incident_of
 
@@ -45,11 +45,15 @@ class Disk:
     written_at: datetime | None = None
     intake_seq: int = 0
     facts_seq: int = 0
+    token: int = 0
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
     writes: list[str] = field(default_factory=list)
 
 
 class MemoryJournal:
-    """ports.Journal in memory; several in a row may use one disk. `refuses` makes every write fail with that reason.
+    """ports.Journal in memory; several may use one disk, and the one with the highest token commits.
+
+    `refuses` makes every write fail with that reason.
 
     With `dies_after` the write of that number (counted from 1 over the disk's life) is the last: it is durable, but
     nobody is told, now or ever; `dead` says that it happened.
@@ -63,6 +67,7 @@ class MemoryJournal:
         self._dies_after = dies_after
         self._turn = asyncio.Lock()
         self._closed = False
+        self._token = 0
 
     async def accept(self, events: Sequence[Journalled], at: datetime) -> Sequence[int]:
         bodies = [codec.dump_event(event) for event in events]
@@ -72,6 +77,8 @@ class MemoryJournal:
                 self.disk.intake_seq += 1
                 self.disk.intake[self.disk.intake_seq] = body
             last = self.disk.intake_seq
+            self.disk.grown.set()
+            self.disk.grown = asyncio.Event()
             await self._written("accept")
         return list(range(last - len(bodies) + 1, last + 1))
 
@@ -83,12 +90,31 @@ class MemoryJournal:
         rows = [(at, incident_of(fact), codec.dump_fact(fact)) for fact in facts]
         async with self._turn:
             await self._may_write()
+            self._must_lead()
             for row in rows:
                 self.disk.facts_seq += 1
                 self.disk.facts[self.disk.facts_seq] = row
             self.disk.cursor = max(self.disk.cursor, cursor)
             self.disk.written_at = at
             await self._written("commit")
+
+    async def highest_token(self) -> int:
+        return self.disk.token
+
+    async def take_over(self, token: int) -> None:
+        async with self._turn:
+            await self._may_write()
+            self._token = token
+            self._must_lead()
+            self.disk.token = token
+
+    def _must_lead(self) -> None:
+        if self.disk.token > self._token:
+            raise StaleLeaderError(f"token {self.disk.token} took over from {self._token}")
+
+    async def wait_for_intake(self, after: int) -> None:
+        while self.disk.intake_seq <= after:
+            await self.disk.grown.wait()
 
     async def load(self) -> Loaded:
         disk = self.disk
@@ -107,6 +133,7 @@ class MemoryJournal:
         body = codec.dump_state(state)
         async with self._turn:
             await self._may_write()
+            self._must_lead()
             disk = self.disk
             disk.snapshot = (disk.facts_seq, body)
             disk.cursor, disk.written_at = max(disk.cursor, cursor), at

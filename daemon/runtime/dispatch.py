@@ -29,7 +29,8 @@ from daemon.core.actions import (
     RollBack,
 )
 from daemon.core.events import ActionFinished
-from daemon.ports import Clock, Runner
+from daemon.ports import Clock, Leadership, Runner
+from daemon.runtime.leading import Alone, while_leading
 from daemon.runtime.supervise import Supervisor
 
 log = structlog.get_logger()
@@ -83,7 +84,8 @@ class _Try:
 class Dispatcher:
     """Runs due actions, each once at a time. `finish` takes the outcome event; `attempted(kind, result)` feeds the metrics.
 
-    `veto` says what forbids an action in the moment before it is carried out, None where nothing does.
+    `veto` says what forbids an action in the moment before it is carried out, None where nothing does. Who does not lead any
+    more, by `leadership`, begins nothing, and what is under way is cut: it stays owed, and the next leader asks after it.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Dispatcher:
         finish: Callable[[ActionFinished], None],
         attempted: Callable[[str, str], None],
         veto: Callable[[Action], str | None] = lambda action: None,
+        leadership: Leadership | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._runners = runners
@@ -105,6 +108,7 @@ class Dispatcher:
         self._finish = finish
         self._attempted = attempted
         self._veto = veto
+        self._leadership = leadership or Alone()
         self._draw = draw
         self._under_way: set[str] = set()
         self._slots = {lane: asyncio.Semaphore(AT_ONCE_MAX) for lane in ("look", "act", "mark")}
@@ -120,11 +124,15 @@ class Dispatcher:
         """Begin nothing more, no further attempt either: what is owed is on disk, and asked after in the next life."""
         self._closed.set()
 
+    @property
+    def _ends(self) -> bool:
+        return self._closed.is_set() or not self._leadership.leads
+
     async def _carry_out(self, action: Action, state: _Try) -> None:
         began = self._clock.now()
         try:
             while state.settled is None:
-                if self._closed.is_set():
+                if self._ends:
                     return
                 state.attempt += 1
                 await self._once(action, state)
@@ -137,9 +145,9 @@ class Dispatcher:
     async def _once(self, action: Action, state: _Try) -> None:
         try:
             async with self._slots[_lane(action)]:
-                if self._too_late(action, state) or self._closed.is_set():
+                if self._too_late(action, state) or self._ends:
                     return
-                async with asyncio.timeout(ATTEMPT_SECONDS[action.kind]):
+                async with while_leading(self._leadership), asyncio.timeout(ATTEMPT_SECONDS[action.kind]):
                     await self._ask_or_run(action, state)
         except self._faults.permanent as fault:
             self._attempted(action.kind, _label(fault))

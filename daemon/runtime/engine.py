@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import structlog
 
@@ -22,7 +22,8 @@ from daemon.core.events import DeadlinePassed, Event, Started, WorkloadSeen
 from daemon.core.facts import ActionOwed, ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
-from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnavailableError
+from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnavailableError, StandbyError
+from daemon.runtime.waiting import InOrder, Waiting
 
 log = structlog.get_logger()
 
@@ -50,29 +51,6 @@ LOOK_AGAIN_SECONDS = 30.0
 
 COMPACT_AFTER_FACTS = 50_000
 """A snapshot is taken after this many facts: a start then folds at most as many (about 2 s)."""
-
-
-@dataclass(slots=True)
-class _Queue:
-    """What waits: accepted events with their intake number, and things that can be had again (views newest per workload)."""
-
-    accepted: deque[tuple[int, Journalled]] = field(default_factory=deque)
-    outcomes: deque[Event] = field(default_factory=deque)
-    views: dict[str, WorkloadSeen] = field(default_factory=dict)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def take(self, limit: int) -> list[tuple[int, Event]]:
-        """Up to `limit` events: outcomes first (they finish what is under way), then views, then what was accepted."""
-        batch: list[tuple[int, Event]] = []
-        while self.outcomes and len(batch) < limit:
-            batch.append((0, self.outcomes.popleft()))
-        while self.views and len(batch) < limit:
-            batch.append((0, self.views.pop(next(iter(self.views)))))
-        while self.accepted and len(batch) < limit:
-            batch.append(self.accepted.popleft())
-        if not (self.outcomes or self.views or self.accepted):
-            self.wake.clear()
-        return batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +83,15 @@ class Engine:
         self._told = told
         self._stumbled = stumbled
         self._inbox_max = inbox_max
-        self._queue = _Queue()
+        self._queue = Waiting()
         self._state = State()
         self._looked_at: tuple[State | None, datetime | None] = None, None
         self._cursor = self._saved = 0
         self._since_snapshot = 0
         self._unwritable: str | None = "the journal is being read"
         self._waiting_for: str | None = "caches are not synced"
+        self._led_by: Callable[[], str] | None = None
+        self._in_order = InOrder(journal, self._queue, inbox_max)
         self._arrived: list[_Arrival] = []
         self._writer: asyncio.Future[None] | None = None  # held, or it could be collected in the middle of its work
         self._writing = False
@@ -131,6 +111,11 @@ class Engine:
         """None when ready; else the one reason why not."""
         return self._unwritable or self._waiting_for
 
+    @property
+    def stands_by(self) -> bool:
+        """Another decides; what we accept is on disk for it."""
+        return self._led_by is not None
+
     def waits_for(self, what: str | None) -> None:
         """Say what keeps the daemon from being ready (None: nothing but the journal)."""
         self._waiting_for = what
@@ -140,7 +125,9 @@ class Engine:
         await self._accept(event)
 
     async def command(self, event: Journalled) -> Sequence[Fact]:
-        """Accept a person's command and return the facts it led to, once they are on disk."""
+        """Accept a person's command and return the facts it led to, once they are on disk. Raises StandbyError."""
+        if self._led_by is not None:
+            raise StandbyError(f"this daemon stands by, {self._led_by() or 'nobody yet'} leads")
         answer: asyncio.Future[Sequence[Fact]] = asyncio.get_running_loop().create_future()
         await self._accept(event, answer)
         return await answer
@@ -163,7 +150,8 @@ class Engine:
         try:
             while self._arrived:
                 batch, self._arrived = self._arrived[:WRITE_MAX], self._arrived[WRITE_MAX:]
-                await self._write_batch(batch)
+                async with self._in_order.lock:
+                    await self._write_batch(batch)
         finally:
             self._writing = False
 
@@ -182,11 +170,12 @@ class Engine:
                     await self._write_batch([arrival])
         else:
             self._unwritable = None
-            for number, arrival in zip(numbers, batch, strict=True):
+            for number, arrival in zip(numbers, batch, strict=True):  # before it is queued: it may be decided at once
                 if arrival.answer is not None:
                     self._asked[number] = arrival.answer
-                self._queue.accepted.append((number, arrival.event))
-            self._ring()
+            if not self.stands_by:
+                self._in_order.append([(number, each.event) for number, each in zip(numbers, batch, strict=True)])
+                self._ring()
             self._written(batch, None)
 
     def _written(self, batch: Sequence[_Arrival], error: Exception | None) -> None:
@@ -215,19 +204,43 @@ class Engine:
         """Return when everything that was put or accepted has been decided and journalled."""
         await self._rested.wait()
 
+    async def stand_by(self, leader: Callable[[], str]) -> None:
+        """Read the journal for those who ask; from now on what is accepted is left to `leader`, until `recover`."""
+        self._state = (await self._journal.load()).state
+        self._led_by, self._unwritable = leader, None
+
     async def recover(self) -> datetime | None:
         """Fold the journal, queue what was accepted but not consumed, and say that we are back; since when we were away."""
-        loaded = await self._journal.load()
-        self._state, self._cursor, self._since_snapshot = loaded.state, loaded.cursor, loaded.facts
-        self._saved = self._cursor
-        self._dispatched = {action.id: action for action in self._state.due}
-        after = self._cursor
-        while rows := await self._journal.unread(after, 1000):
-            self._queue.accepted.extend(rows)
-            after = rows[-1][0]
-        self._unwritable = None
+        async with self._in_order.lock:  # what was accepted before is read, what is accepted after is queued
+            loaded = await self._journal.load()
+            self._state, self._cursor, self._since_snapshot = loaded.state, loaded.cursor, loaded.facts
+            self._saved = self._cursor
+            self._dispatched = {action.id: action for action in self._state.due}
+            self._in_order.begin(self._cursor)
+            await self._in_order.read_on()
+            self._led_by, self._unwritable = None, None
         self.put(Started(at=self._clock.now(), down_since=loaded.written_at))
         return loaded.written_at
+
+    async def _catch_up(self) -> None:
+        try:
+            async with self._in_order.lock:
+                await self._in_order.read_on()
+        except JournalUnavailableError as error:
+            self._unwritable = str(error)
+        else:
+            if self._queue.accepted:
+                self._ring()
+
+    async def follow(self) -> NoReturn:
+        """Hear of what those who stand by accept: for who leads, as long as it does."""
+        while True:
+            try:
+                await self._in_order.others_wrote()
+            except JournalUnavailableError as error:
+                log.warning("intake_not_followed", error=str(error))
+                await asyncio.sleep(COMMIT_RETRY_SECONDS)
+            self._ring()
 
     def resume(self) -> None:
         """Dispatch everything that was owed when the last life ended: it may have happened, so it is asked after first."""
@@ -241,6 +254,8 @@ class Engine:
             await self._wait()
             if self._unwritable is not None:
                 await self._commit((), self._cursor, self._clock.now())
+            if not self._in_order.is_level:
+                await self._catch_up()
             batch = self._queue.take(BATCH_MAX)
             now = self._clock.now()
             deadline = self._next_deadline()
@@ -270,7 +285,7 @@ class Engine:
             self._quiet_until = now + timedelta(seconds=IDLE_SECONDS)
 
     async def _wait(self) -> None:
-        if self._queue.wake.is_set():
+        if self._queue.wake.is_set() or not (self._in_order.is_level or self._unwritable):
             return
         left = IDLE_SECONDS if self._unwritable else LOOK_AGAIN_SECONDS
         if (deadline := self._next_deadline()) is not None:

@@ -101,6 +101,17 @@ class SqliteJournal:
 
         await self._do(work, writes=True)
 
+    async def highest_token(self) -> int:
+        """None: only one daemon can hold the folder, and its lock is the fence."""
+        return 0
+
+    async def take_over(self, token: int) -> None:
+        """Nothing to do: no other daemon can write to this file."""
+
+    async def wait_for_intake(self, after: int) -> None:
+        """Never return: nobody else writes."""
+        await asyncio.Event().wait()
+
     async def load(self) -> Loaded:
         """Fold the newest snapshot and the facts after it. Raises JournalUnavailableError, JournalUnusableError."""
         codec.prepare()

@@ -94,6 +94,7 @@ class Metrics:
             "reflector_freshness_seconds", "Since the oldest watch last heard from the API server.", ()
         )
         self._ready = self._gauge("ready", "1 when the journal is writable and the caches are synced.", ())
+        self._leader = self._gauge("leader", "1 when this daemon decides and acts, 0 when it stands by.", ())
         self.fsync = Histogram(
             "lastgood_journal_commit_seconds", "One durable transaction.", registry=self.registry, buckets=FSYNC_SECONDS
         )
@@ -170,9 +171,10 @@ class Metrics:
         if ok:
             self._config_at.set(at.timestamp())
 
-    def watched(self, seconds: float, *, ready: bool) -> None:
-        """How fresh the view of the cluster is, and whether we are ready."""
+    def watched(self, seconds: float, *, ready: bool, leads: bool) -> None:
+        """How fresh the view of the cluster is, whether we are ready, and whether it is for us to act."""
         self._freshness.set(seconds)
+        self._leader.set(1 if leads else 0)
         self._ready.set(1 if ready else 0)
 
     def calls(self, counts: Mapping[str, int]) -> None:

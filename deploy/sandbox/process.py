@@ -55,6 +55,16 @@ class DaemonProcess:
         """It lives."""
         return self._process is not None and self._process.returncode is None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None, "it was started"
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait until it has ended; the exit code."""
+        assert self._process is not None, "it was started"
+        return await self._process.wait()
+
     async def kill(self) -> None:
         """SIGKILL: no chance to tidy up."""
         if self._process is not None and self.running:

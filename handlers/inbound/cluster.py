@@ -205,6 +205,11 @@ class ClusterWatch:
             self._sent[key] = _Sent(view, significant)
             self._inbox.put(WorkloadSeen(at=self._clock.now(), view=view))
 
+    def compare(self, known: Iterable[WorkloadView]) -> None:
+        """Report as gone what is in `known` and not in the cluster: for who takes over another's journal, once synced."""
+        self._known = {view.workload.key: view for view in known if not view.gone}
+        self._report_lost()
+
     def _report_lost(self) -> None:
         """Workloads that were deleted while nobody watched."""
         present = {views.workload_of(each).key for each in self.cache.stores.all_workloads()}

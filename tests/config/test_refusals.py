@@ -40,6 +40,11 @@ def refusal(tmp_path: Path, text: str | bytes | None = None, environ: dict[str, 
         pytest.param("{cluster: c, log: {level: loud}}", "log.level: input should be 'debug'", id="choice"),
         pytest.param("{cluster: c, log: x}", "log: input should be a valid dictionary", id="section-text"),
         pytest.param("{cluster: c, policy: []}", "policy: is no mapping; write", id="policy-list"),
+        pytest.param("{cluster: c, lease: {name: A B}}", "lease.name: is no name of an object", id="lease-name"),
+        pytest.param("{cluster: c, lease: {namespace: a.b}}", "lease.namespace: is no name of a", id="lease-space"),
+        pytest.param("{cluster: c, lease: {duration: 1500ms}}", "lease: duration is no whole number", id="lease-whole"),
+        pytest.param("{cluster: c, lease: {renew_deadline: 13s}}", "two could act at the same time", id="lease-two"),
+        pytest.param("{cluster: c, lease: {retry: 6s}}", "renew_deadline is less than twice retry", id="lease-retry"),
         pytest.param("{cluster: c, limits: {inbox: 0}}", "limits.inbox: input should be greater", id="limit-zero"),
         pytest.param(
             "{cluster: c, limits: {inbox: 1.5}}", "limits.inbox: input should be a valid integer", id="fraction"

@@ -45,6 +45,7 @@ class Hold:
     wanted: Wanted
     after: bool
     seen: Seen | None = None
+    late: bool = False
     _caught: asyncio.Event = field(default_factory=asyncio.Event)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,6 +58,11 @@ class Hold:
 
     def release(self) -> None:
         """Nobody waits for it any more: the connection is cut."""
+        self._released.set()
+
+    def answer(self) -> None:
+        """The answer that was held arrives after all, late."""
+        self.late = True
         self._released.set()
 
     async def wait(self, seen: Seen) -> None:
@@ -126,9 +132,9 @@ class Gate:
                 request.method, self.upstream + request.raw_path, data=seen.body or None, headers=headers
             ) as answer:
                 if hold is not None:
-                    await answer.read()
+                    body = await answer.read()
                     await hold.wait(seen)
-                    return _cut(request)
+                    return web.Response(status=answer.status, body=body) if hold.late else _cut(request)
                 return await self._stream(request, answer)
         except aiohttp.ClientError:
             return _cut(request)

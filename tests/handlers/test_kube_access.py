@@ -9,7 +9,7 @@ import pytest
 
 from handlers.faults import Fault, FaultKind, Permanent, Transient
 from handlers.kube import KubeClient
-from handlers.kube_access import from_kubeconfig, from_url, in_cluster
+from handlers.kube_access import from_kubeconfig, from_url, in_cluster, pod_namespace
 from tests.handlers.scripted_api import PODS, says, serving
 
 ENVIRON = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -108,3 +108,12 @@ async def test_an_exec_plugin_gives_the_token_and_renews_it(tmp_path: Path) -> N
             await client.get(PODS)
         sent = [asked.headers["Authorization"] for asked in api.asked]
     assert sent == ["Bearer t2", "Bearer t3"]
+
+
+def test_the_namespace_of_the_pod(tmp_path: Path) -> None:
+    """What the pod's description says, else the mounted service account; None outside of a pod."""
+    file = tmp_path / "namespace"
+    assert pod_namespace(file, {}) is None
+    file.write_text("ops\n")
+    assert pod_namespace(file, {}) == "ops"
+    assert pod_namespace(file, {"POD_NAMESPACE": "shop"}) == "shop"

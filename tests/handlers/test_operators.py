@@ -17,7 +17,7 @@ from daemon.core.events import Closed, PauseAsked, ReleaseAsked
 from daemon.core.facts import Fact
 from daemon.core.incidents import Phase
 from daemon.core.model import Mode, Rung
-from daemon.ports import InboxFullError, JournalUnavailableError
+from daemon.ports import InboxFullError, JournalUnavailableError, StandbyError
 from tests.core.builders import MINUTE, SHOP, V2, a_location, a_policy, an_alert
 from tests.core.story import Story
 from tests.handlers.people import TOKEN, WEBHOOK_TOKEN, Daemon, listening, recovered
@@ -253,10 +253,15 @@ async def test_releasing_by_the_beginning_of_a_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"), [(JournalUnavailableError("disk full"), "disk full"), (InboxFullError("1"), "inbox")]
+    ("fault", "words"),
+    [
+        (JournalUnavailableError("disk full"), "disk full"),
+        (InboxFullError("1"), "inbox"),
+        (StandbyError("this daemon stands by, pod-a leads"), "pod-a leads"),
+    ],
 )
 async def test_what_cannot_be_kept_is_503(desk: Desk, fault: Exception, words: str) -> None:
-    """A journal that cannot write, or a full inbox, gets 503 and says that nothing was done."""
+    """A journal that cannot write, a full inbox, or a daemon that stands by gets 503 and says that nothing was done."""
     desk.daemon.fault = fault
     status, found = await desk.order("approve", incident=desk.incident)
     assert status == 503

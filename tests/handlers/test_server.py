@@ -89,6 +89,14 @@ async def test_health_and_readiness() -> None:
         assert (await session.get("/-/healthy")).status == 200
 
 
+async def test_what_it_is_ready_for() -> None:
+    """A standby is ready, too, and says for what."""
+    reader = SimpleNamespace(ready=None)
+    async with serving(reader=cast("Reader", reader), role=lambda: "standby") as (session, _):
+        answer = await session.get("/-/ready")
+        assert (answer.status, await answer.text()) == (200, "standby\n")
+
+
 async def test_metrics_are_mounted() -> None:
     """prometheus_client's own handler answers /metrics in the format that the scraper asks for."""
     registry = CollectorRegistry()

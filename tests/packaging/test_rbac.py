@@ -38,6 +38,7 @@ NAMES_ADDRESSES = {
     "handlers/suspended.py",
     "handlers/workload_objects.py",
     "handlers/inbound/cluster.py",
+    "handlers/outbound/lease.py",  # test_lease_role.py plays it
     "handlers/outbound/rollback/statefulset.py",
     "handlers/outbound/targets.py",
 }
