@@ -310,7 +310,8 @@ class Invariants:
     def announced(self, action: Announce) -> None:
         """The chat has a message."""
         phase = action.brief.phase
-        known = action.id in self._owed and (phase == Phase.OPEN.value or (action.incident, phase) in self._phases)
+        news = phase not in tuple(Phase) or phase == Phase.OPEN  # about a rollout and no incident, or its beginning
+        known = action.id in self._owed and (news or (action.incident, phase) in self._phases)
         self._check("post_known", known, f"{action.id} {phase}")
         self._check("post_once", action.id not in self._posted, action.id)
         self._posted.add(action.id)
