@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 from daemon.core import aborts, owners, target_guards
 from daemon.core.actions import Action, RollBack
@@ -279,7 +280,8 @@ def blast_radius(case: Case) -> Refusal | None:
 
 def _under_way(case: Case) -> Iterator[RollbackDone]:
     """Rollbacks that are owed: nobody knows yet what became of them, so they count as carried out now."""
-    for action in table(case.state.owed).having(_rolls_back, True):
+    owed = cast("tuple[RollBack, ...]", table(case.state.owed).having(_rolls_back, True))
+    for action in owed:
         workload = action.workload
         yield RollbackDone(at=case.now, namespace=workload.namespace, workload=workload.key)
 

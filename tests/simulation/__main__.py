@@ -27,6 +27,7 @@ def story(result: Result, *, whole: bool = False) -> str:
         f"  policy {policy}",
         f"  severity={result.plan.severity} mapping={result.plan.mapping} onset_known={result.plan.onset_known}",
         f"  leak={result.plan.leak_seconds} start={result.plan.start_seconds} drift={result.plan.drift:.1e}",
+        f"  replicas={result.plan.replicas}",
         *(f"  plan   {item}" for item in result.plan.items),
         *(f"  fault  {w.target}/{w.kind} {w.begins}-{w.ends} s, chance {w.chance}" for w in result.plan.windows),
         *(f"  {line}" for line in trace),

@@ -25,7 +25,7 @@ from daemon.core.model import DeclaredCause, Workload
 from daemon.core.notices import Notice, NoticeStatus
 from daemon.core.reasons import NEVER_OVERRIDDEN, Reason
 from daemon.core.state import State
-from daemon.ports import InboxFullError, JournalUnavailableError
+from daemon.ports import InboxFullError, JournalUnavailableError, StandbyError
 from tests.simulation.clocks import stamp, true_now
 from tests.simulation.network import Window
 
@@ -64,7 +64,7 @@ async def _quietly(entered: Any) -> bool:
     """Whether the command was taken."""
     try:
         await entered
-    except (JournalUnavailableError, InboxFullError):
+    except (JournalUnavailableError, InboxFullError, StandbyError):
         return False
     return True
 
@@ -289,6 +289,10 @@ def stop(world: World, down: float, changes: tuple[tuple[str, Any], ...]) -> Non
     world.stop(down, changes)
 
 
+def freeze(world: World, seconds: float) -> None:
+    world.freeze(seconds)
+
+
 def reload(world: World, changes: tuple[tuple[str, Any], ...]) -> None:
     world.reload(changes)
 
@@ -304,6 +308,6 @@ ACTS: dict[str, Callable[..., None]] = {
     for each in (
         approve, decline, close, review, pause, resume, release, declare, ask, notice, deploy, undo, again, label, annotation,
         owner, namespace_pause, rollout_pause, config, config_gone, history_gone, recreate, remove, forbid, compact, outage,
-        quiet, unwatched, alarm, silence, trouble, kill, stop, reload, clock,
+        quiet, unwatched, alarm, silence, trouble, kill, stop, freeze, reload, clock,
     )
 }  # fmt: skip

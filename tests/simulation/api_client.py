@@ -21,9 +21,13 @@ STALE_SECONDS = 30.0
 class SimApi:
     """workload_objects.Api and reflector.ListWatch. Raises only Transient and Permanent."""
 
-    def __init__(self, server: ApiServer, network: Network) -> None:
+    def __init__(
+        self, server: ApiServer, network: Network, sender: int = 0, may_write: Callable[[], bool] = lambda: True
+    ) -> None:
         self._server = server
         self._network = network
+        self._sender = sender
+        self._may_write = may_write
         self._watchers: list[tuple[str, asyncio.Event]] = []
         self._older: dict[tuple[str, str, str], tuple[float, Obj, Obj]] = {}
 
@@ -120,14 +124,27 @@ class SimApi:
         self, path: str, ops: Sequence[Obj], *, dry_run: bool = False, field_manager: str = FIELD_MANAGER
     ) -> Obj:
         plural, namespace, name = place_of(path)
+        if not dry_run and not self._may_write():
+            raise Transient(None, "this daemon does not lead any more: nothing was sent", FaultKind.CONFLICT)
         sent_at = asyncio.get_running_loop().time()
 
         def write() -> Obj:
             return self._server.patch(
-                plural, namespace, name or "", ops, field_manager, sent_at=sent_at, dry_run=dry_run
+                plural, namespace, name or "", ops, field_manager, sent_at=sent_at, sender=self._sender, dry_run=dry_run
             )
 
         stored: Obj = await self._send(write)
+        return stored
+
+    async def create(self, path: str, body: Obj) -> Obj:
+        plural, namespace, _ = place_of(path)
+        stored: Obj = await self._send(lambda: self._server.create(plural, namespace, body))
+        return stored
+
+    async def put(self, path: str, body: Obj) -> Obj:
+        plural, namespace, name = place_of(path)
+        loop = asyncio.get_running_loop()
+        stored: Obj = await self._send(lambda: self._server.replace(plural, namespace, name or "", body, loop.time()))
         return stored
 
     async def delete(

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from daemon.core.facts import Fact
-from daemon.ports import Journalled, Loaded
+from daemon.core.state import State
+from daemon.ports import Journalled, JournalUnavailableError, Loaded, StaleLeaderError
 from daemon.runtime.journal import SqliteJournal, _Job
 from daemon.runtime.journal_file import _prepare
 
@@ -31,6 +32,9 @@ class Disk:
 
     image: bytes | None = None
     synced: sqlite3.Connection | None = None
+    server: sqlite3.Connection | None = None
+    token: int = 0
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
     facts: list[Fact] = field(default_factory=list)
     rows: list[Journalled] = field(default_factory=list)
     writes: int = 0
@@ -137,3 +141,64 @@ class SimJournal(SqliteJournal):
     def _is_synced(self) -> bool:
         ((level,),) = self._connection.execute("PRAGMA synchronous").fetchall()
         return int(level) >= SYNCED_IN_WAL
+
+
+class SharedJournal(SimJournal):
+    """ports.Journal that several replicas share: a database server that none of them takes down, with the fencing rule."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        if disk.server is None:
+            disk.server = self._connection
+        self._connection = disk.synced = disk.server
+        self._token = 0
+        self._fenced: set[int] = set()
+        self._commits = False
+
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
+        self._commits = True
+        await super().commit(facts, cursor, at)
+
+    async def compact(self, state: State, cursor: int, at: datetime) -> None:
+        self._commits = True
+        await super().compact(state, cursor, at)
+
+    async def highest_token(self) -> int:
+        await asyncio.sleep(self._disk.latency())
+        return self._disk.token
+
+    async def take_over(self, token: int) -> None:
+        await asyncio.sleep(self._disk.latency())
+        if self._disk.token > token:
+            raise StaleLeaderError(f"token {self._disk.token} was seen")
+        self._token = self._disk.token = token
+
+    async def wait_for_intake(self, after: int) -> None:
+        while not await self._read("SELECT 1 FROM intake WHERE seq > ? LIMIT 1", after):
+            await self._disk.grown.wait()
+
+    async def _do(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool, alone: bool = False) -> Any:
+        fenced, self._commits = self._commits, False
+
+        def held(connection: sqlite3.Connection) -> Any:
+            if fenced and self._disk.token > self._token:
+                raise _StaleError
+            return work(connection)
+
+        try:
+            return await super()._do(held, writes=writes, alone=alone)
+        except JournalUnavailableError as error:
+            if fenced and self._disk.token > self._token:
+                raise StaleLeaderError(str(error)) from None
+            raise
+
+    def _transaction(self, group: list[_Job]) -> None:
+        """Each by itself: what is refused to one must not be refused to another."""
+        for job in group:
+            super()._transaction([job])
+        grown, self._disk.grown = self._disk.grown, asyncio.Event()
+        grown.set()
+
+
+class _StaleError(Exception):
+    """Another leader has taken over."""

@@ -51,6 +51,7 @@ PROMISES = {
     "same_object": "a rollback changes the object that was judged, none made anew under its name",
     "not_paused": "no rollback is sent while a pause covers the workload",
     "not_observed": "no rollback is sent in mode observe",
+    "not_lost": "no rollback is sent by a daemon that has lost the Lease",
     "intent_first": "nothing is done that is not on the disk as owed",
     "budget": "no more automatic rollbacks per hour than the policy allows",
     "cooling_down": "one automatic rollback per workload until a later revision is verified",
@@ -127,6 +128,11 @@ class Invariants:
         again = [each for each in self._applied if each.action == applied.action]
         self._check("once_per_action", not again, f"{applied.action} a second time")
         self._check("intent_first", applied.action in self._owed, f"{applied.action} is not on the disk")
+        held = [holder for at, holder in self._world.server.holders if at <= applied.sent_at]
+        mine = not held or held[-1] == f"replica-{applied.sender}"
+        self._check(
+            "not_lost", mine, f"replica-{applied.sender} sent it at {applied.sent_at:.3f}, {held[-1:]} held the Lease"
+        )
         action = state.owed.get(applied.action)
         if isinstance(action, RollBack):
             before = [each for each in self._applied if each.action.startswith(f"{action.incident}/")]
@@ -162,7 +168,7 @@ class Invariants:
         )
         tracked = state.workloads.get(action.workload.key)
         process = world.process
-        if tracked is not None and process is not None and process.alive:
+        if tracked is not None and process is not None:
             observed = mode_of(process.policy, tracked) is Mode.OBSERVE
             since = max(self._switched.get(f"mode/{action.workload.key}", 0.0), world.policy_since)
             self._check(
@@ -252,16 +258,12 @@ class Invariants:
         self._phases.add((fact.incident, fact.phase.value))
         if incident is None or fact.phase not in (Phase.ESCALATED, Phase.ROLLING_BACK):
             return
-        process = self._world.process
-        assert process is not None
-        routed = Route.PAGE in process.policy.routes.of(incident.severity)
+        routed = Route.PAGE in self._world.policies[-1].routes.of(incident.severity)
         if routed and not self._observed(incident):
             self._must_page.setdefault(fact.incident, f"{fact.phase} at {self._world.loop.time():.1f}")
 
     def _observed(self, incident: Incident) -> bool:
-        process = self._world.process
-        assert process is not None
-        policy = process.policy
+        policy = self._world.policies[-1]
         tracked = self._world.shadow.workloads.get((incident.suspect or incident.scope[0]).key)
         mode = policy.default_mode if tracked is None else mode_of(policy, tracked)
         return mode is Mode.OBSERVE and policy.paging is not Paging.INSTEAD
@@ -328,7 +330,7 @@ class Invariants:
         world = self._world
         process = world.process
         engine = process.engine if process is not None else None
-        if engine is None:
+        if process is None or engine is None or not process.leads:
             self.broken("ends", "the daemon does not start")
             return
         self.replayed(engine.state)

@@ -26,6 +26,7 @@ KINDS = {
     "configmaps": ("v1", "ConfigMap"),
     "namespaces": ("v1", "Namespace"),
     "serviceaccounts": ("v1", "ServiceAccount"),
+    "leases": ("coordination.k8s.io/v1", "Lease"),
 }
 
 ACTION = "lastgood.dev/action"
@@ -48,6 +49,7 @@ class Applied:
     sent_at: float
     history: frozenset[RevisionId]
     template: Obj
+    sender: int
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class ApiServer:
     version: int = 100
     compacted: int = 100
     numbers: int = 0
+    holders: list[tuple[float, str]] = field(default_factory=list)
     gone_revisions: dict[tuple[str, RevisionId], float] = field(default_factory=dict)
 
     def get(self, plural: str, namespace: str, name: str) -> Obj | None:
@@ -125,6 +128,28 @@ class ApiServer:
                 found.append((number, kind, obj))
         return found[::-1]
 
+    # -- leases
+
+    def create(self, plural: str, namespace: str, body: Obj) -> Obj:
+        """Store a new object. Raises the fault of the answer."""
+        name = body["metadata"]["name"]
+        if self.get(plural, namespace, name) is not None:
+            raise fault(409, "AlreadyExists", f"{plural} {name} already exists")
+        return self.put(plural, {**body, "metadata": {**body["metadata"], "namespace": namespace}})
+
+    def replace(self, plural: str, namespace: str, name: str, body: Obj, at: float) -> Obj:
+        """Store the object, if it is still the one that was read. Raises the fault of the answer."""
+        known = self.get(plural, namespace, name)
+        if known is None:
+            raise fault(404, "NotFound", f"{plural} {name} not found")
+        for key in ("uid", "resourceVersion"):
+            if body["metadata"].get(key) not in (None, known["metadata"][key]):
+                raise fault(409, "Conflict", f"the object has been modified: {key}")
+        stored = self.put(plural, body)
+        if plural == "leases":
+            self.holders.append((at, stored["spec"].get("holderIdentity") or ""))
+        return stored
+
     # -- deployments
 
     def history(self, workload: Obj) -> list[Obj]:
@@ -140,7 +165,16 @@ class ApiServer:
         return frozenset(template_hash(each["spec"]["template"]) for each in self.history(workload))
 
     def patch(
-        self, plural: str, namespace: str, name: str, ops: Sequence[Obj], who: str, *, sent_at: float, dry_run: bool
+        self,
+        plural: str,
+        namespace: str,
+        name: str,
+        ops: Sequence[Obj],
+        who: str,
+        *,
+        sent_at: float,
+        sender: int,
+        dry_run: bool,
     ) -> Obj:
         """Apply a JSON Patch as the API server does. Raises the fault of its answer."""
         if plural == "deployments" and _action(ops) is not None:
@@ -169,6 +203,7 @@ class ApiServer:
                     after=template_hash(stored["spec"]["template"]),
                     at=(true_now().timestamp()),
                     sent_at=sent_at,
+                    sender=sender,
                     history=self.revisions(known),
                     template=known["spec"]["template"],
                 )

@@ -49,6 +49,7 @@ class SimLoop(_Loop):  # type: ignore[misc]  # its base is abstract in name only
         self._killed: set[int] = set()
         self._graveyard: list[Any] = []
         self._dropped: list[asyncio.Handle] = []
+        self._frozen: dict[int, list[tuple[int, asyncio.Handle]]] = {}
         self._hash = hashlib.blake2b(digest_size=16)
 
     # -- time and order
@@ -100,6 +101,14 @@ class SimLoop(_Loop):  # type: ignore[misc]  # its base is abstract in name only
         self._graveyard.extend(handle for _, handle in self._ready)
         self._graveyard.extend(handle for _, _, handle in self._timers)
 
+    def freeze(self, process: int) -> None:
+        """SIGSTOP: what it would do waits until `thaw`, and time goes on."""
+        self._frozen.setdefault(process, [])
+
+    def thaw(self, process: int) -> None:
+        """SIGCONT: all that has become ready meanwhile is ready now."""
+        self._ready.extend(self._frozen.pop(process, []))
+
     def _step(self) -> None:
         ready, timers = self._ready, self._timers
         while timers and timers[0][2].cancelled():
@@ -118,19 +127,18 @@ class SimLoop(_Loop):  # type: ignore[misc]  # its base is abstract in name only
         number, handle = ready.pop()
         if handle.cancelled():
             return
-        if self._is_of_killed(handle):
-            self._dropped.append(handle)
-            return
+        if self._killed or self._frozen:
+            process = _process_of(handle)
+            if process in self._killed:
+                self._dropped.append(handle)
+                return
+            if process in self._frozen:
+                self._frozen[process].append((number, handle))
+                return
         self.steps += 1
         self._hash.update(b"%d:%a;" % (number, self._time))
         handle._run()
         self.after_step()
-
-    def _is_of_killed(self, handle: asyncio.Handle) -> bool:
-        if not self._killed:
-            return False
-        context: contextvars.Context = handle._context  # type: ignore[attr-defined]
-        return context.get(PROCESS, 0) in self._killed
 
     # -- running
 
@@ -155,6 +163,8 @@ class SimLoop(_Loop):  # type: ignore[misc]  # its base is abstract in name only
         """End every task, those of the killed as well: it has no effect any more, and nothing is left to the collector."""
         events._set_running_loop(self)
         self._killed.clear()
+        for process in list(self._frozen):
+            self.thaw(process)
         ready = [*self._dropped, *(handle for _, handle in self._ready)]
         for _ in range(ENDED_IN_ROUNDS):
             self._ready.clear()
@@ -227,6 +237,11 @@ class SimLoop(_Loop):  # type: ignore[misc]  # its base is abstract in name only
 
     async def shutdown_asyncgens(self) -> None:
         pass
+
+
+def _process_of(handle: asyncio.Handle) -> int:
+    context: contextvars.Context = handle._context  # type: ignore[attr-defined]
+    return context.get(PROCESS, 0)
 
 
 def run_as(process: int, begin: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ from daemon.core.model import Mode
 from daemon.core.policy import Paging, Policy
 from tests.simulation.item import FAULTS_OVER, Item
 from tests.simulation.network import KINDS, Window
-from tests.simulation.stories import oddities, people, story, when, worst
+from tests.simulation.stories import frozen, oddities, people, story, when, worst
 
 SECOND = timedelta(seconds=1)
 
@@ -28,6 +28,7 @@ class Plan:
     leak_seconds: float = 240.0
     start_seconds: float = 40.0
     drift: float = 0.0
+    replicas: int = 1
     items: tuple[Item, ...] = ()
     windows: tuple[Window, ...] = field(default=())
 
@@ -46,8 +47,12 @@ def draw(seed: int) -> Plan:
     drift = rng.choice([0.0, 0.0, 0.0, rng.uniform(-2e-4, 2e-4)])
     items += [Item("clock", (round(rng.uniform(-90, 90), 1),), at=when(rng))] if rng.random() < 0.06 else []
     items.sort(key=lambda item: (item.at is None, item.at or 0.0))
+    replicas = rng.choice([1] * 5 + [2, 3])
+    if replicas > 1:
+        items += frozen(rng)
     return Plan(
         seed=seed,
+        replicas=replicas,
         policy=_policy(rng),
         severity=rng.choice(["critical"] * 6 + ["warning", "none"]),
         mapping=rng.choice(["deployment"] * 12 + ["namespace", "both", "nothing"]),

@@ -21,12 +21,14 @@ from daemon.core.state import State
 from daemon.ports import Runner
 from daemon.runtime.dispatch import Dispatcher, Faults
 from daemon.runtime.engine import Engine
-from daemon.runtime.supervise import Supervisor
+from daemon.runtime.supervise import Supervisor, TaskEndedError
 from handlers.faults import Permanent, Transient
 from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.cluster import ClusterWatch
 from handlers.just_checked import JustChecked
 from handlers.kinds import DEPLOYMENT
+from handlers.lease_record import LeaseTimes
+from handlers.outbound.lease import LeaseElector
 from handlers.outbound.pagerduty import PagerDutyPager
 from handlers.outbound.rollback.patience import Patient
 from handlers.outbound.rollback.template import TemplateRollback
@@ -34,7 +36,7 @@ from handlers.outbound.targets import TargetChecker
 from handlers.server import ServerLimits, build_app
 from tests.simulation.api_client import SimApi
 from tests.simulation.clocks import WallClock
-from tests.simulation.disk import SimJournal
+from tests.simulation.disk import SharedJournal, SimJournal
 from tests.simulation.loop import run_as
 from tests.simulation.monitoring import Observer
 from tests.simulation.vendors import Session, Teller
@@ -87,7 +89,10 @@ class Process:
         self.alive = True
         self.engine: Engine | None = None
         self.supervisor = Supervisor()
-        self.api = SimApi(world.server, world.network)
+        self.elector: LeaseElector | None = None
+        self.leading = False
+        self._stopping = False
+        self.api = SimApi(world.server, world.network, number, lambda: world.may_write(self))
         self._world = world
         self._rng = random.Random(f"process/{world.seed}/{number}")
         self._dispatcher: Dispatcher | None = None
@@ -105,13 +110,17 @@ class Process:
 
     async def _serve(self) -> None:
         world = self._world
-        journal = world.make_journal(world.disk)
+        journal = world.make_journal(world.disk) if world.plan.replicas == 1 else SharedJournal(world.disk)
         engine = world.make_engine(
             journal, self.clock, lambda: self.policy, dispatch=self._dispatch, told=self._told,
             stumbled=lambda kind: world.bug(f"an event of kind {kind} could not be judged"), inbox_max=INBOX_MAX,
         )  # fmt: skip
-        await engine.recover()
-        world.recovered(self, engine)
+        if world.plan.replicas == 1:
+            await engine.recover()
+            world.recovered(self, engine)
+        else:
+            self.elector = self._elector(journal)
+            await engine.stand_by(lambda: self.holder)
         watch = ClusterWatch(
             self.api, self._eyes(engine), self.clock, random=self._rng.random, kinds=(DEPLOYMENT,),
             known=[tracked.view for tracked in engine.state.workloads.values()],
@@ -119,7 +128,7 @@ class Process:
 
         self._dispatcher = Dispatcher(
             self._runners(watch, engine), self.clock, self.supervisor, Faults(transient=Transient, permanent=Permanent),
-            finish=engine.put, attempted=world.attempted, draw=self._rng.random,
+            finish=engine.put, attempted=world.attempted, draw=self._rng.random, leadership=self.elector,
             veto=lambda action: world.veto(action, engine.state, self.policy, self.clock.now()),
         )  # fmt: skip
         self._webhook = AlertmanagerWebhook(
@@ -130,13 +139,49 @@ class Process:
         self.engine = engine
         for name, run in watch.tasks().items():
             self.supervisor.eternal(name, run())
-        self.supervisor.eternal("engine", self._decide(engine, watch))
+        if self.elector is not None:
+            self.supervisor.eternal("lease", self.elector.run())
+        self.supervisor.eternal("engine", self._decide(engine, journal, watch))
+        await self._guarded()
 
-    async def _decide(self, engine: Engine, watch: ClusterWatch) -> None:
+    async def _decide(self, engine: Engine, journal: SimJournal, watch: ClusterWatch) -> None:
         await watch.synced.wait()
         engine.waits_for(None)
+        if self.elector is not None:
+            await self.elector.elected.wait()
+            await journal.take_over(self.elector.token)
+            await engine.recover()
+            self._world.recovered(self, engine)
+            watch.compare(tracked.view for tracked in engine.state.workloads.values())
+            self.supervisor.eternal("intake", engine.follow())
+        self.leading = True
         engine.resume()
         await engine.run()
+
+    async def _guarded(self) -> None:
+        """A part that ends takes the process down, as in daemon.app."""
+        try:
+            await self.supervisor.until(asyncio.Event())
+        except TaskEndedError as error:
+            if not self._stopping:
+                self._world.ended(self, error)
+
+    def _elector(self, journal: SimJournal) -> LeaseElector:
+        return LeaseElector(
+            SimApi(self._world.server, self._world.network, self.number),
+            namespace="shop", name="lastgood", identity=f"replica-{self.number}", clock=self.clock, times=LeaseTimes(),
+            random=self._rng.random, monotonic=asyncio.get_running_loop().time, token_floor=journal.highest_token,
+        )  # fmt: skip
+
+    @property
+    def holder(self) -> str:
+        """Who leads, as far as this process knows."""
+        return self.elector.holder if self.elector is not None else ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the one that decides."""
+        return self.leading and (self.elector is None or self.elector.leads)
 
     def _runners(self, watch: ClusterWatch, engine: Engine) -> Mapping[str, Runner[Any]]:
         world, checked, api = self._world, JustChecked(), Patient(self.api)
@@ -187,6 +232,7 @@ class Process:
 
     async def stop(self) -> None:
         """SIGTERM, as daemon.app winds down."""
+        self._stopping = True
         if self._dispatcher is not None and self.engine is not None:
             self._dispatcher.close()
             await self.supervisor.drain(DRAIN_SECONDS)
@@ -196,6 +242,8 @@ class Process:
             except TimeoutError:
                 pass
         await self.supervisor.stop()
+        if self.elector is not None:
+            await self.elector.release()
 
 
 class _Checker:

@@ -123,3 +123,10 @@ def oddities(rng: random.Random) -> list[Item]:
         Item("unwatched", (), at=0.0),
     ]
     return rng.sample(odd, rng.choice([1, 1, 2]))
+
+
+def frozen(rng: random.Random) -> list[Item]:
+    """The leader stands still, for less than the Lease lasts or for longer."""
+    if rng.random() < 0.5:
+        return []
+    return [_at_worst(rng, "freeze", rng.choice([5.0, 14.0, 20.0, 60.0]), after=(0.0, 0.0, 0.01, 0.1, 1.0))]

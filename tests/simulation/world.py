@@ -16,8 +16,9 @@ from daemon.core.facts import Fact, Moved
 from daemon.core.incidents import Phase
 from daemon.core.policy import Policy
 from daemon.core.state import State
-from daemon.ports import Journalled
+from daemon.ports import Journalled, StaleLeaderError
 from daemon.runtime.engine import Engine
+from handlers.outbound.lease import LeadershipLostError
 from handlers.revisions import template_hash
 from tests.simulation.acts import ACTS, MAIN, SHOP
 from tests.simulation.alertmanager import Alerting
@@ -85,7 +86,8 @@ class World:
         self.alerting.on_accepted = self.invariants.accepted
         self.make_journal, self.make_engine = switches.journal, switches.engine
         self.veto, self.last_look, self.make_runner = switches.veto, switches.last_look, switches.runner
-        self.process: Process | None = None
+        self.processes: list[Process] = []
+        self._rng = random.Random(f"world/{seed}")
         self.policies: list[Policy] = []
         self.policy_since = 0.0
         self.rolled_back_from: Obj | None = None
@@ -105,7 +107,8 @@ class World:
         for peer in (0, 1):
             self.spawn(self.alerting.send(peer))
         self.spawn(self.alerting.evaluate())
-        self.start(())
+        for _ in range(self.plan.replicas):
+            self.start(())
         for item in self.plan.items:
             if item.at is not None:
                 self.loop.call_at(item.at, self._do, item)
@@ -147,7 +150,7 @@ class World:
     def is_settled(self) -> bool:
         """Every incident has ended or is a person's, and nobody is to be told anything."""
         process = self.process
-        if process is None or not process.alive or process.engine is None or process.engine.ready is not None:
+        if process is None or not process.leads or process.engine is None or process.engine.ready is not None:
             return False
         state = process.engine.state
         waits = any(incident.phase is not Phase.ESCALATED for incident in state.open_incidents)
@@ -199,9 +202,16 @@ class World:
 
     # -- lives
 
+    @property
+    def process(self) -> Process | None:
+        """The process that leads; where none does, one that is alive."""
+        alive = [each for each in self.processes if each.alive]
+        leading = [each for each in alive if each.leads]
+        return next(iter(leading or alive), None)
+
     def start(self, changes: tuple[tuple[str, Any], ...]) -> None:
         """A process begins."""
-        if changes:
+        if changes and self.plan.replicas == 1:
             self.network.count("policy/change")
             self._changes = (*self._changes, *changes)
         if self.plan.drift:
@@ -210,13 +220,14 @@ class World:
         policy = self.plan.policy_of(self._changes)
         self.policies.append(policy)
         self.policy_since = self.loop.time()
-        self.process = Process(self, self._starts, policy, self.plan.drift)
+        process = Process(self, self._starts, policy, self.plan.drift)
+        self.processes = [*(each for each in self.processes if each.alive), process]
         self.say(f"> life {self._starts}, mode {policy.default_mode}")
-        self.process.begin()
+        process.begin()
 
-    def kill(self, down: float, changes: tuple[tuple[str, Any], ...]) -> None:
-        """SIGKILL; the next life begins after `down` seconds."""
-        process = self.process
+    def kill(self, down: float, changes: tuple[tuple[str, Any], ...], process: Process | None = None) -> None:
+        """SIGKILL for the leader; the next life begins after `down` seconds."""
+        process = process or self.process
         if process is None or not process.alive:
             return
         self.network.count("process/kill")
@@ -224,6 +235,29 @@ class World:
         self.loop.kill(process.number)
         self.say(f"< life {process.number} was killed")
         run_as(0, lambda: self.loop.call_later(down, self.start, changes))
+
+    def ended(self, process: Process, error: Exception) -> None:
+        """A part of a process ended by itself: right only where it lost the Lease."""
+        if not isinstance(error.__cause__, LeadershipLostError | StaleLeaderError):
+            self.bug(f"{error}")
+            return
+        self.network.count("lease/lost")
+        self.say(f"< life {process.number}: {error.__cause__}")
+        self.kill(3.0, (), process)
+
+    def freeze(self, seconds: float) -> None:
+        """SIGSTOP for the leader, and SIGCONT after so many seconds."""
+        process = self.process
+        if process is None or not process.alive:
+            return
+        self.network.count("process/freeze")
+        self.loop.freeze(process.number)
+        self.say(f"| life {process.number} stands still for {seconds:.0f} s")
+        run_as(0, lambda: self.loop.call_later(seconds, self.loop.thaw, process.number))
+
+    def may_write(self, process: Process) -> bool:
+        """Whether a request that changes something may be sent, as the real client asks."""
+        return process.elector is None or process.elector.leads
 
     def stop(self, down: float, changes: tuple[tuple[str, Any], ...]) -> None:
         """SIGTERM; the next life begins `down` seconds after the end of this one."""
@@ -245,11 +279,12 @@ class World:
 
     def reload(self, changes: tuple[tuple[str, Any], ...]) -> None:
         """SIGHUP: another policy."""
-        if self.process is not None and self.process.alive:
+        process = self.process
+        if process is not None and self.plan.replicas == 1:
             self.network.count("policy/change")
             self._changes = (*self._changes, *changes)
-            self.process.policy = self.plan.policy_of(self._changes)
-            self.policies.append(self.process.policy)
+            process.policy = self.plan.policy_of(self._changes)
+            self.policies.append(process.policy)
             self.policy_since = self.loop.time()
 
     def recovered(self, process: Process, engine: Engine) -> None:
@@ -260,9 +295,10 @@ class World:
 
     async def post(self, body: bytes) -> int:
         """A webhook for whoever listens."""
-        process = self.process
-        if process is None or not process.alive or process.engine is None:
+        listening = [each for each in self.processes if each.alive and each.engine is not None]
+        if not listening:
             raise LostError
+        process = self._rng.choice(listening)
         status = int(await process.spawn(process.receive(body)))
         if 400 <= status <= 499:
             self.bug(f"a webhook was answered with {status}")
@@ -294,8 +330,9 @@ class World:
 
     def _changed(self, plural: str, obj: Obj) -> None:
         self.cluster.changed(plural, obj)
-        if self.process is not None and self.process.alive:
-            self.process.api.changed(plural, obj)
+        for process in self.processes:
+            if process.alive:
+                process.api.changed(plural, obj)
 
     def _patching(self, dry_run: bool) -> None:
         """A patch of a Deployment's template has arrived and is about to be looked at."""
