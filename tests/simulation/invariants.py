@@ -51,7 +51,7 @@ PROMISES = {
     "same_object": "a rollback changes the object that was judged, none made anew under its name",
     "not_paused": "no rollback is sent while a pause covers the workload",
     "not_observed": "no rollback is sent in mode observe",
-    "not_lost": "no rollback is sent by a daemon that has lost the Lease",
+    "not_lost": "nothing is written to the cluster by a daemon after another has the Lease",
     "intent_first": "nothing is done that is not on the disk as owed",
     "budget": "no more automatic rollbacks per hour than the policy allows",
     "cooling_down": "one automatic rollback per workload until a later revision is verified",
@@ -122,17 +122,19 @@ class Invariants:
 
     # -- the cluster
 
+    def write_sent(self, sender: int) -> None:
+        """A process sends something that changes an object."""
+        holder = self._world.server.holders[-1][1] if self._world.server.holders else f"replica-{sender}"
+        self._check(
+            "not_lost", holder == f"replica-{sender}", f"replica-{sender} writes, {holder or 'nobody'} has the Lease"
+        )
+
     def rollback_applied(self, applied: Applied) -> None:
         """The API server stored a rollback of ours."""
         state = self._world.shadow
         again = [each for each in self._applied if each.action == applied.action]
         self._check("once_per_action", not again, f"{applied.action} a second time")
         self._check("intent_first", applied.action in self._owed, f"{applied.action} is not on the disk")
-        held = [holder for at, holder in self._world.server.holders if at <= applied.sent_at]
-        mine = not held or held[-1] == f"replica-{applied.sender}"
-        self._check(
-            "not_lost", mine, f"replica-{applied.sender} sent it at {applied.sent_at:.3f}, {held[-1:]} held the Lease"
-        )
         action = state.owed.get(applied.action)
         if isinstance(action, RollBack):
             before = [each for each in self._applied if each.action.startswith(f"{action.incident}/")]

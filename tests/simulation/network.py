@@ -26,8 +26,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 """Which faults each neighbour knows."""
 
 ALL_FAULTS = frozenset(f"{target}/{kind}" for target, kinds in KINDS.items() for kind in kinds) | {
-    "process/freeze", "process/kill", "process/stop", "process/write", "process/effect", "lease/lost", "clock/jump", "clock/drift",
-    "policy/change",
+    "process/freeze", "process/kill", "process/stop", "process/write", "process/effect", "lease/lost", "clock/jump",
+    "clock/drift", "policy/change",
 }  # fmt: skip
 
 

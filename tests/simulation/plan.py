@@ -78,6 +78,7 @@ def _policy(rng: random.Random) -> tuple[tuple[str, Any], ...]:
         "countdown": rng.choice([0, 30, 30, 30]),
         "sample_interval": rng.choice([30, 30, 30, 60]),
         "assumed_for": 120,
+        "soak_low_traffic": 3600,
     }
     counts = {
         "rollbacks_per_namespace_hour": rng.choice([1, 2, 3]),

@@ -128,7 +128,7 @@ class Process:
 
         self._dispatcher = Dispatcher(
             self._runners(watch, engine), self.clock, self.supervisor, Faults(transient=Transient, permanent=Permanent),
-            finish=engine.put, attempted=world.attempted, draw=self._rng.random, leadership=self.elector,
+            finish=engine.put, attempted=world.attempted, draw=self._rng.random, leadership=world.leadership(self.elector),
             veto=lambda action: world.veto(action, engine.state, self.policy, self.clock.now()),
         )  # fmt: skip
         self._webhook = AlertmanagerWebhook(

@@ -35,10 +35,12 @@ POLICY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def plan(*items: Item, windows: tuple[Window, ...] = (), leak: float = 240.0, **policy: Any) -> Plan:
+def plan(*items: Item, windows: tuple[Window, ...] = (), leak: float = 240.0, replicas: int = 1, **policy: Any) -> Plan:
     """A world in which only this happens; the policy acts by itself."""
     values = tuple(sorted((POLICY | policy).items()))
-    return Plan(seed=7, policy=values, start_seconds=80.0, leak_seconds=leak, items=items, windows=windows)
+    return Plan(
+        seed=7, policy=values, start_seconds=80.0, leak_seconds=leak, items=items, windows=windows, replicas=replicas
+    )
 
 
 def no_guards(*names: str) -> Callable[[], AbstractContextManager[None]]:
@@ -91,6 +93,10 @@ UNDONE = [
     Item("deploy", ("checkout", "3.crash"), on=("phase/recovered", 1), after=330.0),
 ]
 WRITTEN_BACK = [BAD, Item("again", (), on=("phase/recovered", 1), after=20.0)]
+OVERTAKEN = [
+    Item("freeze", (25.0,), on=("phase/rolling_back", 1)),
+    Item("annotation", ("lastgood.dev/mode", "observe"), on=("phase/rolling_back", 1), after=1.0),
+]
 HELD_UP = Item("trouble", ("api", "503", 20.0), on=("phase/rolling_back", 1))
 APPROVED_LATE = Item("approve", (), on=("phase/proposed", 1), after=250.0)
 
@@ -115,6 +121,7 @@ BUGS = [
         Switches(last_look=nothing_forbids),
     ),
     Bug("not_observed", plan(BAD, HELD_UP, LOWERED), OFF),
+    Bug("not_lost", plan(BAD, *OVERTAKEN, replicas=2), Switches(leadership=lambda elector: None)),
     Bug("intent_first", plan(CRASH), Switches(journal=planted.Unsynced)),
     Bug("intent_first", plan(CRASH, windows=(SLOW_DISK,)), Switches(engine=planted.Eager)),
     Bug("budget", plan(BAD, Item("deploy", ("cart", "2.bad"), at=700.0), rollbacks_per_namespace_hour=1),

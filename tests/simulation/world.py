@@ -18,7 +18,7 @@ from daemon.core.policy import Policy
 from daemon.core.state import State
 from daemon.ports import Journalled, StaleLeaderError
 from daemon.runtime.engine import Engine
-from handlers.outbound.lease import LeadershipLostError
+from handlers.outbound.lease import LeadershipLostError, LeaseElector
 from handlers.revisions import template_hash
 from tests.simulation.acts import ACTS, MAIN, SHOP
 from tests.simulation.alertmanager import Alerting
@@ -49,6 +49,7 @@ class Switches:
     veto: Callable[[Action, State, Policy, datetime], str | None] = real_veto
     runner: Callable[[str, Any], Any] = lambda kind, runner: runner
     last_look: Callable[[Action, State, Policy, datetime], str | None] = real_veto
+    leadership: Callable[[LeaseElector | None], LeaseElector | None] = lambda elector: elector
     only: str | None = None
     """Ask only this invariant: others may notice the same bug sooner."""
 
@@ -86,6 +87,7 @@ class World:
         self.alerting.on_accepted = self.invariants.accepted
         self.make_journal, self.make_engine = switches.journal, switches.engine
         self.veto, self.last_look, self.make_runner = switches.veto, switches.last_look, switches.runner
+        self.leadership = switches.leadership
         self.processes: list[Process] = []
         self._rng = random.Random(f"world/{seed}")
         self.policies: list[Policy] = []
@@ -241,6 +243,8 @@ class World:
         if not isinstance(error.__cause__, LeadershipLostError | StaleLeaderError):
             self.bug(f"{error}")
             return
+        if self.leadership(process.elector) is None:
+            return  # a planted bug: nobody looks whether it leads
         self.network.count("lease/lost")
         self.say(f"< life {process.number}: {error.__cause__}")
         self.kill(3.0, (), process)
@@ -257,7 +261,11 @@ class World:
 
     def may_write(self, process: Process) -> bool:
         """Whether a request that changes something may be sent, as the real client asks."""
-        return process.elector is None or process.elector.leads
+        elector = self.leadership(process.elector)
+        allowed = elector is None or elector.leads
+        if allowed:
+            self.invariants.write_sent(process.number)
+        return allowed
 
     def stop(self, down: float, changes: tuple[tuple[str, Any], ...]) -> None:
         """SIGTERM; the next life begins `down` seconds after the end of this one."""
