@@ -43,10 +43,13 @@ from daemon.runtime.leading import while_leading
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
+from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.call_search import CallSearch
 from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
 from handlers.inbound.cluster import ClusterWatch
+from handlers.kube import KubeClient
 from handlers.live_calls import LiveCalls
 from handlers.outbound.lease import LeaseElector
 from handlers.server import HttpServer, ServeError, ServerLimits
@@ -104,28 +107,10 @@ class Daemon:
             )
             engine = self._engine(journal)
             await self._begin(engine)
-            watch = ClusterWatch(
-                kube,
-                engine,
-                self._clock,
-                known=[tracked.view for tracked in engine.state.workloads.values()],
-                on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
-                flagger=True,
-                gitops=True,
-            )
+            watch = self._watch(kube, engine)
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             calls = self._calls(engine)
-            runners = assembly.runners(
-                self.settings,
-                session,
-                kube,
-                watch.cache,
-                outside,
-                self._clock,
-                lambda: self.policy,
-                calls.graph,
-                forbids=lambda action: self._veto(engine, action),
-            )
+            runners = self._runners(engine, session, kube, watch.cache, outside, calls.graph)
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)
@@ -209,6 +194,33 @@ class Daemon:
             told=self._told,
             stumbled=self.metrics.stumbled,
             inbox_max=self.settings.limits.inbox,
+        )
+
+    def _watch(self, kube: KubeClient, engine: Engine) -> ClusterWatch:
+        return ClusterWatch(
+            kube,
+            engine,
+            self._clock,
+            known=[tracked.view for tracked in engine.state.workloads.values()],
+            on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
+            flagger=True,
+            gitops=True,
+        )
+
+    def _runners(
+        self,
+        engine: Engine,
+        session: aiohttp.ClientSession,
+        kube: KubeClient,
+        cache: ClusterCache,
+        outside: assembly.Clients,
+        calls: Callable[[], CallGraph | None],
+    ) -> Mapping[str, Runner[Any]]:
+        def forbids(action: Action) -> str | None:
+            return self._veto(engine, action)
+
+        return assembly.runners(
+            self.settings, session, kube, cache, outside, self._clock, lambda: self.policy, calls, forbids=forbids
         )
 
     def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:
