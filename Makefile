@@ -14,6 +14,8 @@ UV_VERSION := 0.13.8
 
 # What `make demo` plays; the scenarios are listed in the README.
 SCENARIO ?= error-spike
+# Which worlds `make simulate` plays, e.g. make simulate SEEDS=1-20000.
+SEEDS ?= 1-200
 # Handed to pytest by `make test`, e.g. make test ARGS="-k blame".
 ARGS ?=
 # How long `make fuzz` looks at each target.
@@ -25,7 +27,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real test-controlplane fuzz demo bench bench-blame mutants failovers render lock clean
+.PHONY: help setup check test test-real test-controlplane simulate fuzz demo bench bench-blame mutants failovers render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -67,6 +69,9 @@ test-controlplane: $(READY) ## the same promises on a real kube-apiserver (build
 
 fuzz: $(READY) ## look for input that breaks something: make fuzz SECONDS_EACH=30 ARGS="--target alertmanager"
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
+
+simulate: $(READY) ## play the real daemon through seeded worlds of faults: make simulate SEEDS=1-20000
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 demo: $(READY) ## play a scenario against the real daemon: make demo SCENARIO=error-spike
 	@$(BIN)/python -m deploy.sandbox.demo --scenario $(SCENARIO)

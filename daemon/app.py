@@ -44,6 +44,8 @@ from daemon.runtime.pulse import Pulse
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
+from handlers.cache import ClusterCache
+from handlers.call_graph import CallGraph
 from handlers.call_search import CallSearch
 from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
@@ -111,9 +113,7 @@ class Daemon:
             watch = self._watch(kube, engine)
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             calls = self._calls(engine)
-            runners = assembly.runners(
-                self.settings, session, kube, watch.cache, outside, self._clock, lambda: self.policy, calls.graph
-            )
+            runners = self._runners(engine, session, kube, watch.cache, outside, calls.graph)
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)
@@ -223,6 +223,33 @@ class Daemon:
         for part in self._asleep:
             part.was_away(since)
 
+    def _watch(self, kube: KubeClient, engine: Engine) -> ClusterWatch:
+        return ClusterWatch(
+            kube,
+            engine,
+            self._clock,
+            known=[tracked.view for tracked in engine.state.workloads.values()],
+            on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
+            flagger=True,
+            gitops=True,
+        )
+
+    def _runners(
+        self,
+        engine: Engine,
+        session: aiohttp.ClientSession,
+        kube: KubeClient,
+        cache: ClusterCache,
+        outside: assembly.Clients,
+        calls: Callable[[], CallGraph | None],
+    ) -> Mapping[str, Runner[Any]]:
+        def forbids(action: Action) -> str | None:
+            return self._veto(engine, action)
+
+        return assembly.runners(
+            self.settings, session, kube, cache, outside, self._clock, lambda: self.policy, calls, forbids=forbids
+        )
+
     def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:
         return Dispatcher(
             runners,
@@ -231,9 +258,13 @@ class Daemon:
             Faults(transient=Transient, permanent=Permanent),
             finish=engine.put,
             attempted=self.metrics.attempted,
-            veto=lambda action: veto(action, engine.state, self.policy, self._clock.now()),
+            veto=lambda action: self._veto(engine, action),
             leadership=self._lead,
         )
+
+    def _veto(self, engine: Engine, action: Action) -> str | None:
+        """What forbids an action now: asked before it is begun, and again before it is written."""
+        return veto(action, engine.state, self.policy, self._clock.now())
 
     def stop(self) -> None:
         """Ask for a gentle end (SIGTERM)."""

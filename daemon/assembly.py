@@ -141,15 +141,17 @@ def runners(
     clock: Clock,
     policy: Callable[[], Policy],
     calls: Callable[[], CallGraph | None] = lambda: None,
+    *,
+    forbids: Callable[[RollBack], str | None] = lambda action: None,
 ) -> Mapping[str, Runner[Any]]:
-    """Who carries out which kind of action."""
+    """Who carries out which kind of action; `forbids` is asked in the moment before a rollback is written."""
     sampler, checked = Sampler(outside.prometheus, policy), JustChecked()
     return {
         "locate": LocateRunner(cache, outside.prometheus, sampler, clock, calls),
         "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock, calls),
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube, checked),
-        "roll_back": rollbacks(kube, clock, checked),
+        "roll_back": rollbacks(kube, clock, checked, forbids),
         "end_suspension": SuspensionEnd(Patient(kube)),
         "page": _pager(settings, session),
         "announce": _announcer(settings, session),
@@ -159,21 +161,29 @@ def runners(
     }
 
 
-def rollbacks(kube: KubeClient, clock: Clock, checked: JustChecked | None = None) -> RollbackByKind:
+def rollbacks(
+    kube: KubeClient,
+    clock: Clock,
+    checked: JustChecked | None = None,
+    forbids: Callable[[RollBack], str | None] = lambda action: None,
+) -> RollbackByKind:
     """Who rolls a workload back: by the way around its owner, else by its kind; each kind that is watched has one."""
     api = Patient(kube)
-    template, none = TemplateRollback(api, clock, checked), NotConfigured("rolling back workloads of this kind")
+    template, none = (
+        TemplateRollback(api, clock, checked, forbids=forbids),
+        NotConfigured("rolling back workloads of this kind"),
+    )
     kinds: Mapping[str, Runner[RollBack]] = {
         "Deployment": template,
-        "StatefulSet": StatefulSetRollback(api, clock),
+        "StatefulSet": StatefulSetRollback(api, clock, forbids=forbids),
         "DaemonSet": template,
-        "Rollout": ArgoRollback(api, clock),
+        "Rollout": ArgoRollback(api, clock, forbids=forbids),
         "Service": template,
     }
     plain = RollbackByKind(none, kinds)
     ways: Mapping[GitOps, Runner[RollBack]] = {
         GitOps.FLUX_SUSPEND: FluxSuspend(api, plain),
-        GitOps.ARGOCD_ROLLBACK: ArgoCdRollback(api, clock, plain),
+        GitOps.ARGOCD_ROLLBACK: ArgoCdRollback(api, clock, plain, forbids=forbids),
     }
     return RollbackByKind(none, kinds, ways)
 

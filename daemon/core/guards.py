@@ -5,10 +5,12 @@ Each refusal says what was seen and what would have been needed, because the per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 from daemon.core import aborts, owners, target_guards
+from daemon.core.actions import Action, RollBack
 from daemon.core.blame import number, shared_by_peers
 from daemon.core.case import Case, refuse
 from daemon.core.incidents import Tier
@@ -17,6 +19,7 @@ from daemon.core.model import Exchange, Mode, OnsetSource, Owner, OwnerKind, Run
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.state import RollbackDone
+from daemon.core.table import table
 
 HOUR = timedelta(hours=1)
 
@@ -271,7 +274,20 @@ def common_cause(case: Case) -> Refusal | None:
 
 def blast_radius(case: Case) -> Refusal | None:
     """A fleet that needs this many rollbacks has another problem than its rollouts."""
-    return too_many(case.suspicion.workload, case.state.rollbacks, case.policy, case.now)
+    known = (*case.state.rollbacks, *_under_way(case))
+    return too_many(case.suspicion.workload, known, case.policy, case.now)
+
+
+def _under_way(case: Case) -> Iterator[RollbackDone]:
+    """Rollbacks that are owed: nobody knows yet what became of them, so they count as carried out now."""
+    owed = cast("tuple[RollBack, ...]", table(case.state.owed).having(_rolls_back, True))
+    for action in owed:
+        workload = action.workload
+        yield RollbackDone(at=case.now, namespace=workload.namespace, workload=workload.key)
+
+
+def _rolls_back(action: Action) -> tuple[bool]:
+    return (isinstance(action, RollBack),)
 
 
 def too_many(workload: Workload, rollbacks: Sequence[RollbackDone], policy: Policy, now: datetime) -> Refusal | None:

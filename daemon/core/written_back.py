@@ -43,7 +43,8 @@ def look(draft: Draft, view: WorkloadView, *, began: bool) -> None:
     if entry is None or entry.quarantined_by is None:
         return  # never rolled back, or released: whoever deploys it means it
     for incident in table(draft.state.incidents).having(_rolled_back_from, (view.workload.key, view.current.id)):
-        if _is_after(incident, view, began=began) and not (incident.phase.ended and _is_late(incident, view)):
+        over = incident.phase.ended and (_is_late(incident, view) or _is_told(draft, incident, view))
+        if _is_after(incident, view, began=began) and not over:
             _escalate(draft, incident, entry, view)
             return
 
@@ -64,6 +65,16 @@ def _is_after(incident: Incident, view: WorkloadView, *, began: bool) -> bool:
 
 def _is_late(incident: Incident, view: WorkloadView) -> bool:
     return incident.recovered_at is None or view.started_at > incident.recovered_at + REVERT_WINDOW
+
+
+def _is_told(draft: Draft, before: Incident, view: WorkloadView) -> bool:
+    """The rollout that wrote it back has its incident, open or closed: more that is seen of it is no news."""
+    rollout = draft.state.workloads[view.workload.key].rollout
+    since = rollout.seen_at if rollout is not None else draft.now
+    followers = [each for each in draft.state.incidents.values() if each.predecessor == before.id]
+    return any(
+        each.opened_at >= since and each.blamed is not None and each.blamed.id == view.current.id for each in followers
+    )
 
 
 def _escalate(draft: Draft, incident: Incident, entry: LedgerEntry, view: WorkloadView) -> None:

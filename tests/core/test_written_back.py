@@ -25,6 +25,7 @@ from tests.core.builders import (
     a_recovery,
     a_rollout_view,
     a_view,
+    pods_of,
 )
 from tests.core.story import Story, done
 
@@ -178,6 +179,26 @@ def test_soon_after_recovery_a_linked_incident_is_handed_over() -> None:
     assert not announced(story)
     story.closes()
     story.expect(Phase.CLOSED)
+
+
+def test_more_that_is_seen_of_it_is_no_news() -> None:
+    """Its pods are exchanged one by one, and each view shows the bad revision: one incident, also after a person closed it."""
+    story = recovered(**OWNED)
+    story.now += MINUTE
+    began = story.now
+    writes_back(story, **OWNED)
+    for ready in (1, 2, 3):
+        story.now += 10 * SECOND
+        story.sees(a_rollout_view(V2, V1, started_at=began, generation=101, pods=(pods_of(V2, ready),), **OWNED))
+    assert len(story.incidents) == 2
+    story.closes()
+    story.now += 10 * SECOND
+    story.sees(a_view(V2, started_at=began, generation=102, available_since=story.now, history=(V1, V2), **OWNED))
+    assert len(story.incidents) == 2
+    story.is_back(**OWNED)
+    story.now += 10 * SECOND
+    writes_back(story, generation=104, **OWNED)
+    assert len(story.incidents) == 3, "undone and written back again: that is news"
 
 
 def test_later_it_is_a_deployment() -> None:

@@ -14,7 +14,7 @@ who set `abort`, and the window is that of one answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.ports import Clock
@@ -40,10 +40,21 @@ class _NotYet:
 
 
 class ArgoRollback:
-    """Carries out RollBack on a Rollout. `clock` dates what managedFields do not; `look_seconds` is between two looks."""
+    """Carries out RollBack on a Rollout. `clock` dates what managedFields do not; `look_seconds` is between two looks.
 
-    def __init__(self, api: Api, clock: Clock, *, look_seconds: float = LOOK_SECONDS) -> None:
+    `forbids` says what speaks against it in the moment before its first step is written, None where nothing does.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        *,
+        look_seconds: float = LOOK_SECONDS,
+        forbids: Callable[[RollBack], str | None] = lambda action: None,
+    ) -> None:
         self._api = api
+        self._forbids = forbids
         self._clock = clock
         self._look_seconds = look_seconds
 
@@ -134,6 +145,8 @@ class ArgoRollback:
                 await self._patch(step, dry_run=True)
             except Permanent as fault:
                 return await self._rejected(action, step, fault, f"the dry run of {step.what}")
+        if fresh.current == action.blamed.id and (why := self._forbids(action)) is not None:
+            return outcomes.refused(why)
         try:
             await self._patch(left[0], dry_run=False)
         except Permanent as fault:

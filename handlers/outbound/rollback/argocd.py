@@ -13,6 +13,7 @@ needs beyond its template (a stuck StatefulSet's pod, a Rollout's promotion) is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -69,11 +70,21 @@ class _Progress:
 class ArgoCdRollback:
     """Carries out RollBack where Argo CD owns the workload. `clock` dates what managedFields do not.
 
-    `plain` finishes what Argo CD has rolled back, by kind. `look_seconds` is between two looks.
+    `plain` finishes what Argo CD has rolled back, by kind. `look_seconds` is between two looks. `forbids` says what speaks
+    against it in the moment before Argo CD is asked, None where nothing does.
     """
 
-    def __init__(self, api: Api, clock: Clock, plain: Runner[RollBack], *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        plain: Runner[RollBack],
+        *,
+        look_seconds: float = LOOK_SECONDS,
+        forbids: Callable[[RollBack], str | None] = lambda action: None,
+    ) -> None:
         self._api = api
+        self._forbids = forbids
         self._clock = clock
         self._plain = plain
         self._look_seconds = look_seconds
@@ -107,6 +118,8 @@ class ArgoCdRollback:
             if found is _Turn.FINISH:
                 return _told(action, await self._plain.run(_plainly(action)), look.app)
             if isinstance(found, _Turn):
+                if not progress.asked and (why := self._forbids(action)) is not None:
+                    return _told(action, outcomes.refused(why), look.app)
                 await self._write(action, look, found)
                 progress.asked = progress.asked or found is _Turn.ROLL_BACK
             else:

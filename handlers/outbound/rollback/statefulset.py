@@ -8,6 +8,7 @@ blamed revision and are not ready at that moment; else the command is told.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -37,11 +38,16 @@ class PodApi(Api, Protocol):
 
 
 class StatefulSetRollback:
-    """Carries out RollBack for StatefulSets; a run that was cut after the patch goes on with the pods."""
+    """Carries out RollBack for StatefulSets; a run that was cut after the patch goes on with the pods.
 
-    def __init__(self, api: PodApi, clock: Clock) -> None:
+    `forbids` says what speaks against it in the moment before the template is written, None where nothing does.
+    """
+
+    def __init__(
+        self, api: PodApi, clock: Clock, *, forbids: Callable[[RollBack], str | None] = lambda action: None
+    ) -> None:
         self._api = api
-        self._template = TemplateRollback(api, clock)
+        self._template = TemplateRollback(api, clock, forbids=forbids)
 
     async def run(self, action: RollBack) -> Outcome:
         """Put the template back, then free the set. Raises Transient where it is worth another run."""

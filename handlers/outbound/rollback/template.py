@@ -22,6 +22,7 @@ the workload's next view ends the incident as superseded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from daemon.core.actions import Outcome, OutcomeKind, RollBack
@@ -43,12 +44,22 @@ class TemplateRollback:
     """Carries out RollBack where one guarded patch is all it takes: of a template, or of a blue/green Service's selector.
 
     `clock` dates what managedFields do not. What the target's check has read just now (`checked`) is not read and tried again.
+    `forbids` says what speaks against it in the moment before it is written, None where nothing does: the reading before may
+    have taken a minute, in which somebody paused.
     """
 
-    def __init__(self, api: Api, clock: Clock, checked: JustChecked | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        checked: JustChecked | None = None,
+        *,
+        forbids: Callable[[RollBack], str | None] = lambda action: None,
+    ) -> None:
         self._api = api
         self._clock = clock
         self._checked = checked or JustChecked()
+        self._forbids = forbids
 
     async def run(self, action: RollBack) -> Outcome:
         """Roll back, unless a precondition does not hold (REFUSED) or the server rejects the template (FAILED).
@@ -74,6 +85,8 @@ class TemplateRollback:
         step = self._left(action, known)
         if isinstance(step, Outcome) or not known.generation:
             return None
+        if (why := self._forbids(action)) is not None:
+            return outcomes.refused(why)
         unchanged = {"op": "test", "path": "/metadata/generation", "value": known.generation}
         try:
             return self._done(await self._patch(replace(step, ops=[unchanged, *step.ops]), dry_run=False))
@@ -91,6 +104,8 @@ class TemplateRollback:
             await self._patch(step, dry_run=True)
         except Permanent as fault:
             return await self._rejected(action, step, fault, "the dry run")
+        if (why := self._forbids(action)) is not None:
+            return outcomes.refused(why)
         try:
             patched = await self._patch(step, dry_run=False)
         except Permanent as fault:
