@@ -149,17 +149,6 @@ class Daemon:
                 self._supervisor.eternal(name, self._once_leading(run))
             await self._supervisor.until(self._stop)
 
-    def _watch(self, kube: KubeClient, engine: Engine) -> ClusterWatch:
-        return ClusterWatch(
-            kube,
-            engine,
-            self._clock,
-            known=[tracked.view for tracked in engine.state.workloads.values()],
-            on_fault=lambda collection, fault: self._watch_failed(engine, collection, fault),
-            flagger=True,
-            gitops=True,
-        )
-
     def _supervise(self, engine: Engine, journal: Journal, watch: ClusterWatch) -> None:
         """What runs in a standby, too: the view of the cluster is warm when it takes over."""
         self._supervisor.eternal("engine", self._decide(engine, journal, watch))

@@ -31,6 +31,10 @@ class SimApi:
         self._watchers: list[tuple[str, asyncio.Event]] = []
         self._older: dict[tuple[str, str, str], tuple[float, Obj, Obj]] = {}
 
+    async def is_ready(self) -> bool:
+        """It never refuses anybody at its start."""
+        return True
+
     def changed(self, plural: str, obj: Obj) -> None:
         """The server stored something: watches look, and the version before may be read as a stale one."""
         metadata = obj["metadata"]
