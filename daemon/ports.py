@@ -101,8 +101,11 @@ class Journal(Protocol):
         """Accepted events with a sequence number above `after`, in order."""
         ...
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
-        """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
+        """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError.
+
+        `ahead` are consumed events above the cursor: they are never unread again.
+        """
         ...
 
     async def load(self) -> Loaded:

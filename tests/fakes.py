@@ -79,7 +79,7 @@ class MemoryJournal:
         rows = [(seq, body) for seq, body in sorted(self.disk.intake.items()) if seq > after]
         return [(seq, codec.load_event(body)) for seq, body in rows[:limit]]
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
         rows = [(at, incident_of(fact), codec.dump_fact(fact)) for fact in facts]
         async with self._turn:
             await self._may_write()
@@ -88,6 +88,8 @@ class MemoryJournal:
                 self.disk.facts[self.disk.facts_seq] = row
             self.disk.cursor = max(self.disk.cursor, cursor)
             self.disk.written_at = at
+            for seq in ahead:
+                self.disk.intake.pop(seq, None)
             await self._written("commit")
 
     async def load(self) -> Loaded:

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
-from daemon.core.actions import Action, RollBack
+from daemon.core.actions import Action, Locate, RollBack
 from daemon.core.decide import Conclusion, conclude
-from daemon.core.events import DeadlinePassed, Event, Started, WorkloadSeen
+from daemon.core.events import DeadlinePassed, Event, Started
 from daemon.core.facts import ActionOwed, ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
-from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnavailableError
+from daemon.ports import Clock, Journal, Journalled, JournalUnavailableError
+from daemon.runtime.inbox import BYTES_MAX, Inbox, Taken
 
 log = structlog.get_logger()
 
@@ -34,6 +34,13 @@ BATCH_MAX = 64
 
 TURN_SECONDS = 0.02
 """How long a batch is decided before webhooks, timers and answers get their turn."""
+
+BATCH_SECONDS = 0.05
+"""How long a batch may be decided before what senders told goes back into the queue: the same bound, for large events."""
+
+LOCATING_MAX = 1000
+"""Alerts that are being looked for in the cluster; until there are fewer nothing more that senders told is decided. It fills
+the inbox, and then senders are told to wait: without it a flood would go on into the state, where nothing bounds it."""
 
 COMMIT_RETRY_SECONDS = 1.0
 """Pause between attempts to write a batch that the journal refused (disk full, locked)."""
@@ -52,36 +59,18 @@ COMPACT_AFTER_FACTS = 50_000
 """A snapshot is taken after this many facts: a start then folds at most as many (about 2 s)."""
 
 
-@dataclass(slots=True)
-class _Queue:
-    """What waits: accepted events with their intake number, and things that can be had again (views newest per workload)."""
-
-    accepted: deque[tuple[int, Journalled]] = field(default_factory=deque)
-    outcomes: deque[Event] = field(default_factory=deque)
-    views: dict[str, WorkloadSeen] = field(default_factory=dict)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def take(self, limit: int) -> list[tuple[int, Event]]:
-        """Up to `limit` events: outcomes first (they finish what is under way), then views, then what was accepted."""
-        batch: list[tuple[int, Event]] = []
-        while self.outcomes and len(batch) < limit:
-            batch.append((0, self.outcomes.popleft()))
-        while self.views and len(batch) < limit:
-            batch.append((0, self.views.pop(next(iter(self.views)))))
-        while self.accepted and len(batch) < limit:
-            batch.append(self.accepted.popleft())
-        if not (self.outcomes or self.views or self.accepted):
-            self.wake.clear()
-        return batch
-
-
 @dataclass(frozen=True, slots=True)
 class _Arrival:
     """An event on its way to the disk, who waits for what it leads to, and who for its being there."""
 
     event: Journalled
+    size: int
     answer: asyncio.Future[Sequence[Fact]] | None
     written: asyncio.Future[None]
+
+
+_Answers = dict[int, tuple[Fact, ...] | Exception]
+"""What each event of a batch led to, by its intake number."""
 
 
 class Engine:
@@ -97,6 +86,7 @@ class Engine:
         told: Callable[[Sequence[Fact], State], None],
         stumbled: Callable[[str], None] = lambda kind: None,
         inbox_max: int,
+        inbox_bytes_max: int = BYTES_MAX,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -104,8 +94,7 @@ class Engine:
         self._dispatch = dispatch
         self._told = told
         self._stumbled = stumbled
-        self._inbox_max = inbox_max
-        self._queue = _Queue()
+        self._queue = Inbox(events_max=inbox_max, bytes_max=inbox_bytes_max)
         self._state = State()
         self._looked_at: tuple[State | None, datetime | None] = None, None
         self._cursor = self._saved = 0
@@ -115,8 +104,8 @@ class Engine:
         self._arrived: list[_Arrival] = []
         self._writer: asyncio.Future[None] | None = None  # held, or it could be collected in the middle of its work
         self._writing = False
-        self._reserved = 0
         self._dispatched: dict[str, Action] = {}
+        self._locating = 0
         self._asked: dict[int, asyncio.Future[Sequence[Fact]]] = {}
         self._rested = asyncio.Event()
         self._quiet_until: datetime | None = None
@@ -146,10 +135,8 @@ class Engine:
         return await answer
 
     async def _accept(self, event: Journalled, answer: asyncio.Future[Sequence[Fact]] | None = None) -> None:
-        if len(self._queue.accepted) + self._reserved >= self._inbox_max:
-            raise InboxFullError(f"{self._inbox_max} accepted events are waiting")
-        self._reserved += 1
-        arrival = _Arrival(event, answer, asyncio.get_running_loop().create_future())
+        size = self._queue.reserve(event)
+        arrival = _Arrival(event, size, answer, asyncio.get_running_loop().create_future())
         self._arrived.append(arrival)
         if not self._writing:
             self._writing = True
@@ -185,13 +172,14 @@ class Engine:
             for number, arrival in zip(numbers, batch, strict=True):
                 if arrival.answer is not None:
                     self._asked[number] = arrival.answer
-                self._queue.accepted.append((number, arrival.event))
+                self._queue.arrive(number, arrival.event, arrival.size)
             self._ring()
             self._written(batch, None)
 
     def _written(self, batch: Sequence[_Arrival], error: Exception | None) -> None:
-        self._reserved -= len(batch)
         for arrival in batch:
+            if error is not None:
+                self._queue.release(arrival.event, arrival.size)
             if arrival.written.done():
                 continue  # its sender has hung up
             if error is None:
@@ -201,10 +189,7 @@ class Engine:
 
     def put(self, event: Event) -> None:
         """Queue an event that can be had again. A newer view of the same workload replaces one that still waits."""
-        if isinstance(event, WorkloadSeen):
-            self._queue.views[event.view.workload.key] = event
-        else:
-            self._queue.outcomes.append(event)
+        self._queue.put(event)
         self._ring()
 
     def _ring(self) -> None:
@@ -221,9 +206,10 @@ class Engine:
         self._state, self._cursor, self._since_snapshot = loaded.state, loaded.cursor, loaded.facts
         self._saved = self._cursor
         self._dispatched = {action.id: action for action in self._state.due}
+        self._locating = sum(isinstance(action, Locate) for action in self._state.due)
         after = self._cursor
         while rows := await self._journal.unread(after, 1000):
-            self._queue.accepted.extend(rows)
+            self._queue.restore(rows)
             after = rows[-1][0]
         self._unwritable = None
         self.put(Started(at=self._clock.now(), down_since=loaded.written_at))
@@ -241,16 +227,20 @@ class Engine:
             await self._wait()
             if self._unwritable is not None:
                 await self._commit((), self._cursor, self._clock.now())
-            batch = self._queue.take(BATCH_MAX)
+            batch = self._queue.take(BATCH_MAX, intake=self._takes_intake)
             now = self._clock.now()
             deadline = self._next_deadline()
             due = deadline is not None and deadline <= now
             if due:
-                batch.append((0, DeadlinePassed(at=now)))
+                batch.append(Taken(0, DeadlinePassed(at=now)))
             if batch:
                 await self._handle(batch, now)
             if due:
                 self._expect_consequence(now)
+
+    @property
+    def _takes_intake(self) -> bool:
+        return self._locating < LOCATING_MAX
 
     def _next_deadline(self) -> datetime | None:
         state, deadline = self._looked_at
@@ -281,7 +271,8 @@ class Engine:
             if await self._rings_within(min(left, CURSOR_SECONDS)):
                 return
             await self._commit((), self._cursor, self._clock.now())
-        self._rested.set()
+        if self._queue.empty:
+            self._rested.set()
         await self._rings_within(left)
         self._rested.clear()
 
@@ -291,34 +282,45 @@ class Engine:
                 await self._queue.wake.wait()
         return self._queue.wake.is_set()
 
-    async def _handle(self, batch: Sequence[tuple[int, Event]], now: datetime) -> None:
+    async def _handle(self, batch: Sequence[Taken], now: datetime) -> None:
         """Decide, journal, adopt, dispatch."""
-        state, facts, cursor = self._state, list[Fact](), self._cursor
-        policy, answers = self._policy(), dict[int, tuple[Fact, ...] | Exception]()
-        loop = asyncio.get_running_loop()
-        breathed = loop.time()
-        for seq, event in batch:
-            if loop.time() - breathed > TURN_SECONDS:
-                await asyncio.sleep(0)
-                breathed = loop.time()
-            concluded = self._conclude(state, event, now, policy)
-            if isinstance(concluded, Exception):
-                answers[seq] = concluded
-            else:
-                state = concluded.state
-                facts.extend(concluded.facts)
-                answers[seq] = concluded.facts
-            cursor = max(cursor, seq)
-        if facts or cursor - self._saved >= WRITE_MAX:
-            await self._commit(facts, cursor, now)
+        state, facts, answers = await self._decided(batch, now)
+        cursor = max(self._cursor, self._queue.consumed())
+        # Commands go before older alerts: the cursor cannot say that they are consumed while those wait.
+        ahead = [taken.seq for taken in batch if taken.seq in answers and taken.seq > cursor]
+        if facts or ahead or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now, ahead)
         self._state, self._cursor = state, cursor
         self._release(facts)
         # After the first steps of what was just released: its requests are under way while logs and metrics are written.
-        loop.call_soon(self._tell, facts, state)
+        asyncio.get_running_loop().call_soon(self._tell, facts, state)
         self._answer(answers)
         self._since_snapshot += len(facts)
         if self._since_snapshot >= COMPACT_AFTER_FACTS:
             await self.compact()
+
+    async def _decided(self, batch: Sequence[Taken], now: datetime) -> tuple[State, list[Fact], _Answers]:
+        """What comes of a batch; what senders told is put back where the rest has taken long."""
+        state, facts, answers, left = self._state, list[Fact](), _Answers(), list[Taken]()
+        policy, loop, told = self._policy(), asyncio.get_running_loop(), False
+        began = breathed = loop.time()
+        for taken in batch:
+            if loop.time() - breathed > TURN_SECONDS:
+                await asyncio.sleep(0)
+                breathed = loop.time()
+            if taken.size and told and loop.time() - began > BATCH_SECONDS:
+                left.append(taken)
+                continue
+            told = told or bool(taken.size)  # one of them at least, or outcomes without end would starve them
+            concluded = self._conclude(state, taken.event, now, policy)
+            if isinstance(concluded, Exception):
+                answers[taken.seq] = concluded
+            else:
+                state = concluded.state
+                facts.extend(concluded.facts)
+                answers[taken.seq] = concluded.facts
+        self._queue.put_back(left)
+        return state, facts, answers
 
     def _conclude(self, state: State, event: Event, now: datetime, policy: Policy) -> Conclusion | Exception:
         """What comes of one event; a bug in `decide` costs that event, not the daemon: a restart would read it again."""
@@ -335,7 +337,7 @@ class Engine:
         except Exception:
             log.exception("facts_not_told", facts=len(facts))  # logs and metrics are no reason to stop deciding
 
-    def _answer(self, answers: Mapping[int, tuple[Fact, ...] | Exception]) -> None:
+    def _answer(self, answers: _Answers) -> None:
         for seq, concluded in answers.items():
             answer = self._asked.pop(seq, None)
             if answer is None or answer.done():
@@ -345,11 +347,11 @@ class Engine:
             else:
                 answer.set_result(concluded)
 
-    async def _commit(self, facts: Sequence[Fact], cursor: int, now: datetime) -> None:
+    async def _commit(self, facts: Sequence[Fact], cursor: int, now: datetime, ahead: Sequence[int] = ()) -> None:
         """Write the batch; while the journal refuses, hold everything: no effect without its intent on disk."""
         while True:
             try:
-                await self._journal.commit(facts, cursor, now)
+                await self._journal.commit(facts, cursor, now, ahead)
             except JournalUnavailableError as error:
                 self._unwritable = str(error)
                 log.error("journal_unwritable", error=str(error))
@@ -367,11 +369,14 @@ class Engine:
                 touched.append(fact.action)
             elif isinstance(fact, ActionSettled) and fact.action_id in self._dispatched:
                 touched.append(self._dispatched.pop(fact.action_id))
+                self._locating -= isinstance(touched[-1], Locate)
         # A rollback first: while it waits, users get errors.
         for action in sorted(self._state.due_of(touched), key=lambda each: not isinstance(each, RollBack)):
             if action.id not in self._dispatched:
                 self._dispatched[action.id] = action
+                self._locating += isinstance(action, Locate)
                 self._dispatch(action, False)
+        self._queue.look(intake=self._takes_intake)
 
     async def compact(self) -> None:
         """Snapshot the state; a journal that cannot do it now will be asked again after the next facts."""

@@ -90,14 +90,15 @@ class SqliteJournal:
                 found.append((int(seq), codec.load_event(body)))
         return found
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
-        """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
+        """Append facts, move the cursor, drop what was consumed `ahead` of it. Raises JournalUnavailableError."""
         rows = [(at.timestamp(), fact.kind, incident_of(fact), codec.dump_fact(fact)) for fact in facts]
 
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT INTO facts (at, kind, incident, body) VALUES (?, ?, ?, ?)", rows)
             connection.execute("UPDATE cursor SET intake_seq = max(intake_seq, ?), at = ?", (cursor, at.timestamp()))
             connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor - INTAKE_KEPT,))
+            connection.executemany("DELETE FROM intake WHERE seq = ?", [(seq,) for seq in ahead])
 
         await self._do(work, writes=True)
 
