@@ -29,7 +29,7 @@ from daemon.core.facts import Fact
 from daemon.core.policy import Policy
 from daemon.core.protection import veto
 from daemon.core.state import State
-from daemon.listening import Parts, listen
+from daemon.listening import Parts, listen, server_limits
 from daemon.ports import JournalUnavailableError, Runner
 from daemon.runtime import memory
 from daemon.runtime.clock import SystemClock
@@ -45,7 +45,7 @@ from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
 from handlers.inbound.cluster import ClusterWatch
 from handlers.live_calls import LiveCalls
-from handlers.server import HttpServer, ServeError, ServerLimits
+from handlers.server import HttpServer, ServeError
 from handlers.signal_search import SignalSearch, Ways, laid_over
 
 log = structlog.get_logger()
@@ -111,7 +111,7 @@ class Daemon:
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)
-            server = HttpServer(ServerLimits(body_bytes_max=self.settings.server.body_limit))
+            server = HttpServer(server_limits(self.settings))
             stack.push_async_callback(server.close)
             pressed = self._buttons(engine, session)
             parts = Parts(
@@ -170,6 +170,7 @@ class Daemon:
             told=self._told,
             stumbled=self.metrics.stumbled,
             inbox_max=self.settings.limits.inbox,
+            inbox_bytes_max=self.settings.limits.inbox_bytes,
         )
 
     def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:

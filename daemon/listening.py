@@ -25,6 +25,7 @@ from handlers import workload_objects
 from handlers.answers import Actor
 from handlers.cache import ClusterCache
 from handlers.call_graph import CallGraph
+from handlers.door import Door, DoorLimits
 from handlers.following import Following
 from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.alerts_poll import AlertsPoll
@@ -61,18 +62,30 @@ class Parts:
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
     """Serve network and socket; the address that became of `server.listen`. Raises ServeError."""
     settings = parts.settings
-    limits = ServerLimits(body_bytes_max=settings.server.body_limit)
+    limits = server_limits(settings)
     operators = token_actor(assembly.operator_auth(settings))
     informers = sender_actor("webhook", assembly.webhook_auth(settings))
     pipelines = sender_actor("source", senders.gate_auth(settings))
     told = [*_webhook(parts).routes(), *_events(parts).routes(), *_canaries(parts).routes()]
     routes = [*told, *parts.buttons.routes, *_commands(parts, operators)]
     gate = gate_routes(parts.engine, parts.clock, any_of(operators, informers, pipelines))
-    app = build_app(routes=[*routes, *gate], limits=limits, reader=parts.engine, metrics=_metrics(parts))
+    app = build_app(
+        routes=[*routes, *gate],
+        limits=limits,
+        reader=parts.engine,
+        metrics=_metrics(parts),
+        crowded=parts.metrics.crowded,
+    )
     address = await server.serve_tcp(app, host=settings.server.host, port=settings.server.port)
     local = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
     await server.serve_unix(build_app(routes=local, limits=limits), settings.socket_path)
     return address
+
+
+def server_limits(settings: Settings) -> ServerLimits:
+    """What senders may cost us, by the configuration."""
+    door = DoorLimits(connections_max=settings.limits.connections, requests_max=settings.limits.requests)
+    return ServerLimits(body_bytes_max=settings.server.body_limit, door=door)
 
 
 def _webhook(parts: Parts) -> AlertmanagerWebhook:
@@ -83,6 +96,7 @@ def _webhook(parts: Parts) -> AlertmanagerWebhook:
         auth=assembly.webhook_auth(parts.settings),
         on_accepted=parts.poll.forget,
         on_truncated=parts.poll.poke,
+        door=Door(server_limits(parts.settings).door),
     )
 
 
@@ -140,6 +154,7 @@ def _metrics(parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamRespon
     async def metrics(request: web.Request) -> web.StreamResponse:
         parts.metrics.recompute(parts.engine.state, parts.policy(), parts.clock.now())
         parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None)
+        parts.metrics.waiting(parts.engine.inbox.events, parts.engine.inbox.bytes)
         return await handler(request)
 
     return metrics

@@ -129,7 +129,7 @@ class Telemetry(Protocol):
     """What handlers report about themselves; implemented by the runtime's metrics."""
 
     def intake(self, source: str, result: str) -> None:
-        """Count an intake attempt: result is accepted, malformed, unauthorized, too_large, unavailable or full."""
+        """Count an intake attempt: result is accepted, malformed, unauthorized, too_large, busy, unavailable or full."""
         ...
 
     def contact(self, part: str, *, ok: bool) -> None:

@@ -22,7 +22,7 @@ from daemon.core.facts import ActionOwed, ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
 from daemon.ports import Clock, Journal, Journalled, JournalUnavailableError
-from daemon.runtime.inbox import BYTES_MAX, Inbox, Taken
+from daemon.runtime.inbox import BYTES_MAX, Inbox, Taken, check_known
 
 log = structlog.get_logger()
 
@@ -94,7 +94,7 @@ class Engine:
         self._dispatch = dispatch
         self._told = told
         self._stumbled = stumbled
-        self._queue = Inbox(events_max=inbox_max, bytes_max=inbox_bytes_max)
+        self.inbox = Inbox(events_max=inbox_max, bytes_max=inbox_bytes_max)
         self._state = State()
         self._looked_at: tuple[State | None, datetime | None] = None, None
         self._cursor = self._saved = 0
@@ -135,7 +135,8 @@ class Engine:
         return await answer
 
     async def _accept(self, event: Journalled, answer: asyncio.Future[Sequence[Fact]] | None = None) -> None:
-        size = self._queue.reserve(event)
+        check_known(event, self._state.alerts)
+        size = self.inbox.reserve(event)
         arrival = _Arrival(event, size, answer, asyncio.get_running_loop().create_future())
         self._arrived.append(arrival)
         if not self._writing:
@@ -172,14 +173,14 @@ class Engine:
             for number, arrival in zip(numbers, batch, strict=True):
                 if arrival.answer is not None:
                     self._asked[number] = arrival.answer
-                self._queue.arrive(number, arrival.event, arrival.size)
+                self.inbox.arrive(number, arrival.event, arrival.size)
             self._ring()
             self._written(batch, None)
 
     def _written(self, batch: Sequence[_Arrival], error: Exception | None) -> None:
         for arrival in batch:
             if error is not None:
-                self._queue.release(arrival.event, arrival.size)
+                self.inbox.release(arrival.event, arrival.size)
             if arrival.written.done():
                 continue  # its sender has hung up
             if error is None:
@@ -189,11 +190,11 @@ class Engine:
 
     def put(self, event: Event) -> None:
         """Queue an event that can be had again. A newer view of the same workload replaces one that still waits."""
-        self._queue.put(event)
+        self.inbox.put(event)
         self._ring()
 
     def _ring(self) -> None:
-        self._queue.wake.set()
+        self.inbox.wake.set()
         self._rested.clear()
 
     async def rested(self) -> None:
@@ -209,7 +210,7 @@ class Engine:
         self._locating = sum(isinstance(action, Locate) for action in self._state.due)
         after = self._cursor
         while rows := await self._journal.unread(after, 1000):
-            self._queue.restore(rows)
+            self.inbox.restore(rows)
             after = rows[-1][0]
         self._unwritable = None
         self.put(Started(at=self._clock.now(), down_since=loaded.written_at))
@@ -227,7 +228,7 @@ class Engine:
             await self._wait()
             if self._unwritable is not None:
                 await self._commit((), self._cursor, self._clock.now())
-            batch = self._queue.take(BATCH_MAX, intake=self._takes_intake)
+            batch = self.inbox.take(BATCH_MAX, intake=self._takes_intake)
             now = self._clock.now()
             deadline = self._next_deadline()
             due = deadline is not None and deadline <= now
@@ -260,7 +261,7 @@ class Engine:
             self._quiet_until = now + timedelta(seconds=IDLE_SECONDS)
 
     async def _wait(self) -> None:
-        if self._queue.wake.is_set():
+        if self.inbox.wake.is_set():
             return
         left = IDLE_SECONDS if self._unwritable else LOOK_AGAIN_SECONDS
         if (deadline := self._next_deadline()) is not None:
@@ -271,7 +272,7 @@ class Engine:
             if await self._rings_within(min(left, CURSOR_SECONDS)):
                 return
             await self._commit((), self._cursor, self._clock.now())
-        if self._queue.empty:
+        if self.inbox.empty:
             self._rested.set()
         await self._rings_within(left)
         self._rested.clear()
@@ -279,13 +280,13 @@ class Engine:
     async def _rings_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._queue.wake.wait()
-        return self._queue.wake.is_set()
+                await self.inbox.wake.wait()
+        return self.inbox.wake.is_set()
 
     async def _handle(self, batch: Sequence[Taken], now: datetime) -> None:
         """Decide, journal, adopt, dispatch."""
         state, facts, answers = await self._decided(batch, now)
-        cursor = max(self._cursor, self._queue.consumed())
+        cursor = max(self._cursor, self.inbox.consumed())
         # Commands go before older alerts: the cursor cannot say that they are consumed while those wait.
         ahead = [taken.seq for taken in batch if taken.seq in answers and taken.seq > cursor]
         if facts or ahead or cursor - self._saved >= WRITE_MAX:
@@ -319,7 +320,7 @@ class Engine:
                 state = concluded.state
                 facts.extend(concluded.facts)
                 answers[taken.seq] = concluded.facts
-        self._queue.put_back(left)
+        self.inbox.put_back(left)
         return state, facts, answers
 
     def _conclude(self, state: State, event: Event, now: datetime, policy: Policy) -> Conclusion | Exception:
@@ -376,7 +377,7 @@ class Engine:
                 self._dispatched[action.id] = action
                 self._locating += isinstance(action, Locate)
                 self._dispatch(action, False)
-        self._queue.look(intake=self._takes_intake)
+        self.inbox.look(intake=self._takes_intake)
 
     async def compact(self) -> None:
         """Snapshot the state; a journal that cannot do it now will be asked again after the next facts."""

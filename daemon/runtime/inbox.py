@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from daemon.core.events import AlertsReported, Event, Noticed, WorkloadSeen
+from daemon.core.state import NotedAlert
 from daemon.ports import InboxFullError, Journalled
 
 BYTES_MAX = 16 * 2**20
@@ -23,6 +24,10 @@ COMMANDS_MAX = 100
 
 ROOM = 8
 """Places of a batch that outcomes and commands leave to views, and those to what was accepted."""
+
+ALERTS_KNOWN_MAX = 30_000
+"""Alerts in the state beyond which no new one is accepted: 20,000 are kept, and more only while they fire; each takes about
+4.5 kB. Their ends are accepted, and make room."""
 
 _ALERT_BYTES = 200
 _OTHER_BYTES = 4096
@@ -154,6 +159,14 @@ class Inbox:
 
 def _is_told(event: Event) -> bool:
     return isinstance(event, AlertsReported | Noticed)
+
+
+def check_known(event: Journalled, known: Mapping[str, NotedAlert]) -> None:
+    """Raise InboxFullError for alerts that the state has no room for. A reading of all that exist is let in."""
+    if len(known) < ALERTS_KNOWN_MAX or not isinstance(event, AlertsReported) or event.complete:
+        return
+    if any(alert.fingerprint not in known for alert in event.alerts):
+        raise InboxFullError(f"{len(known)} alerts fire already")
 
 
 def size_of(event: Event) -> int:

@@ -12,7 +12,7 @@ from daemon.core.actions import Locate, Located, Outcome, OutcomeKind
 from daemon.core.events import ActionFinished, Started, WorkloadSeen
 from daemon.core.facts import AlertNoted, PauseSet
 from daemon.core.model import ActionId, Workload
-from daemon.ports import InboxFullError
+from daemon.ports import InboxFullError, Journalled
 from daemon.runtime import engine as engine_module
 from daemon.runtime import inbox as inbox_module
 from daemon.runtime.engine import BATCH_MAX, LOCATING_MAX
@@ -31,7 +31,10 @@ async def desk() -> AsyncIterator[Desk]:
 def filled(desk: Desk, *, outcomes: int = 0, commands: int = 0, views: int = 0, told: int = 0) -> Inbox:
     """An inbox in which so much waits, what was told first."""
     inbox = Inbox(events_max=1000, bytes_max=10**9)
-    events = [*(desk.told(str(each)) for each in range(told)), *(desk.paused(str(each)) for each in range(commands))]
+    events: list[Journalled] = [
+        *(desk.told(str(each)) for each in range(told)),
+        *(desk.paused(str(each)) for each in range(commands)),
+    ]
     for seq, event in enumerate(events, start=1):
         inbox.arrive(seq, event, inbox.reserve(event))
     for each in range(views):
@@ -79,7 +82,7 @@ async def test_consumed_up_to(desk: Desk) -> None:
 async def test_texts_are_bounded(desk: Desk) -> None:
     """What waits is bounded by its size, too: few large webhooks are as much as many small ones; one alone always goes."""
     await desk.engine.recover()
-    desk.engine._queue = Inbox(events_max=1000, bytes_max=20_000)
+    desk.engine.inbox = Inbox(events_max=1000, bytes_max=20_000)
     await desk.engine.accept(desk.told("a", text="x" * 15_000))
     with pytest.raises(InboxFullError, match="bytes are waiting"):
         await desk.engine.accept(desk.told("b", text="x" * 15_000))
@@ -90,7 +93,7 @@ async def test_texts_are_bounded(desk: Desk) -> None:
     await desk.engine.accept(desk.told("d", text="x" * 1_000_000))
     await desk.engine.rested()
     assert set(desk.engine.state.alerts) == {"a", "c", "d"}
-    assert (desk.engine._queue.events, desk.engine._queue.bytes) == (0, 0)
+    assert (desk.engine.inbox.events, desk.engine.inbox.bytes) == (0, 0)
 
 
 async def test_refused_writes_give_their_room_back(desk: Desk) -> None:
@@ -191,6 +194,20 @@ def finish(desk: Desk, action: ActionId) -> None:
     """The alert belongs to nothing."""
     outcome = Outcome(kind=OutcomeKind.DONE, result=Located(location=replace(a_location(), workloads=())))
     desk.engine.put(ActionFinished(at=desk.clock.now(), action_id=action, outcome=outcome))
+
+
+async def test_more_alerts_than_the_state_may_know(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too many alerts firing a new one is refused; what is known, and a reading of all that exist, is accepted."""
+    monkeypatch.setattr(inbox_module, "ALERTS_KNOWN_MAX", 3)
+    await desk.start()
+    await desk.engine.accept(desk.told("a", "b", "c"))
+    await desk.engine.rested()
+    with pytest.raises(InboxFullError, match="3 alerts fire already"):
+        await desk.engine.accept(desk.told("a", "d"))
+    await desk.engine.accept(desk.told("a", "b"))
+    await desk.engine.accept(replace(desk.told("a", "e"), complete=True))
+    await desk.engine.rested()
+    assert set(desk.engine.state.alerts) == {"a", "b", "c", "e"}
 
 
 async def test_an_event_weighs_its_texts(desk: Desk) -> None:

@@ -1,0 +1,129 @@
+"""Who gets in: how many connections are held at one time, and how many requests of senders are worked on.
+
+Every connection that can be read from takes a turn of the loop before anything is decided, so their number is what bounds how
+long a decision waits. A full house closes the connection that has been without a request for longest: an idle one of
+Alertmanager's, which opens another, or one of a stranger who sends nothing. So kubelet's probes and people always get in.
+
+Requests of senders are let in up to a number, before their body is read; the rest is told to try again. It is told so after a
+moment, while there are few to hold: a sender that waits for its answer cannot use up the processor by asking again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+RETRY_AFTER_SECONDS = 2
+"""What a sender is told to wait. Alertmanager does not look at it and waits 0.5 s, then ever longer; others do look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorLimits:
+    """How much is let in at one time.
+
+    connections_max: connections on one listener. Below 1,024 open files, the usual limit, there must be room for our own.
+    requests_max: requests of senders that are being journalled; a hundred fill a transaction.
+    slow_max: of them, those whose body was not all there with the headers; they hold a place for as long as it takes.
+    waiting_max: refused requests that are answered only after waiting_seconds.
+    """
+
+    connections_max: int = 512
+    requests_max: int = 128
+    slow_max: int = 32
+    waiting_max: int = 256
+    waiting_seconds: float = 0.25
+
+
+class BusyError(Exception):
+    """Too much at one time; nothing was read. The message is the one line of the answer."""
+
+
+PEOPLE = DoorLimits(requests_max=64, waiting_max=0)
+"""For people and pipelines, who ask and command: a question may take a reading of the journal or of Prometheus."""
+
+
+class Door:
+    """Counts the requests that are worked on."""
+
+    def __init__(self, limits: DoorLimits) -> None:
+        self._limits = limits
+        self.requests = self.slow = self.waiting = 0
+
+    async def enter(self, request: web.Request) -> Callable[[], None]:
+        """Let the request in; what to call when it is done. Raises BusyError, after a moment where there is room to wait."""
+        slow = not request.content.is_eof()
+        limits = self._limits
+        if self.requests < limits.requests_max and (not slow or self.slow < limits.slow_max):
+            self.requests += 1
+            self.slow += slow
+            return lambda: self._leave(slow=slow)
+        if self.waiting < limits.waiting_max:
+            self.waiting += 1
+            try:
+                await asyncio.sleep(limits.waiting_seconds)
+            finally:
+                self.waiting -= 1
+        raise BusyError("too many requests at one time, try again")
+
+    def _leave(self, *, slow: bool) -> None:
+        self.requests -= 1
+        self.slow -= slow
+
+
+class Connections:
+    """Makes the connections of one listener; closes the one that is idle for longest when there would be too many."""
+
+    def __init__(self, limit: int, *, closed: Callable[[], None]) -> None:
+        self._limit = limit
+        self._closed = closed
+        self._open: set[Connection] = set()
+        self._idle: dict[Connection, None] = {}  # in the order in which they fell idle
+
+    def came(self, connection: Connection) -> None:
+        """Count a new connection, idle until its first request; make room for it."""
+        self._open.add(connection)
+        self._idle[connection] = None
+        while len(self._open) > self._limit:
+            longest = next(iter(self._idle))  # the new one itself, where all others are being answered
+            self.left(longest)
+            self._closed()
+            longest.force_close()
+
+    def left(self, connection: Connection) -> None:
+        """The connection is gone."""
+        self._open.discard(connection)
+        self._idle.pop(connection, None)
+
+    def works(self, connection: object) -> None:
+        """A request has begun: the connection is not closed until it is answered."""
+        if isinstance(connection, Connection):
+            self._idle.pop(connection, None)
+
+    def rests(self, connection: object) -> None:
+        """The request is over."""
+        if isinstance(connection, Connection) and connection in self._open:
+            self._idle[connection] = None
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, which tells of its coming and going."""
+
+    __slots__ = ("_connections",)
+
+    def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._connections = connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it."""
+        super().connection_made(transport)
+        self._connections.came(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Do not count it any more."""
+        self._connections.left(self)
+        super().connection_lost(exc)
