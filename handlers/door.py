@@ -26,15 +26,15 @@ class DoorLimits:
     """How much is let in at one time.
 
     connections_max: connections on one listener. Below 1,024 open files, the usual limit, there must be room for our own.
-    requests_max: requests of senders that are being journalled; a hundred fill a transaction.
+    requests_max: requests of senders that are being journalled; they share a transaction, more would only wait.
     slow_max: of them, those whose body was not all there with the headers; they hold a place for as long as it takes.
     waiting_max: refused requests that are answered only after waiting_seconds.
     """
 
-    connections_max: int = 512
-    requests_max: int = 128
+    connections_max: int = 256
+    requests_max: int = 64
     slow_max: int = 32
-    waiting_max: int = 256
+    waiting_max: int = 96
     waiting_seconds: float = 0.25
 
 
@@ -42,7 +42,7 @@ class BusyError(Exception):
     """Too much at one time; nothing was read. The message is the one line of the answer."""
 
 
-PEOPLE = DoorLimits(requests_max=64, waiting_max=0)
+PEOPLE = DoorLimits(requests_max=32, waiting_max=0)
 """For people and pipelines, who ask and command: a question may take a reading of the journal or of Prometheus."""
 
 
@@ -75,7 +75,7 @@ class Door:
 
 
 class Connections:
-    """Makes the connections of one listener; closes the one that is idle for longest when there would be too many."""
+    """Makes room on one listener: closes the connection that is idle for longest when there would be too many."""
 
     def __init__(self, limit: int, *, closed: Callable[[], None]) -> None:
         self._limit = limit
@@ -84,14 +84,16 @@ class Connections:
         self._idle: dict[Connection, None] = {}  # in the order in which they fell idle
 
     def came(self, connection: Connection) -> None:
-        """Count a new connection, idle until its first request; make room for it."""
+        """Count a new connection, and make room for it."""
         self._open.add(connection)
-        self._idle[connection] = None
-        while len(self._open) > self._limit:
-            longest = next(iter(self._idle))  # the new one itself, where all others are being answered
+        if len(self._open) > self._limit:
+            longest = next(iter(self._idle), connection)
             self.left(longest)
             self._closed()
             longest.force_close()
+        # What it has sent is read in the next turn of the loop: until then others of the same crowd do not push it out.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self.rests, connection)
 
     def left(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -101,22 +103,30 @@ class Connections:
     def works(self, connection: object) -> None:
         """A request has begun: the connection is not closed until it is answered."""
         if isinstance(connection, Connection):
+            connection.works = True
             self._idle.pop(connection, None)
 
-    def rests(self, connection: object) -> None:
+    def answered(self, connection: object) -> None:
         """The request is over."""
-        if isinstance(connection, Connection) and connection in self._open:
+        if isinstance(connection, Connection):
+            connection.works = False
+            self.rests(connection)
+
+    def rests(self, connection: Connection) -> None:
+        """From now on it may be closed, unless a request has begun or it is gone."""
+        if connection in self._open and not connection.works:
             self._idle[connection] = None
 
 
 class Connection(web.RequestHandler):
     """aiohttp's connection, which tells of its coming and going."""
 
-    __slots__ = ("_connections",)
+    __slots__ = ("_connections", "works")
 
     def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._connections = connections
+        self.works = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count it."""

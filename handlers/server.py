@@ -27,8 +27,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 UNIX_PATH_BYTES_MAX = 107
 """Longest path of a Unix socket on Linux (unix(7): sun_path has 108 bytes, one of them the final zero)."""
 
-BACKLOG = 128
-"""Connections that may wait to be accepted: all of them are accepted in one turn of the loop."""
+BACKLOG = 512
+"""Connections that may wait to be accepted, all of them in one turn of the loop. Who finds this queue full is not heard and
+comes again after a second, then three: with 128 a crowd let kubelet wait that long."""
 
 _log = structlog.get_logger(__name__)
 
@@ -152,7 +153,7 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
     finally:
         if held := request.get(_HELD_BY_REQUEST, 0):
             request.config_dict[_HELD].bytes -= held
-        connections.rests(request.protocol)
+        connections.answered(request.protocol)
 
 
 async def _anonymous(_request: web.Request, response: web.StreamResponse) -> None:

@@ -16,8 +16,8 @@ from daemon.core.events import AlertsReported, Event, Noticed, WorkloadSeen
 from daemon.core.state import NotedAlert
 from daemon.ports import InboxFullError, Journalled
 
-BYTES_MAX = 16 * 2**20
-"""Characters of waiting alerts, unless told otherwise: 25,000 usual ones, 20 s of deciding, some 80 MB of memory."""
+BYTES_MAX = 4 * 2**20
+"""Characters of waiting alerts, unless told otherwise: 6,000 usual ones, 5 s of deciding, some 20 MB of memory."""
 
 COMMANDS_MAX = 100
 """Commands that may wait: more than people send while a batch is decided."""

@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from tests.bench.flood import PATH, payload
+from tests.bench.load import cpu_of
 
 HERE = Path(__file__).parent
 SERVER_CORE, LOAD_CORE = 0, 1
@@ -73,6 +74,10 @@ class Server:
         """Let a workload begin to roll out a bad version."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{number}\n".encode())
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far (proc(5), stat)."""
+        return cpu_of(self.process.pid)
 
     def resident(self) -> int:
         """Bytes of memory (proc(5), statm)."""
@@ -206,11 +211,11 @@ async def play(folder: Path, kind: str, rate: float, seconds: float, connections
     quiet_from = time.monotonic()
     number = await incidents(server, seen, 0, quiet_from + QUIET_SECONDS)
     await settled(seen)
-    flood_from = time.monotonic()
+    flood_from, used = time.monotonic(), server.cpu()
     flooding = asyncio.ensure_future(flood(server, kind, rate, seconds, connections))
     number = await incidents(server, seen, number, flood_from + seconds)
     flooded = await flooding
-    flood_to = time.monotonic()
+    flood_to, used = time.monotonic(), server.cpu() - used
     await settled(seen)
     settled_at = time.monotonic()
     await incidents(server, seen, number, time.monotonic() + QUIET_SECONDS)
@@ -224,6 +229,7 @@ async def play(folder: Path, kind: str, rate: float, seconds: float, connections
     return {
         "flood": flooded,
         "settled_after": settled_at - flood_to,
+        "share_of_core": used / (flood_to - flood_from),
         "journalled": journalled(folder),
         "commands_accepted": len(seen.commands),
         "alerts_accepted": len(seen.accepted),
