@@ -23,7 +23,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 TYPED := daemon handlers config deploy/sandbox tests
 
-.PHONY: help setup check test test-real test-controlplane demo bench bench-blame render lock clean
+.PHONY: help setup check test test-real test-controlplane demo bench bench-blame mutants render lock clean
 
 help: ## say what there is to run
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -72,6 +72,9 @@ bench: $(READY) ## measure, where there is something to measure
 
 bench-blame: $(READY) ## blame the right rollout, against every baseline: make bench-blame ARGS="--half tune --wrong"
 	@$(BIN)/python -m tests.bench.blame_table $(ARGS)
+
+mutants: $(READY) ## plant bugs, and see that the tests catch each: make mutants ARGS="no-hold"
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 render: $(READY) ## render deploy/kubernetes from the chart anew (needs helm)
 	@$(BIN)/python .ci/render.py write

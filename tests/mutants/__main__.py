@@ -1,32 +1,38 @@
-"""`python -m tests.mutants [NAME…]`: plant each bug in a copy of the tree, run its tests, print what caught it.
+"""`make mutants`, or `python -m tests.mutants [NAME…] [--write]`: plant each bug in a copy of the tree and see what catches it.
 
-Exit code 0 when every bug was caught, 1 otherwise. The tests run once without any bug first: a test that is red anyway
-catches nothing. Takes about two minutes.
+Prints a line per bug as it comes, with how far it is. Exit code 0 when every bug was caught, 1 otherwise. The tests run once
+without any bug first: a test that is red anyway catches nothing. `--write` puts the table into deploy/docs/mutants.md.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import queue
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.mutants.planted import MUTANTS, Mutant
+from tests.mutants import page
+from tests.mutants.mutant import Mutant
+from tests.mutants.planted import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("config", "daemon", "handlers", "deploy", "tests", "pyproject.toml")
-SECONDS_MAX = 120
+SECONDS_MAX = 240
 """For the tests of one bug; a bug that makes them hang is caught, too."""
 
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) ([^\s\[]+)", re.MULTILINE)
 
 
-def run_tests(tree: Path, tests: Iterable[str]) -> str | None:
+def run_tests(tree: Path, tests: Iterable[str], *options: str) -> str | None:
     """The first test that fails in the tree; None when all pass."""
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *options, *tests]
     try:
         ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
     except subprocess.TimeoutExpired:
@@ -57,6 +63,7 @@ def copy(to: Path) -> Path:
         if source.is_dir():
             shutil.copytree(source, to / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
+            to.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, to / part)
     return to
 
@@ -67,20 +74,53 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
-def main(names: Sequence[str]) -> int:
+def plant(chosen: Sequence[Mutant], folder: Path, jobs: int) -> dict[str, str | None]:
+    """What caught each of them; as many at a time as there are copies of the tree."""
+    trees = queue.SimpleQueue[Path]()
+    for number in range(jobs):
+        trees.put(copy(folder / str(number)))
+
+    def one(mutant: Mutant) -> str | None:
+        tree = trees.get()
+        try:
+            return planted(tree, mutant)
+        finally:
+            trees.put(tree)
+
+    caught: dict[str, str | None] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        under_way = {pool.submit(one, mutant): mutant for mutant in chosen}
+        for done in as_completed(under_way):
+            mutant = under_way[done]
+            caught[mutant.name] = done.result()
+            far = f"{len(caught):>3}/{len(chosen)}"
+            tell(f"{far} {mutant.name:<28} {mutant.why:<72} {caught[mutant.name] or 'NOT CAUGHT'}")
+    return caught
+
+
+def main(arguments: Sequence[str]) -> int:
     """Print the table."""
-    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
-    missed = 0
+    parser = argparse.ArgumentParser(prog="make mutants", description="plant bugs and see what catches them")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {page.PAGE.name} (all bugs)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bugs at a time")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.names) - {mutant.name for mutant in MUTANTS}:
+        parser.error(f"no such bug: {', '.join(sorted(unknown))}; they are named in tests/mutants/")
+    chosen = [mutant for mutant in MUTANTS if not asked.names or mutant.name in asked.names]
     with tempfile.TemporaryDirectory(prefix="lastgood-mutants-") as folder:
-        tree = copy(Path(folder))
-        red = run_tests(tree, sorted({test for mutant in chosen for test in mutant.tests}))
-        if red is not None:
+        tell(f"mutants: the tests of {len(chosen)} bugs, without any bug")
+        clean = copy(Path(folder) / "clean")
+        together = ("--numprocesses", str(asked.jobs), "--dist", "worksteal")
+        if (
+            red := run_tests(clean, sorted({test for mutant in chosen for test in mutant.tests}), *together)
+        ) is not None:
             tell(f"red without any bug: {red}")
             return 1
-        for mutant in chosen:
-            caught = planted(tree, mutant)
-            missed += caught is None
-            tell(f"{mutant.name:<28} {mutant.why:<72} {caught or 'NOT CAUGHT'}")
+        caught = plant(chosen, Path(folder), asked.jobs)
+    missed = sum(1 for by in caught.values() if by is None)
+    if asked.write and not asked.names and not missed:
+        page.write(caught)
     tell(f"mutants: {len(chosen)} planted, {missed} not caught")
     return 1 if missed else 0
 

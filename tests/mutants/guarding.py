@@ -1,0 +1,112 @@
+"""Bugs planted in the guards: what must keep it from acting."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+GUARDING = (
+    Mutant(
+        name="guard-not-verified",
+        why="rolls back to a revision without recorded proof",
+        file="daemon/core/target_guards.py",
+        old="    if case.choice.target is not None:\n        return None\n    seen =",
+        new="    return None\n    seen =",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-paused",
+        why="acts while paused",
+        file="daemon/core/guards.py",
+        old="    paused,\n    protected,",
+        new="    protected,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-rollback-of-rollback",
+        why="rolls back a rollback",
+        file="daemon/core/guards.py",
+        old="    rollback_of_rollback,\n    too_old,",
+        new="    too_old,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="data-acts-alone",
+        why="rolls back by itself where data is declared to be at risk",
+        file="daemon/core/guards.py",
+        old="    data_at_risk,\n)",
+        new=")",
+        tests=("tests/core/test_declared.py",),
+    ),
+    Mutant(
+        name="asked-unproven",
+        why="rolls back to an unproven revision because a person asks",
+        file="daemon/core/asked.py",
+        old="if entry is not None and entry.verified:",
+        new="if entry is not None:",
+        tests=("tests/core/test_asked.py",),
+    ),
+    Mutant(
+        name="override-all",
+        why="takes one override for all",
+        file="daemon/core/asked.py",
+        old="return not (refusal.overridable and refusal.reason in ask.overrides)",
+        new="return not (refusal.overridable and bool(ask.overrides))",
+        tests=("tests/core/test_asked.py",),
+    ),
+    Mutant(
+        name="guard-observe",
+        why="acts in observe",
+        file="daemon/core/guards.py",
+        old="    mode,\n    paused,\n",
+        new="    paused,\n",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-gitops",
+        why="fights a GitOps controller",
+        file="daemon/core/guards.py",
+        old="    owned,\n    irreversible,",
+        new="    irreversible,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-too-old",
+        why="acts on a rollout of long ago",
+        file="daemon/core/guards.py",
+        old="    too_old,\n    common_cause,",
+        new="    common_cause,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-common-cause",
+        why="blames a rollout for what fails everywhere",
+        file="daemon/core/guards.py",
+        old="    common_cause,\n    low_traffic,",
+        new="    low_traffic,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-blast-radius",
+        why="rolls back without limit when a whole fleet fails",
+        file="daemon/core/guards.py",
+        old="    blast_radius,\n    cooling_down,",
+        new="    cooling_down,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="guard-cooling-down",
+        why="rolls one workload back again and again",
+        file="daemon/core/guards.py",
+        old="    cooling_down,\n    target_guards.target_skips,",
+        new="    target_guards.target_skips,",
+        tests=("tests/core/test_guards.py",),
+    ),
+    Mutant(
+        name="veto-gone",
+        why="patches although a pause came between decision and patch",
+        file="daemon/core/protection.py",
+        old="    if paused is not None:\n        return paused\n    tracked",
+        new="    tracked",
+        tests=("tests/core/test_protection.py",),
+    ),
+)

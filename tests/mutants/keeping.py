@@ -1,0 +1,81 @@
+"""Bugs planted in what is on disk, and in which order."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+KEEPING = (
+    Mutant(
+        name="page-before-journal",
+        why="acts on what is not on disk: after a crash it knows nothing of it",
+        file="daemon/runtime/engine.py",
+        old="""        if facts or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now)
+        self._state, self._cursor = state, cursor
+""",
+        new="""        self._state = state
+        self._release(facts)
+        if facts or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now)
+        self._state, self._cursor = state, cursor
+""",
+        tests=("tests/runtime/test_engine.py",),  # its desk looks for the intent on disk at every dispatch
+    ),
+    Mutant(
+        name="no-probe-on-restart",
+        why="does again what may have happened, without asking",
+        file="daemon/runtime/engine.py",
+        old="self._dispatch(action, True)",
+        new="self._dispatch(action, False)",
+        tests=("tests/runtime/test_engine.py",),
+    ),
+    Mutant(
+        name="no-probe-after-lost-answer",
+        why="sends again what may have arrived, without asking",
+        file="daemon/runtime/dispatch.py",
+        old="state.uncertain = _acts(action)",
+        new="state.uncertain = False",
+        tests=("tests/runtime/test_dispatch.py",),
+    ),
+    Mutant(
+        name="durability-off",
+        why="a power cut takes what was acknowledged",
+        file="daemon/runtime/journal_file.py",
+        old="PRAGMA synchronous = FULL",
+        new="PRAGMA synchronous = OFF",
+        tests=("tests/runtime/test_journal_sqlite.py",),
+    ),
+    Mutant(
+        name="ack-before-commit",
+        why="acknowledges before the transaction is on disk",
+        file="daemon/runtime/journal.py",
+        old='                self._connection.execute("COMMIT")',
+        new="                pass",
+        tests=(
+            "tests/runtime/test_journal_sqlite.py",
+            "tests/contract/test_journal.py",
+        ),
+    ),
+    Mutant(
+        name="cursor-apart",
+        why="decides accepted events again after a crash",
+        file="daemon/runtime/journal.py",
+        old='at.timestamp()))\n            connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor - INTAKE_KEPT,))',
+        new='at.timestamp()))\n            connection.execute("UPDATE cursor SET intake_seq = 0")',
+        tests=(
+            "tests/runtime/test_journal_sqlite.py",
+            "tests/contract/test_journal.py",
+        ),
+    ),
+    Mutant(
+        name="intake-not-read-again",
+        why="forgets after a crash what was accepted and not yet decided",
+        file="daemon/runtime/engine.py",
+        old="            self._queue.accepted.extend(rows)",
+        new="            pass",
+        tests=(
+            "tests/runtime/test_engine.py",
+            "tests/runtime/test_crashes.py",
+        ),
+    ),
+)
