@@ -1,8 +1,9 @@
-"""Floods a server from a process of its own: webhooks at a fixed rate, whatever comes back (open loop), for so many seconds.
+"""Floods a server from a process of its own: webhooks at a fixed rate, whatever comes back (open loop), for so many seconds,
+or until SIGTERM.
 
 A request goes out on a free connection; where none is free a new one is opened, up to CONNECTIONS; what then still cannot be
 sent in time is counted as `late` and left out. Run as `python flood.py PORT KIND RATE SECONDS CONNECTIONS [CORE]`; prints one
-JSON object. KIND: `same` sends one group again and again, `new` ten new alerts each time.
+JSON object. FLOOD_TOKEN is the sender's. KIND: `same` sends one group again and again, `new` ten new alerts each time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -21,20 +23,20 @@ from typing import Any
 
 PATH = "/api/v1/alertmanager"
 ALERTS = 10
-QUIET_WORKLOAD = 250
-"""From this one on nothing rolls out: what is alerted there leads to nothing but work."""
+QUIET_WORKLOAD, ELSEWHERE = 250, "elsewhere"
+"""From this one on nothing rolls out, and in this namespace nothing is: what is alerted there leads to nothing but work."""
 
 STARTED = "2026-03-02T12:00:00.123456789Z"
 
 
-def payload(number: int, workload: int, severity: str) -> bytes:
+def payload(number: int, workload: int, severity: str, namespace: str = "shop") -> bytes:
     """One webhook of ten alerts about one workload; another number is another group."""
     alerts = [
         {
             "status": "firing", "startsAt": STARTED, "endsAt": "0001-01-01T00:00:00Z",
             "fingerprint": f"f{number:010x}{index:05x}", "generatorURL": "http://prometheus/graph?g0.expr=" + "a" * 120,
             "labels": {
-                "alertname": f"Check{index}", "namespace": "shop", "deployment": f"d{workload}", "severity": severity,
+                "alertname": f"Check{index}", "namespace": namespace, "deployment": f"d{workload}", "severity": severity,
                 "instance": f"10.0.{number % 250}.{index}", "prometheus": "monitoring/k8s",
             },
             "annotations": {"summary": f"Something is wrong with d{workload}", "description": "d" * 300},
@@ -46,19 +48,26 @@ def payload(number: int, workload: int, severity: str) -> bytes:
 
 def request_of(body: bytes) -> bytes:
     """The bytes of one POST."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    lines = [
+        f"POST {PATH} HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    if token := os.environ.get("FLOOD_TOKEN"):
+        lines.append(f"Authorization: Bearer {token}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def bodies(kind: str) -> Callable[[int], bytes]:
     """What the request of a number is; bodies are made beforehand where they repeat."""
     if kind == "same":
-        one = request_of(payload(0, QUIET_WORKLOAD, "warning"))
+        one = request_of(payload(0, QUIET_WORKLOAD, "warning", ELSEWHERE))
         return lambda number: one
     offset = os.getpid() * 1_000_000
 
     def new(number: int) -> bytes:
-        return request_of(payload(offset + number, QUIET_WORKLOAD + number % 250, "warning"))
+        return request_of(payload(offset + number, QUIET_WORKLOAD + number % 250, "warning", ELSEWHERE))
 
     return new
 
@@ -75,6 +84,11 @@ class Flood:
     unsent: dict[int, memoryview] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
     retry_after: int = 0
+    stopped: bool = False
+
+    def stop(self, *_signal: object) -> None:
+        """End early (SIGTERM), with what came back so far."""
+        self.stopped = True
 
     def send(self, request: bytes) -> bool:
         """Send on a free connection; False where there is none and no other may be opened."""
@@ -154,7 +168,7 @@ class Flood:
 def run(flood: Flood, body: Callable[[int], bytes], rate: float, seconds: float) -> dict[str, Any]:
     """Send at the rate; what came back."""
     began, offered, late = time.monotonic(), 0, 0
-    while (passed := time.monotonic() - began) < seconds:
+    while (passed := time.monotonic() - began) < seconds and not flood.stopped:
         while offered < passed * rate:
             offered += 1
             if not flood.send(body(offered)):
@@ -171,7 +185,9 @@ def main() -> None:
     port, kind, rate, seconds, connections = int(sys.argv[1]), sys.argv[2], *map(float, sys.argv[3:6])
     if len(sys.argv) > 6:
         os.sched_setaffinity(0, {int(sys.argv[6])})
-    print(json.dumps(run(Flood(port, int(connections)), bodies(kind), rate, seconds)))  # noqa: T201  it is a program
+    flood = Flood(port, int(connections))
+    signal.signal(signal.SIGTERM, flood.stop)
+    print(json.dumps(run(flood, bodies(kind), rate, seconds)))  # noqa: T201  it is a program
 
 
 if __name__ == "__main__":

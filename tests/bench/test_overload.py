@@ -61,7 +61,8 @@ def told(kind: str, rate: float, found: dict[str, Any]) -> str:
     return (
         f"- *{kind}*: {rate:,.0f}/s can be taken, {TIMES * rate:,.0f}/s were offered: {answers.get('200', 0):,} taken, "
         f"{answers.get('503', 0):,} told 503, {answers.get('cut', 0):,} cut, {flood['late']:,} found no free connection. "
-        f"Rollback p50 **{ratio:.1f}** times as long after its alert as idle; the daemon had {found['share_of_core']:.0%} of a core."
+        f"Rollback p50 **{ratio:.1f}** times as long after its alert as idle; "
+        f"the daemon had {found['share_of_core']:.0%} of a core."
     )
 
 
@@ -74,11 +75,11 @@ def test_flood(tmp_path: Path, results: Results) -> None:
     results.add(
         "11. A flood",
         [
-            f"{TIMES} times the webhooks that can be taken, open loop over at most {CONNECTIONS} connections, for {SECONDS:.0f} s from",
-            "another process: *same*, one group of ten alerts again and again; *new*, ten new alerts each time. Every second a bad",
-            "rollout begins, its alert is sent until it is accepted, kubelet's probes and a person's command come on connections of",
-            "their own. Locating and measuring is answered by stand-ins after 20 ms. Rollback and page count from the 200 of the",
-            "alert. A page follows its rollback in the same transaction.",
+            f"{TIMES} times the webhooks that can be taken, over at most {CONNECTIONS} connections, for {SECONDS:.0f} s",
+            "from another process: *same*, one group of ten alerts again and again; *new*, ten new alerts each time. Every",
+            "second a bad rollout begins and its alert is sent until it is accepted; kubelet's probes and a person's command",
+            "come on connections of their own. Locating and measuring is answered by stand-ins after 20 ms. Rollback and page",
+            "count from the 200 of the alert.",
             "",
             *(told(kind, *run) for kind, run in runs.items()),
             "- Every 200 is in the journal; no probe took longer than its time limit of 5 s, no command stayed undone.",
