@@ -93,13 +93,6 @@ class Metrics:
         self._freshness = self._gauge(
             "reflector_freshness_seconds", "Since the oldest watch last heard from the API server.", ()
         )
-        self._inbox = self._gauge("inbox_events", "Accepted events that wait to be decided.", ())
-        self._inbox_bytes = self._gauge(
-            "inbox_bytes", "Characters of their alerts: about a quarter of their memory.", ()
-        )
-        self._crowded = self._counter(
-            "connections_closed_total", "Connections that were closed because there were too many.", ()
-        )
         self._ready = self._gauge("ready", "1 when the journal is writable and the caches are synced.", ())
         self.fsync = Histogram(
             "lastgood_journal_commit_seconds", "One durable transaction.", registry=self.registry, buckets=FSYNC_SECONDS
@@ -114,8 +107,19 @@ class Metrics:
                 ("converged_to_recovered", "From convergence to verified recovery, hold included."),
             )
         }
+        self._load()
         self._scores = ScoreMetrics(self.registry)
         self._start_at_zero()
+
+    def _load(self) -> None:
+        """What tells of too much (`deploy/docs/overload.md`)."""
+        self._inbox = self._gauge("inbox_events", "Accepted events that wait to be decided.", ())
+        self._inbox_bytes = self._gauge(
+            "inbox_bytes", "Characters of their alerts: about a quarter of their memory.", ()
+        )
+        self._crowded = self._counter(
+            "connections_closed_total", "Connections that were closed because there were too many.", ()
+        )
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"lastgood_{name}", text, labels, registry=self.registry)

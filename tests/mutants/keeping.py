@@ -9,14 +9,14 @@ KEEPING = (
         name="page-before-journal",
         why="acts on what is not on disk: after a crash it knows nothing of it",
         file="daemon/runtime/engine.py",
-        old="""        if facts or cursor - self._saved >= WRITE_MAX:
-            await self._commit(facts, cursor, now)
+        old="""        if facts or ahead or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now, ahead)
         self._state, self._cursor = state, cursor
 """,
         new="""        self._state = state
         self._release(facts)
-        if facts or cursor - self._saved >= WRITE_MAX:
-            await self._commit(facts, cursor, now)
+        if facts or ahead or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now, ahead)
         self._state, self._cursor = state, cursor
 """,
         tests=("tests/runtime/test_engine.py",),  # its desk looks for the intent on disk at every dispatch
@@ -71,7 +71,7 @@ KEEPING = (
         name="intake-not-read-again",
         why="forgets after a crash what was accepted and not yet decided",
         file="daemon/runtime/engine.py",
-        old="            self._queue.accepted.extend(rows)",
+        old="            self.inbox.restore(rows)",
         new="            pass",
         tests=(
             "tests/runtime/test_engine.py",

@@ -125,6 +125,16 @@ async def test_a_command_does_not_wait_behind_a_flood() -> None:
     await desk.supervisor.stop()
 
 
+async def test_our_own_reading_finds_room() -> None:
+    """What Alertmanager's API was asked for gets into a full inbox: a flood must not keep a recovery from being seen."""
+    desk = Desk(inbox_max=1)
+    await desk.engine.recover()
+    await desk.engine.accept(desk.told("a"))
+    await desk.engine.accept(replace(desk.told("a"), complete=True))
+    with pytest.raises(InboxFullError):
+        await desk.engine.accept(desk.told("b"))
+
+
 async def test_commands_have_a_limit_of_their_own(desk: Desk) -> None:
     """Commands without end are refused, too, and webhooks are accepted as before."""
     await desk.engine.recover()
