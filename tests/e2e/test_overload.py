@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from deploy.sandbox.scenarios import APP
 from deploy.sandbox.world import WEBHOOK_TOKEN, until
 from tests.e2e.rig import Rig, rig
 from tests.repository import ROOT
@@ -20,10 +21,10 @@ from tests.repository import ROOT
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 OPERATOR = "an-operators-token"
-FLOOD_SECONDS, RATE, CONNECTIONS = 120.0, 300, 96
+FLOOD_SECONDS, RATE, CONNECTIONS = 120.0, 250, 80
 PROBE_SECONDS = 5.0
 """The chart's probes wait this long; so does the person here."""
-SHED = {"requests": 8, "connections": 64, "inbox_bytes": 256 * 1024}
+SHED = {"requests": 4, "connections": 64, "inbox_bytes": 64 * 1024}
 """Smaller than by default, so that a flood that this machine can send is one."""
 END_SECONDS = 120.0
 
@@ -85,13 +86,15 @@ async def test_a_flood(tmp_path: Path) -> None:
         flooding = await flood(world.world.port)
         watching = asyncio.ensure_future(watched(world, flooding))
         try:
-            await world.roll_out_bad()
+            # Pods that cannot start: a verdict that needs no minutes of comparison, which a busy machine may not have.
+            await world.world.set_image(APP, "v2-crash")
             await until("v2 is rolled back", lambda: "rolling_back" in world.show.phases, END_SECONDS)
+            await until("somebody is paged", lambda: bool(world.world.pagerduty.incidents), END_SECONDS)
             assert flooding.returncode is None, "it was decided after the flood"
         finally:
             found = await ended(flooding)
         probes, commands = await watching
-        world.assert_recovered_once(await world.end(END_SECONDS))
+        assert "rolled_back_to=v1 rollbacks=1 pages=1 duplicate_pages=0" in (await world.end(END_SECONDS)).line("flood")
         answers = found["answers"]
         assert answers["503"] == found["retry_after"] > 0, found
         accepted = sum_of((await ask(world, "GET", "/metrics"))[1], "lastgood_intake_total", "accepted", "alertmanager")
