@@ -18,6 +18,7 @@ CALIBRATE_SECONDS, CALIBRATE_CONNECTIONS = 4.0, 48
 
 PROBE_SECONDS = 5.0
 COMMAND_SECONDS = 10.0
+PROBES_IN_A_ROW_MAX, UNANSWERED_MAX = 2, 0.05
 GROWTH_MIB_MAX = 200
 """The inbox (4 MiB of text, four times that in memory), the bodies that are being read (64 MiB), 256 connections of 128 KiB, and
 what the state keeps of the alerts that were let in."""
@@ -61,8 +62,8 @@ def told(kind: str, rate: float, found: dict[str, Any]) -> str:
     return (
         f"- *{kind}*: {rate:,.0f}/s can be taken, {TIMES * rate:,.0f}/s were offered: {answers.get('200', 0):,} taken, "
         f"{answers.get('503', 0):,} told 503, {answers.get('cut', 0):,} cut, {flood['late']:,} found no free connection. "
-        f"Rollback p50 **{ratio:.1f}** times as long after its alert as idle; "
-        f"the daemon had {found['share_of_core']:.0%} of a core."
+        f"Rollback p50 **{ratio:.1f}** times as long after its alert as idle. {found['probes_failed']} of {found['probes']} "
+        f"probes failed, {found['probes_failed_in_a_row']} in a row. The daemon had {found['share_of_core']:.0%} of a core."
     )
 
 
@@ -79,10 +80,10 @@ def test_flood(tmp_path: Path, results: Results) -> None:
             "from another process: *same*, one group of ten alerts again and again; *new*, ten new alerts each time. Every",
             "second a bad rollout begins and its alert is sent until it is accepted; kubelet's probes and a person's command",
             "come on connections of their own. Locating and measuring is answered by stand-ins after 20 ms. Rollback and page",
-            "count from the 200 of the alert.",
+            "count from the first time that the alert is sent, refusals and pauses before it is sent again included.",
             "",
             *(told(kind, *run) for kind, run in runs.items()),
-            "- Every 200 is in the journal; no probe took longer than its time limit of 5 s, no command stayed undone.",
+            "- Every 200 is in the journal. A probe has 5 s; kubelet restarts after six failures in a row.",
             "",
             "| flood | | rollback p50 / max | page max | probe p99 | command p50 / max | memory |",
             "|---|---|---|---|---|---|---|",
@@ -100,7 +101,8 @@ def check(found: dict[str, Any]) -> None:
     assert flood["retry_after"] == flood["answers"]["503"]
     accepted = flood["answers"]["200"] + found["alerts_accepted"] + found["commands_accepted"]
     assert found["journalled"] >= accepted
-    assert found["unanswered"] == []
+    assert found["probes_failed_in_a_row"] <= PROBES_IN_A_ROW_MAX
+    assert found["unanswered_count"] <= found["probes"] * UNANSWERED_MAX, found["unanswered"]
     for phase in phases.values():
         assert phase["incidents"] > 0
         assert phase["rolled_back"]["missing"] == phase["paged"]["missing"] == phase["accepted"]["missing"] == 0

@@ -96,9 +96,9 @@ async def test_a_flood(tmp_path: Path) -> None:
         probes, commands = await watching
         assert "rolled_back_to=v1 rollbacks=1 pages=1 duplicate_pages=0" in (await world.end(END_SECONDS)).line("flood")
         answers = found["answers"]
-        assert answers["503"] == found["retry_after"] > 0, found
+        assert answers.get("503", 0) == found["retry_after"] > 0, found
         accepted = sum_of((await ask(world, "GET", "/metrics"))[1], "lastgood_intake_total", "accepted", "alertmanager")
-        assert accepted >= answers["200"] > 0
+        assert accepted >= answers.get("200", 0) > 0
         ((journalled,),) = world.sql("SELECT seq FROM sqlite_sequence WHERE name = 'intake'")
         assert journalled >= accepted, "a 200 is for what is on disk"
         assert probes.count(200) >= len(probes) * 0.9 > 0, probes

@@ -17,8 +17,9 @@ import pytest
 from aiohttp import web
 
 from daemon.ports import InboxFullError, Journalled, Reader
+from handlers.answers import answered
 from handlers.auth import Authenticator
-from handlers.door import Connection, Connections, Door, DoorLimits
+from handlers.door import PEOPLE, Connection, Connections, Door, DoorLimits
 from handlers.inbound import alertmanager
 from handlers.inbound.alertmanager import ALERTS_EACH, LARGE_BYTES, AlertmanagerWebhook
 from handlers.server import HttpServer, ServerLimits, build_app, line, read_body
@@ -222,6 +223,37 @@ async def test_a_command_is_read_whatever_webhooks_hold() -> None:
         async with served.session.post(f"http://127.0.0.1:{served.port}/command", data=b"z" * 900) as answer:
             assert (answer.status, await answer.text()) == (200, "900\n")
         writer.close()
+
+
+async def test_questions_without_end_are_turned_away() -> None:
+    """More questions and commands at one time than PEOPLE lets in get 503 with a remedy; others' requests are answered."""
+    go, begun = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def ponder(_who: str) -> dict[str, Any]:
+        begun.release()
+        await go.wait()
+        return {"done": True}
+
+    async def ask(request: web.Request) -> web.Response:
+        return await answered(request, lambda _request: "token:ann", ponder)
+
+    server, limits = HttpServer(ServerLimits()), ServerLimits()
+    app = build_app(routes=[web.get("/ask", ask)], limits=limits, reader=cast("Reader", SimpleNamespace(ready=None)))
+    _, port = await server.serve_tcp(app, host="127.0.0.1", port=0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=aiohttp.TCPConnector(limit=0)) as session:
+        loop = asyncio.get_running_loop()
+        asked = [loop.create_task(session.get("/ask").__aenter__()) for _ in range(PEOPLE.requests_max)]
+        for _ in asked:
+            await begun.acquire()
+        async with session.get("/ask") as answer:
+            assert (answer.status, (await answer.json())["remedy"]) == (503, "ask less often")
+        async with session.get("/-/healthy") as answer:
+            assert answer.status == 200
+        go.set()
+        assert {(await each).status for each in asked} == {200}
+        async with session.get("/ask") as answer:
+            assert answer.status == 200
+    await server.close()
 
 
 async def test_a_large_payload_is_several_events() -> None:
