@@ -168,8 +168,8 @@ async def flood(server: Server, kind: str, rate: float, seconds: float, connecti
     """The flood, from a process of its own."""
     arguments = [str(server.port), kind, str(rate), str(seconds), str(connections), str(LOAD_CORE)]
     process = await asyncio.create_subprocess_exec(
-        "nice", "-n", "15", sys.executable, str(HERE / "flood.py"), *arguments, stdout=asyncio.subprocess.PIPE
-    )  # the probes share its core, and shall not wait for it
+        sys.executable, str(HERE / "flood.py"), *arguments, stdout=asyncio.subprocess.PIPE
+    )
     out, _ = await process.communicate()
     found: dict[str, Any] = json.loads(out)
     return found

@@ -97,8 +97,7 @@ def test_flood(tmp_path: Path, results: Results) -> None:
 def check(found: dict[str, Any]) -> None:
     """What must hold."""
     flood, phases = found["flood"], found["phases"]
-    assert flood["answers"]["503"] > 0
-    assert flood["retry_after"] == flood["answers"]["503"]
+    assert flood["answers"].get("503", 0) == flood["retry_after"] > 0
     accepted = flood["answers"]["200"] + found["alerts_accepted"] + found["commands_accepted"]
     assert found["journalled"] >= accepted
     assert found["probes_failed_in_a_row"] <= PROBES_IN_A_ROW_MAX

@@ -140,7 +140,7 @@ async def test_commands_have_a_limit_of_their_own(desk: Desk) -> None:
     await desk.engine.recover()
     asked = [desk.begin(desk.engine.command(desk.paused(str(number)))) for number in range(COMMANDS_MAX + 1)]
     with pytest.raises(InboxFullError, match="commands are waiting"):
-        await asked[-1]
+        await asyncio.wait_for(asked[-1], 5)
     await desk.engine.accept(desk.told("a"))
 
 
