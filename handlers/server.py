@@ -28,8 +28,11 @@ UNIX_PATH_BYTES_MAX = 107
 """Longest path of a Unix socket on Linux (unix(7): sun_path has 108 bytes, one of them the final zero)."""
 
 BACKLOG = 512
-"""Connections that may wait to be accepted, all of them in one turn of the loop. Who finds this queue full is not heard and
-comes again after a second, then three: with 128 a crowd let kubelet wait that long."""
+"""Connections that may wait to be accepted. Who finds this queue full is not heard and comes again after a second, then three."""
+
+ACCEPTS = 16
+"""Connections accepted in one turn of the loop. uvloop's accepts one for each listener (libuv since 1.45), so that in a crowd
+kubelet waited for seconds behind others who also wanted in: so many listeners share the socket."""
 
 _log = structlog.get_logger(__name__)
 
@@ -222,7 +225,18 @@ class HttpServer:
             raise ServeError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
         self._listeners.append(listener)
         address = listener.sockets[0].getsockname()
+        for each in listener.sockets:
+            await self._accept_more(connections, each.fileno(), tls)
         return str(address[0]), int(address[1])
+
+    async def _accept_more(
+        self, connections: Callable[[], Connection], number: int, tls: ssl.SSLContext | None
+    ) -> None:
+        """Let the loop accept ACCEPTS of those who wait in one turn, instead of one."""
+        loop = asyncio.get_running_loop()
+        for _ in range(ACCEPTS - 1):
+            again = socket.socket(fileno=os.dup(number))
+            self._listeners.append(await loop.create_server(connections, sock=again, ssl=tls, backlog=BACKLOG))
 
     async def serve_unix(self, app: web.Application, path: Path) -> None:
         """Listen on a Unix socket that only our own user may open. Raises ServeError.

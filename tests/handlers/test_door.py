@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 
 from daemon.ports import InboxFullError, Journalled, Reader
@@ -22,7 +24,7 @@ from handlers.auth import Authenticator
 from handlers.door import PEOPLE, Connection, Connections, Door, DoorLimits
 from handlers.inbound import alertmanager
 from handlers.inbound.alertmanager import ALERTS_EACH, LARGE_BYTES, AlertmanagerWebhook
-from handlers.server import HttpServer, ServerLimits, build_app, line, read_body
+from handlers.server import ACCEPTS, HttpServer, ServerLimits, build_app, line, read_body
 from tests.handlers.intake_fakes import Counted, Hands, webhook, wire_alert
 
 # Real sockets: virtual time would run past them.
@@ -348,6 +350,28 @@ async def test_one_line_tells_of_a_flood(capsys: pytest.CaptureFixture[str]) -> 
         assert capsys.readouterr().out.count("webhook_shed") == 1
         served.intake.go.set()
         await asked[0]
+
+
+def test_a_crowd_is_accepted_quickly() -> None:
+    """On the daemon's own loop many who want in at one time are accepted within a few turns, not one in each."""
+    count, turns = 10 * ACCEPTS, 40
+
+    async def accepted() -> int:
+        came: list[int] = []
+        server = HttpServer(ServerLimits(door=DoorLimits(connections_max=1)))
+        app = build_app(
+            routes=[], limits=ServerLimits(door=DoorLimits(connections_max=1)), crowded=lambda: came.append(1)
+        )
+        _, port = await server.serve_tcp(app, host="127.0.0.1", port=0)
+        crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for each in crowd:
+            each.close()
+        await server.close()
+        return len(came)
+
+    assert uvloop.run(accepted()) == count - 1, "each but one was closed to make room"
 
 
 def test_a_plain_connection_is_none_of_ours() -> None:
