@@ -21,6 +21,10 @@ RETRY_AFTER_SECONDS = 2
 """What a sender is told to wait. Alertmanager does not look at it and waits 0.5 s, then ever longer; others do look."""
 
 
+SILENT_SECONDS = 1.0
+"""Within this a sender has sent its first request, also from a busy machine; who has not goes before others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoorLimits:
     """How much is let in at one time.
@@ -81,13 +85,14 @@ class Connections:
         self._limit = limit
         self._closed = closed
         self._open: set[Connection] = set()
-        self._idle: dict[Connection, None] = {}  # in the order in which they fell idle
+        self._silent: dict[Connection, float] = {}  # without a request so far: since when, the oldest first
+        self._idle: dict[Connection, float] = {}  # between requests, likewise
 
     def came(self, connection: Connection) -> None:
         """Count a new connection, and make room for it."""
         self._open.add(connection)
         if len(self._open) > self._limit:
-            longest = next(iter(self._idle), connection)
+            longest = self._dispensable(connection)
             self.left(longest)
             self._closed()
             longest.force_close()
@@ -95,15 +100,24 @@ class Connections:
         loop = asyncio.get_running_loop()
         loop.call_soon(loop.call_soon, self.rests, connection)
 
+    def _dispensable(self, newest: Connection) -> Connection:
+        """Who has had time to say something and did not; else who was answered; else the oldest; else who comes last."""
+        silent, since = next(iter(self._silent.items()), (newest, 0.0))
+        if silent is not newest and asyncio.get_running_loop().time() - since > SILENT_SECONDS:
+            return silent
+        return next(iter(self._idle), silent)
+
     def left(self, connection: Connection) -> None:
         """The connection is gone."""
         self._open.discard(connection)
+        self._silent.pop(connection, None)
         self._idle.pop(connection, None)
 
     def works(self, connection: object) -> None:
         """A request has begun: the connection is not closed until it is answered."""
         if isinstance(connection, Connection):
-            connection.works = True
+            connection.works = connection.heard = True
+            self._silent.pop(connection, None)
             self._idle.pop(connection, None)
 
     def answered(self, connection: object) -> None:
@@ -115,18 +129,18 @@ class Connections:
     def rests(self, connection: Connection) -> None:
         """From now on it may be closed, unless a request has begun or it is gone."""
         if connection in self._open and not connection.works:
-            self._idle[connection] = None
+            (self._idle if connection.heard else self._silent)[connection] = asyncio.get_running_loop().time()
 
 
 class Connection(web.RequestHandler):
     """aiohttp's connection, which tells of its coming and going."""
 
-    __slots__ = ("_connections", "works")
+    __slots__ = ("_connections", "heard", "works")
 
     def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._connections = connections
-        self.works = False
+        self.works = self.heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count it."""

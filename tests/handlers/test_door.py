@@ -327,12 +327,26 @@ async def test_a_crowd_that_comes_at_once_does_not_push_out_its_first() -> None:
     assert len(closed) == 3
 
 
+async def test_who_was_answered_makes_room_for_who_just_came() -> None:
+    """A flooder's idle connection goes before a probe's that has not sent its request yet."""
+    connections = Connections(2, closed=lambda: None)
+    probe, flooder, late = (Passer(connections) for _ in range(3))
+    connections.came(probe)
+    connections.came(flooder)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    connections.works(flooder)
+    connections.answered(flooder)
+    connections.came(late)
+    assert (probe.shut, flooder.shut, late.shut) == (False, True, False)
+
+
 class Passer(Connection):
     """A connection without a network."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self.works = False
+        self.works = self.heard = False
         self.shut = False
 
     def force_close(self) -> None:
