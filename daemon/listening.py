@@ -84,7 +84,12 @@ async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
 
 def server_limits(settings: Settings) -> ServerLimits:
     """What senders may cost us, by the configuration."""
-    door = DoorLimits(connections_max=settings.limits.connections, requests_max=settings.limits.requests)
+    connections = settings.limits.connections
+    door = DoorLimits(
+        connections_max=connections,
+        requests_max=settings.limits.requests,
+        waiting_max=connections * 3 // 8,  # who is made to wait is not closed for kubelet: some must be left
+    )
     return ServerLimits(body_bytes_max=settings.server.body_limit, door=door)
 
 
