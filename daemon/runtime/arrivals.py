@@ -106,20 +106,16 @@ class Arrivals:
                 if arrival.answer is not None:
                     self._asked[number] = arrival.answer
             rows = [(number, each.event, each.size) for number, each in zip(numbers, batch, strict=True)]
-            if not self._in_order.append(rows):
-                self._release(batch)  # it takes none of our memory: it is read from the journal, by us or by who leads
+            self._in_order.append(rows)
             self._wrote(None)
             for arrival in batch:
                 if not arrival.written.done():  # else its sender has hung up
                     arrival.written.set_result(None)
 
     def _refuse(self, batch: Sequence[_Arrival], error: Exception) -> None:
-        self._release(batch)
+        for arrival in batch:
+            self._inbox.release(arrival.event, arrival.size)
         self._wrote(error)
         for arrival in batch:
             if not arrival.written.done():
                 arrival.written.set_exception(error)
-
-    def _release(self, batch: Sequence[_Arrival]) -> None:
-        for arrival in batch:
-            self._inbox.release(arrival.event, arrival.size)

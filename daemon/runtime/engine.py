@@ -272,7 +272,7 @@ class Engine:
     async def _handle(self, batch: Sequence[Taken], now: datetime) -> None:
         """Decide, journal, adopt, dispatch."""
         state, facts, answers = await self._decided(batch, now)
-        cursor = max(self._cursor, self.inbox.consumed())
+        cursor = max(self._cursor, self._in_order.consumed())
         # Commands go before older alerts: the cursor cannot say that they are consumed while those wait.
         ahead = [taken.seq for taken in batch if taken.seq in answers and taken.seq > cursor]
         if facts or ahead or cursor - self._saved >= WRITE_MAX:

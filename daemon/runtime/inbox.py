@@ -65,7 +65,7 @@ class Inbox:
 
     def reserve(self, event: Journalled) -> int:
         """Room for an event that is about to be written; what it weighs. Raises InboxFullError."""
-        if not _is_told(event):
+        if not is_told(event):
             if self._commands_held >= COMMANDS_MAX:
                 raise InboxFullError(f"{COMMANDS_MAX} commands are waiting")
             self._commands_held += 1
@@ -83,7 +83,7 @@ class Inbox:
 
     def release(self, event: Event, size: int) -> None:
         """Give back the room of an event that was taken, or could not be written."""
-        if _is_told(event):
+        if is_told(event):
             self.events -= 1
             self.bytes -= size
         else:
@@ -91,7 +91,7 @@ class Inbox:
 
     def arrive(self, seq: int, event: Journalled, size: int) -> None:
         """Queue a written event whose room is reserved."""
-        (self._accepted if _is_told(event) else self._commands).append(Taken(seq, event, size))
+        (self._accepted if is_told(event) else self._commands).append(Taken(seq, event, size))
         self.wake.set()
 
     def begin(self, cursor: int) -> None:
@@ -110,7 +110,7 @@ class Inbox:
         """Queue what was read from the journal: it is promised, so no limit holds it back."""
         for seq, event in rows:
             size = size_of(event)
-            if _is_told(event):
+            if is_told(event):
                 self._hold(size)
             else:
                 self._commands_held += 1
@@ -172,11 +172,14 @@ class Inbox:
 
     def consumed(self) -> int:
         """The intake number up to which everything was taken: commands are taken before older alerts."""
-        waiting = [queue[0].seq for queue in (self._accepted, self._commands) if queue]
+        waiting = [taken.seq for taken in self._commands]  # not always in order: daemon.runtime.in_order
+        if self._accepted:
+            waiting.append(self._accepted[0].seq)
         return min(waiting) - 1 if waiting else self._highest
 
 
-def _is_told(event: Event) -> bool:
+def is_told(event: Event) -> bool:
+    """It comes from a sender; what else is journalled are people's commands."""
     return isinstance(event, AlertsReported | Noticed)
 
 

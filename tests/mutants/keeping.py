@@ -71,7 +71,7 @@ KEEPING = (
         name="intake-not-read-again",
         why="forgets after a crash what was accepted and not yet decided",
         file="daemon/runtime/in_order.py",
-        old="            self._inbox.restore(rows)",
+        old="            self._inbox.restore(row for row in rows if row[0] not in self._overtook)",
         new="            pass",
         tests=(
             "tests/runtime/test_engine.py",

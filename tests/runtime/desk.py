@@ -10,6 +10,7 @@ from daemon.core.events import AlertSource, AlertsReported, PauseAsked
 from daemon.core.facts import Fact
 from daemon.core.policy import Policy
 from daemon.runtime.engine import Engine
+from daemon.runtime.inbox import BYTES_MAX
 from daemon.runtime.supervise import Supervisor
 from tests.core.builders import a_policy, an_alert
 from tests.fakes import Disk, LoopClock, MemoryJournal
@@ -18,7 +19,7 @@ from tests.fakes import Disk, LoopClock, MemoryJournal
 class Desk:
     """An engine with everything around it written down."""
 
-    def __init__(self, disk: Disk | None = None, *, inbox_max: int = 10) -> None:
+    def __init__(self, disk: Disk | None = None, *, inbox_max: int = 10, inbox_bytes_max: int = BYTES_MAX) -> None:
         self.clock = LoopClock()
         self.journal = MemoryJournal(disk)
         self.policy: Policy = a_policy()
@@ -28,7 +29,7 @@ class Desk:
         self.stumbles: list[str] = []
         self.supervisor = Supervisor()
         self.engine = Engine(
-            self.journal, self.clock, lambda: self.policy, inbox_max=inbox_max,
+            self.journal, self.clock, lambda: self.policy, inbox_max=inbox_max, inbox_bytes_max=inbox_bytes_max,
             dispatch=self._dispatched, told=self._told, stumbled=self.stumbles.append,
         )  # fmt: skip
 

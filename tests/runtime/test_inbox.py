@@ -79,10 +79,10 @@ async def test_consumed_up_to(desk: Desk) -> None:
     assert inbox.wake.is_set()
 
 
-async def test_texts_are_bounded(desk: Desk) -> None:
+async def test_texts_are_bounded() -> None:
     """What waits is bounded by its size, too: few large webhooks are as much as many small ones; one alone always goes."""
+    desk = Desk(inbox_max=1000, inbox_bytes_max=20_000)
     await desk.engine.recover()
-    desk.engine.inbox = Inbox(events_max=1000, bytes_max=20_000)
     await desk.engine.accept(desk.told("a", text="x" * 15_000))
     with pytest.raises(InboxFullError, match="bytes are waiting"):
         await desk.engine.accept(desk.told("b", text="x" * 15_000))
@@ -93,6 +93,7 @@ async def test_texts_are_bounded(desk: Desk) -> None:
     await desk.engine.accept(desk.told("d", text="x" * 1_000_000))
     await desk.engine.rested()
     assert set(desk.engine.state.alerts) == {"a", "c", "d"}
+    await desk.supervisor.stop()
     assert (desk.engine.inbox.events, desk.engine.inbox.bytes) == (0, 0)
 
 
