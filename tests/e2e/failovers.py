@@ -228,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # gates write to those who were killed
     lease = {} if chosen.lease == DEFAULT_SECONDS else shortened(chosen.lease)
     try:
         done = asyncio.run(run(chosen.count, chosen.seed, lease))
