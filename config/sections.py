@@ -278,9 +278,17 @@ class Log(Section):
 
 
 class Limits(Section):
-    """`inbox`: accepted events that may wait, beyond which webhooks get 503. `drain`: what SIGTERM waits for running
-    actions; keep it below the pod's terminationGracePeriodSeconds (30 s where unset).
+    """What waits and what is let in at one time; beyond it senders get 503 and try again.
+
+    `inbox` accepted events, or `inbox_bytes` characters of their alerts (four times as many bytes of memory): some 5 s of
+    deciding. A longer queue accepts no more in a flood, but lets each alert wait longer. `connections`: their number bounds
+    how long a decision waits for its turn, and how many files are open. `requests`: webhooks that are worked on; they share
+    transactions, more would only wait. `drain`: what SIGTERM waits for running actions; keep it below the pod's
+    terminationGracePeriodSeconds (30 s where unset).
     """
 
     inbox: int = Field(default=10_000, ge=1, le=1_000_000)
+    inbox_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=1024 * 1024 * 1024)
+    connections: int = Field(default=256, ge=64, le=10_000)
+    requests: int = Field(default=64, ge=1, le=10_000)
     drain: Duration = timedelta(seconds=20)

@@ -29,7 +29,7 @@ from daemon.core.policy import Policy
 from daemon.core.protection import veto
 from daemon.core.state import State
 from daemon.leading import Lead, NoLeaseError, leading
-from daemon.listening import Parts, listen
+from daemon.listening import Parts, listen, server_limits
 from daemon.ports import Journal, JournalUnavailableError, Runner
 from daemon.runtime import memory
 from daemon.runtime.clock import SystemClock
@@ -52,7 +52,7 @@ from handlers.inbound.cluster import ClusterWatch
 from handlers.kube import KubeClient
 from handlers.live_calls import LiveCalls
 from handlers.outbound.lease import LeaseElector
-from handlers.server import HttpServer, ServeError, ServerLimits
+from handlers.server import HttpServer, ServeError
 from handlers.signal_search import SignalSearch, Ways, laid_over
 
 log = structlog.get_logger()
@@ -112,7 +112,7 @@ class Daemon:
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)
-            server = HttpServer(ServerLimits(body_bytes_max=self.settings.server.body_limit))
+            server = HttpServer(server_limits(self.settings))
             stack.push_async_callback(server.close)
             pressed = self._buttons(engine, session)
             parts = Parts(
@@ -198,6 +198,7 @@ class Daemon:
             stumbled=self.metrics.stumbled,
             awake=self._pulse.look,
             inbox_max=self.settings.limits.inbox,
+            inbox_bytes_max=self.settings.limits.inbox_bytes,
         )
         self._asleep.append(engine)
         return engine

@@ -24,6 +24,7 @@ from handlers import workload_objects
 from handlers.answers import Actor
 from handlers.cache import ClusterCache
 from handlers.call_graph import CallGraph
+from handlers.door import Door, DoorLimits
 from handlers.following import Following
 from handlers.inbound.alertmanager import AlertmanagerWebhook
 from handlers.inbound.alerts_poll import AlertsPoll
@@ -82,21 +83,35 @@ def network(parts: Parts) -> web.Application:
         return "standby" if parts.engine.stands_by else "ready"
 
     routes = [*told, *leader_only([*asked, *gate], _stands_by(parts))]
-    return build_app(routes=routes, limits=_limits(parts), reader=parts.engine, metrics=_metrics(parts), role=role)
+    return build_app(
+        routes=routes,
+        limits=server_limits(settings),
+        reader=parts.engine,
+        metrics=_metrics(parts),
+        role=role,
+        crowded=parts.metrics.crowded,
+    )
 
 
 def local(parts: Parts) -> web.Application:
     """What is served on the Unix socket."""
     routes = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
-    return build_app(routes=leader_only(routes, _stands_by(parts)), limits=_limits(parts))
+    return build_app(routes=leader_only(routes, _stands_by(parts)), limits=server_limits(parts.settings))
 
 
 def _stands_by(parts: Parts) -> Callable[[], bool]:
     return lambda: parts.engine.stands_by
 
 
-def _limits(parts: Parts) -> ServerLimits:
-    return ServerLimits(body_bytes_max=parts.settings.server.body_limit)
+def server_limits(settings: Settings) -> ServerLimits:
+    """What senders may cost us, by the configuration."""
+    connections = settings.limits.connections
+    door = DoorLimits(
+        connections_max=connections,
+        requests_max=settings.limits.requests,
+        waiting_max=connections * 3 // 8,  # who is made to wait is not closed for kubelet: some must be left
+    )
+    return ServerLimits(body_bytes_max=settings.server.body_limit, door=door)
 
 
 def _webhook(parts: Parts) -> AlertmanagerWebhook:
@@ -107,6 +122,7 @@ def _webhook(parts: Parts) -> AlertmanagerWebhook:
         auth=assembly.webhook_auth(parts.settings),
         on_accepted=parts.poll.forget,
         on_truncated=parts.poll.poke,
+        door=Door(server_limits(parts.settings).door),
     )
 
 
@@ -168,6 +184,7 @@ def _metrics(parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamRespon
     async def metrics(request: web.Request) -> web.StreamResponse:
         parts.metrics.recompute(parts.engine.state, parts.policy(), parts.clock.now())
         parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None, leads=_leads(parts))
+        parts.metrics.waiting(parts.engine.inbox.events, parts.engine.inbox.bytes)
         return await handler(request)
 
     return metrics

@@ -137,8 +137,9 @@ class Journal(Protocol):
         """
         ...
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
-        """Append facts and move the intake cursor in one transaction.
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
+        """Append facts and move the intake cursor in one transaction. `ahead` are consumed events above the cursor: they
+        are never unread again.
 
         Raises JournalUnavailableError, and StaleLeaderError where a higher token than ours was seen.
         """
@@ -183,7 +184,7 @@ class Telemetry(Protocol):
     """What handlers report about themselves; implemented by the runtime's metrics."""
 
     def intake(self, source: str, result: str) -> None:
-        """Count an intake attempt: result is accepted, malformed, unauthorized, too_large, unavailable or full."""
+        """Count an intake attempt: result is accepted, malformed, unauthorized, too_large, busy, unavailable or full."""
         ...
 
     def contact(self, part: str, *, ok: bool) -> None:

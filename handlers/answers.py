@@ -17,8 +17,9 @@ from daemon.core.state import State, Tracked
 from daemon.ports import JournalUnavailableError
 from handlers.alerts import MalformedError
 from handlers.auth import REALM
+from handlers.door import BusyError
 from handlers.overview import Document, workloads_named
-from handlers.server import BodyRefusedError
+from handlers.server import PEOPLE_DOOR, BodyRefusedError
 
 Actor = Callable[[web.Request], str | None]
 """Who sends a request; None without a credential that is known here."""
@@ -43,6 +44,10 @@ async def answered(
         _log.warning("operator_unauthorized", method=request.method, path=request.path[:200])
         return _stranger(whose)
     try:
+        leave = await request.config_dict[PEOPLE_DOOR].enter(request)
+    except BusyError as busy:
+        return _json(503, {"error": str(busy), "remedy": "ask less often"})
+    try:
         document = await do(who)
     except Refused as refused:
         return _json(refused.status, {"error": refused.error, "remedy": refused.remedy})
@@ -53,6 +58,8 @@ async def answered(
     except JournalUnavailableError as unavailable:
         error = f"the journal cannot be read now ({unavailable})"
         return _json(503, {"error": error, "remedy": "see to the disk of the state folder, then try again"})
+    finally:
+        leave()
     return _json(202 if document.get("done") is False else 200, document)
 
 

@@ -17,7 +17,7 @@ from daemon.core.incidents import Word
 from daemon.core.model import DeclaredCause
 from handlers import plain
 from handlers.alerts import MalformedError, kind_of, object_of, parse_json
-from handlers.server import BodyRefusedError, read_body
+from handlers.server import read_body
 
 BODY_BYTES_MAX = 16 * 1024
 """Largest command: a few short fields."""
@@ -50,12 +50,7 @@ SCOPE = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?(?:/[a-z0-9](?:[-a-z
 
 async def body(request: web.Request) -> Mapping[str, Any]:
     """The JSON object that a command is."""
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        raise BodyRefusedError(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
-    raw = await read_body(request)
-    if len(raw) > BODY_BYTES_MAX:
-        raise BodyRefusedError(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
-    return object_of(parse_json(raw, "body"), "body")
+    return object_of(parse_json(await read_body(request, bytes_max=BODY_BYTES_MAX), "body"), "body")
 
 
 def actor(given: Mapping[str, Any], who: str) -> str:

@@ -88,7 +88,7 @@ class MemoryJournal:
             await asyncio.sleep(self.slow)
         return [(seq, codec.load_event(body)) for seq, body in rows[:limit]]
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
         rows = [(at, incident_of(fact), codec.dump_fact(fact)) for fact in facts]
         async with self._turn:
             await self._may_write()
@@ -98,6 +98,8 @@ class MemoryJournal:
                 self.disk.facts[self.disk.facts_seq] = row
             self.disk.cursor = max(self.disk.cursor, cursor)
             self.disk.written_at = at
+            for seq in ahead:
+                self.disk.intake.pop(seq, None)
             await self._written("commit")
 
     async def highest_token(self) -> int:

@@ -21,6 +21,7 @@ from daemon.core.actions import (
     Announce,
     AnswerPipeline,
     EndSuspension,
+    Locate,
     NoteChange,
     Outcome,
     OutcomeKind,
@@ -55,10 +56,14 @@ BACKOFF_MAX_SECONDS = 60.0
 """Waits between attempts double from the first to the maximum; a vendor's Retry-After counts where it is longer."""
 
 AT_ONCE_MAX = 64
-"""Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server. Looking,
-acting and leaving marks for later readers are counted apart: a hundred measurements that hang, or a pipeline's vendor
-that is down, must not hold up a rollback or a page.
+"""Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server. Locating alerts,
+looking, acting and leaving marks for later readers are counted apart: a storm of alerts must not hold up the measurements
+of an incident, nor a hundred measurements that hang, or a pipeline's vendor that is down, a rollback or a page.
 """
+
+
+LANES = ("locate", "look", "act", "mark")
+"""What is counted apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +116,7 @@ class Dispatcher:
         self._leadership = leadership or Alone()
         self._draw = draw
         self._under_way: set[str] = set()
-        self._slots = {lane: asyncio.Semaphore(AT_ONCE_MAX) for lane in ("look", "act", "mark")}
+        self._slots = {lane: asyncio.Semaphore(AT_ONCE_MAX) for lane in LANES}
         self._closed = asyncio.Event()
 
     def start(self, action: Action, *, uncertain: bool = False) -> None:
@@ -202,7 +207,9 @@ def _acts(action: Action) -> bool:
 
 
 def _lane(action: Action) -> str:
-    """Which of the three counts it falls under."""
+    """Which of LANES it is counted in."""
+    if isinstance(action, Locate):
+        return "locate"
     if isinstance(action, AnswerPipeline | RevertCommit | NoteChange):
         return "mark"
     return "act" if _acts(action) else "look"

@@ -9,33 +9,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NoReturn
 
 import structlog
 
-from daemon.core.actions import Action, RollBack
+from daemon.core.actions import Action, Locate, RollBack
 from daemon.core.decide import Conclusion, conclude
-from daemon.core.events import DeadlinePassed, Event, Started, WorkloadSeen
+from daemon.core.events import DeadlinePassed, Event, Started
 from daemon.core.facts import ActionOwed, ActionSettled, Fact
 from daemon.core.policy import Policy
 from daemon.core.state import State
-from daemon.ports import Clock, InboxFullError, Journal, Journalled, JournalUnavailableError, StandbyError
+from daemon.ports import Clock, Journal, Journalled, JournalUnavailableError, StandbyError
+from daemon.runtime.arrivals import WRITE_MAX, Answers, Arrivals
+from daemon.runtime.in_order import InOrder
+from daemon.runtime.inbox import BYTES_MAX, Inbox, Taken, check_known
 from daemon.runtime.stalls import Stalls
-from daemon.runtime.waiting import InOrder, Waiting
 
 log = structlog.get_logger()
-
-WRITE_MAX = 256
-"""Accepted events per transaction: all that usually waits goes with one fsync."""
 
 BATCH_MAX = 64
 """Events per transaction: bounds how long an urgent one waits behind a storm, and how much one failed commit repeats."""
 
 TURN_SECONDS = 0.02
 """How long a batch is decided before webhooks, timers and answers get their turn."""
+
+BATCH_SECONDS = 0.05
+"""How long a batch may be decided before what senders told goes back into the queue: the same bound, for large events."""
+
+LOCATING_MAX = 1000
+"""Alerts that are being looked for in the cluster; until there are fewer nothing more that senders told is decided. It fills
+the inbox, and then senders are told to wait: without it a flood would go on into the state, where nothing bounds it."""
 
 COMMIT_RETRY_SECONDS = 1.0
 """Pause between attempts to write a batch that the journal refused (disk full, locked)."""
@@ -54,15 +59,6 @@ COMPACT_AFTER_FACTS = 50_000
 """A snapshot is taken after this many facts: a start then folds at most as many (about 2 s)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """An event on its way to the disk, who waits for what it leads to, and who for its being there."""
-
-    event: Journalled
-    answer: asyncio.Future[Sequence[Fact]] | None
-    written: asyncio.Future[None]
-
-
 class Engine:
     """ports.Intake, ports.Inbox and ports.Reader in one: the only owner of the state."""
 
@@ -77,6 +73,7 @@ class Engine:
         stumbled: Callable[[str], None] = lambda kind: None,
         awake: Callable[[], None] = lambda: None,
         inbox_max: int,
+        inbox_bytes_max: int = BYTES_MAX,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -85,8 +82,7 @@ class Engine:
         self._told = told
         self._stumbled = stumbled
         self._awake = awake
-        self._inbox_max = inbox_max
-        self._queue = Waiting()
+        self.inbox = Inbox(events_max=inbox_max, bytes_max=inbox_bytes_max)
         self._state = State()
         self._stalls = Stalls()
         self._looked_at: tuple[State | None, datetime | None] = None, None
@@ -95,13 +91,10 @@ class Engine:
         self._unwritable: str | None = "the journal is being read"
         self._waiting_for: str | None = "caches are not synced"
         self._led_by: Callable[[], str] | None = None
-        self._in_order = InOrder(journal, self._queue, inbox_max)
-        self._arrived: list[_Arrival] = []
-        self._writer: asyncio.Future[None] | None = None  # held, or it could be collected in the middle of its work
-        self._writing = False
-        self._reserved = 0
+        self._in_order = InOrder(journal, self.inbox)
+        self._arrivals = Arrivals(journal, clock, self.inbox, self._in_order, self._stalls, wrote=self._wrote)
         self._dispatched: dict[str, Action] = {}
-        self._asked: dict[int, asyncio.Future[Sequence[Fact]]] = {}
+        self._locating = 0
         self._rested = asyncio.Event()
         self._quiet_until: datetime | None = None
 
@@ -137,70 +130,22 @@ class Engine:
         return await answer
 
     async def _accept(self, event: Journalled, answer: asyncio.Future[Sequence[Fact]] | None = None) -> None:
-        if len(self._queue.accepted) + self._reserved >= self._inbox_max:
-            raise InboxFullError(f"{self._inbox_max} accepted events are waiting")
-        if (hangs := self._stalls.told()) is not None:
-            raise JournalUnavailableError(hangs)  # it would wait behind the one that hangs, and its sender with it
-        self._reserved += 1
-        arrival = _Arrival(event, answer, asyncio.get_running_loop().create_future())
-        self._arrived.append(arrival)
-        if not self._writing:
-            self._writing = True
-            # Its own task: when a sender hangs up while its event is being written, the event may be on disk. Were it not
-            # queued then, the cursor would pass it by, and only a crash in between would bring it back.
-            self._writer = asyncio.shield(self._write())
-        await arrival.written
+        if not self.stands_by:  # then our state is an old one: what is full in it may long have room
+            check_known(event, self._state.alerts)
+        await self._arrivals.write(event, answer)
 
-    async def _write(self) -> None:
-        """Write what has arrived, and what arrives meanwhile: one transaction, and one wake-up, for many webhooks."""
-        try:
-            while self._arrived:
-                batch, self._arrived = self._arrived[:WRITE_MAX], self._arrived[WRITE_MAX:]
-                async with self._in_order.lock:
-                    await self._write_batch(batch)
-        finally:
-            self._writing = False
-
-    async def _write_batch(self, batch: Sequence[_Arrival]) -> None:
-        try:
-            with self._stalls.writing():
-                numbers = await self._journal.accept([arrival.event for arrival in batch], self._clock.now())
-        except JournalUnavailableError as error:
-            self._unwritable = str(error)
-            self._ring()  # the loop tries until the journal can write again: nobody may send to us until then
-            self._written(batch, error)
-        except Exception as error:  # noqa: BLE001 - a bug; it is answered, and must not cost the other senders theirs
-            if len(batch) == 1:
-                self._written(batch, error)
-            else:
-                for arrival in batch:
-                    await self._write_batch([arrival])
-        else:
+    def _wrote(self, error: Exception | None) -> None:
+        if error is None:
             self._unwritable = None
-            for number, arrival in zip(numbers, batch, strict=True):  # before it is queued: it may be decided at once
-                if arrival.answer is not None:
-                    self._asked[number] = arrival.answer
-            if not self.stands_by:
-                self._in_order.append([(number, each.event) for number, each in zip(numbers, batch, strict=True)])
-                self._ring()
-            self._written(batch, None)
-
-    def _written(self, batch: Sequence[_Arrival], error: Exception | None) -> None:
-        self._reserved -= len(batch)
-        for arrival in batch:
-            if arrival.written.done():
-                continue  # its sender has hung up
-            if error is None:
-                arrival.written.set_result(None)
-            else:
-                arrival.written.set_exception(error)
+        elif isinstance(error, JournalUnavailableError):
+            # The loop tries until the journal can write again: nobody may send to us until then.
+            self._unwritable = str(error)
+        if not self.stands_by:
+            self._ring()
 
     def put(self, event: Event) -> None:
         """Queue an event that can be had again. A newer view of the same workload replaces one that still waits."""
-        if isinstance(event, WorkloadSeen):
-            self._queue.views[event.view.workload.key] = event
-        else:
-            self._queue.outcomes.append(event)
+        self.inbox.put(event)
         self._ring()
 
     def was_away(self, since: datetime) -> None:
@@ -208,7 +153,7 @@ class Engine:
         self.put(Started(at=self._clock.now(), down_since=since))
 
     def _ring(self) -> None:
-        self._queue.wake.set()
+        self.inbox.wake.set()
         self._rested.clear()
 
     async def rested(self) -> None:
@@ -227,6 +172,7 @@ class Engine:
             self._state, self._cursor, self._since_snapshot = loaded.state, loaded.cursor, loaded.facts
             self._saved = self._cursor
             self._dispatched = {action.id: action for action in self._state.due}
+            self._locating = sum(isinstance(action, Locate) for action in self._state.due)
             self._in_order.begin(self._cursor)
             await self._in_order.read_on()
             self._led_by, self._unwritable = None, None
@@ -240,8 +186,8 @@ class Engine:
         except JournalUnavailableError as error:
             self._unwritable = str(error)
         else:
-            if self._queue.accepted:
-                self._ring()
+            if self.inbox.wake.is_set():
+                self._rested.clear()
 
     async def follow(self) -> NoReturn:
         """Hear of what those who stand by accept: for who leads, as long as it does."""
@@ -266,18 +212,22 @@ class Engine:
             self._awake()
             if self._unwritable is not None:
                 await self._commit((), self._cursor, self._clock.now())
-            if not self._in_order.is_level:
+            if self._in_order.can_read_on:
                 await self._catch_up()
-            batch = self._queue.take(BATCH_MAX)
+            batch = self.inbox.take(BATCH_MAX, intake=self._takes_intake)
             now = self._clock.now()
             deadline = self._next_deadline()
             due = deadline is not None and deadline <= now
             if due:
-                batch.append((0, DeadlinePassed(at=now)))
+                batch.append(Taken(0, DeadlinePassed(at=now)))
             if batch:
                 await self._handle(batch, now)
             if due:
                 self._expect_consequence(now)
+
+    @property
+    def _takes_intake(self) -> bool:
+        return self._locating < LOCATING_MAX
 
     def _next_deadline(self) -> datetime | None:
         state, deadline = self._looked_at
@@ -297,7 +247,7 @@ class Engine:
             self._quiet_until = now + timedelta(seconds=IDLE_SECONDS)
 
     async def _wait(self) -> None:
-        if self._queue.wake.is_set() or not (self._in_order.is_level or self._unwritable):
+        if self.inbox.wake.is_set() or (self._in_order.can_read_on and not self._unwritable):
             return
         left = IDLE_SECONDS if self._unwritable else LOOK_AGAIN_SECONDS
         if (deadline := self._next_deadline()) is not None:
@@ -308,44 +258,56 @@ class Engine:
             if await self._rings_within(min(left, CURSOR_SECONDS)):
                 return
             await self._commit((), self._cursor, self._clock.now())
-        self._rested.set()
+        if self.inbox.empty and (self._in_order.is_level or self._unwritable):
+            self._rested.set()
         await self._rings_within(left)
         self._rested.clear()
 
     async def _rings_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._queue.wake.wait()
-        return self._queue.wake.is_set()
+                await self.inbox.wake.wait()
+        return self.inbox.wake.is_set()
 
-    async def _handle(self, batch: Sequence[tuple[int, Event]], now: datetime) -> None:
+    async def _handle(self, batch: Sequence[Taken], now: datetime) -> None:
         """Decide, journal, adopt, dispatch."""
-        state, facts, cursor = self._state, list[Fact](), self._cursor
-        policy, answers = self._policy(), dict[int, tuple[Fact, ...] | Exception]()
-        loop = asyncio.get_running_loop()
-        breathed = loop.time()
-        for seq, event in batch:
-            if loop.time() - breathed > TURN_SECONDS:
-                await asyncio.sleep(0)
-                breathed = loop.time()
-            concluded = self._conclude(state, event, now, policy)
-            if isinstance(concluded, Exception):
-                answers[seq] = concluded
-            else:
-                state = concluded.state
-                facts.extend(concluded.facts)
-                answers[seq] = concluded.facts
-            cursor = max(cursor, seq)
-        if facts or cursor - self._saved >= WRITE_MAX:
-            await self._commit(facts, cursor, now)
+        state, facts, answers = await self._decided(batch, now)
+        cursor = max(self._cursor, self.inbox.consumed())
+        # Commands go before older alerts: the cursor cannot say that they are consumed while those wait.
+        ahead = [taken.seq for taken in batch if taken.seq in answers and taken.seq > cursor]
+        if facts or ahead or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now, ahead)
         self._state, self._cursor = state, cursor
         self._release(facts)
         # After the first steps of what was just released: its requests are under way while logs and metrics are written.
-        loop.call_soon(self._tell, facts, state)
-        self._answer(answers)
+        asyncio.get_running_loop().call_soon(self._tell, facts, state)
+        self._arrivals.answer(answers)
         self._since_snapshot += len(facts)
         if self._since_snapshot >= COMPACT_AFTER_FACTS:
             await self.compact()
+
+    async def _decided(self, batch: Sequence[Taken], now: datetime) -> tuple[State, list[Fact], Answers]:
+        """What comes of a batch; what senders told is put back where the rest has taken long."""
+        state, facts, answers, left = self._state, list[Fact](), dict[int, Sequence[Fact] | Exception](), list[Taken]()
+        policy, loop, told = self._policy(), asyncio.get_running_loop(), False
+        began = breathed = loop.time()
+        for taken in batch:
+            if loop.time() - breathed > TURN_SECONDS:
+                await asyncio.sleep(0)
+                breathed = loop.time()
+            if taken.size and told and loop.time() - began > BATCH_SECONDS:
+                left.append(taken)
+                continue
+            told = told or bool(taken.size)  # one of them at least, or outcomes without end would starve them
+            concluded = self._conclude(state, taken.event, now, policy)
+            if isinstance(concluded, Exception):
+                answers[taken.seq] = concluded
+            else:
+                state = concluded.state
+                facts.extend(concluded.facts)
+                answers[taken.seq] = concluded.facts
+        self.inbox.put_back(left)
+        return state, facts, answers
 
     def _conclude(self, state: State, event: Event, now: datetime, policy: Policy) -> Conclusion | Exception:
         """What comes of one event; a bug in `decide` costs that event, not the daemon: a restart would read it again."""
@@ -362,22 +324,12 @@ class Engine:
         except Exception:
             log.exception("facts_not_told", facts=len(facts))  # logs and metrics are no reason to stop deciding
 
-    def _answer(self, answers: Mapping[int, tuple[Fact, ...] | Exception]) -> None:
-        for seq, concluded in answers.items():
-            answer = self._asked.pop(seq, None)
-            if answer is None or answer.done():
-                continue
-            if isinstance(concluded, Exception):
-                answer.set_exception(concluded)
-            else:
-                answer.set_result(concluded)
-
-    async def _commit(self, facts: Sequence[Fact], cursor: int, now: datetime) -> None:
+    async def _commit(self, facts: Sequence[Fact], cursor: int, now: datetime, ahead: Sequence[int] = ()) -> None:
         """Write the batch; while the journal refuses, hold everything: no effect without its intent on disk."""
         while True:
             try:
                 with self._stalls.writing():
-                    await self._journal.commit(facts, cursor, now)
+                    await self._journal.commit(facts, cursor, now, ahead)
             except JournalUnavailableError as error:
                 self._unwritable = str(error)
                 log.error("journal_unwritable", error=str(error))
@@ -395,11 +347,14 @@ class Engine:
                 touched.append(fact.action)
             elif isinstance(fact, ActionSettled) and fact.action_id in self._dispatched:
                 touched.append(self._dispatched.pop(fact.action_id))
+                self._locating -= isinstance(touched[-1], Locate)
         # A rollback first: while it waits, users get errors.
         for action in sorted(self._state.due_of(touched), key=lambda each: not isinstance(each, RollBack)):
             if action.id not in self._dispatched:
                 self._dispatched[action.id] = action
+                self._locating += isinstance(action, Locate)
                 self._dispatch(action, False)
+        self.inbox.look(intake=self._takes_intake)
 
     async def compact(self) -> None:
         """Snapshot the state; a journal that cannot do it now will be asked again after the next facts."""

@@ -93,8 +93,8 @@ class SqliteJournal:
                 found.append((int(seq), codec.load_event(row[-1])))
         return found
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
-        """Append facts and move the intake cursor in one transaction. Raises JournalUnavailableError."""
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
+        """Append facts, move the cursor, drop what was consumed `ahead` of it. Raises JournalUnavailableError."""
         stamp = at.timestamp()
         rows = [_with_checksum(stamp, fact.kind, incident_of(fact), codec.dump_fact(fact)) for fact in facts]
 
@@ -102,6 +102,7 @@ class SqliteJournal:
             connection.executemany("INSERT INTO facts (at, kind, incident, body, crc) VALUES (?, ?, ?, ?, ?)", rows)
             _move(connection, cursor, stamp)
             connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor - INTAKE_KEPT,))
+            connection.executemany("DELETE FROM intake WHERE seq = ?", [(seq,) for seq in ahead])
 
         await self._do(work, writes=True)
 

@@ -221,8 +221,8 @@ class PostgresJournal:
             self._token, self._version = token, rows[0]["version"] if rows else head["version"]
             self._unknown.clear()
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
-        """Append facts and move the intake cursor in one transaction.
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
+        """Append facts, move the intake cursor and drop what was consumed `ahead` of it, in one transaction.
 
         Raises JournalUnavailableError; StaleLeaderError where another has taken over or written. After the former the
         same commit may be tried again, and is not written twice.
@@ -230,7 +230,8 @@ class PostgresJournal:
         kinds = [fact.kind for fact in facts]
         incidents = [incident_of(fact) for fact in facts]
         bodies = [codec.dump_fact(fact) for fact in facts]
-        await self._lead(sql.COMMIT, cursor, at, len(facts), kinds, incidents, bodies, cursor - INTAKE_KEPT)
+        gone = cursor - INTAKE_KEPT
+        await self._lead(sql.COMMIT, cursor, at, len(facts), kinds, incidents, bodies, gone, list(ahead))
 
     async def compact(self, state: State, cursor: int, at: datetime) -> None:
         """Store a snapshot, drop consumed intake, and drop facts that no incident in the state needs for `explain`.

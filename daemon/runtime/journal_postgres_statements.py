@@ -76,11 +76,12 @@ COMMIT = """
         SELECT moved.facts_seq - $6 + new.number, $5, new.kind, new.incident, new.body
         FROM moved, unnest($7::text[], $8::text[], $9::bytea[]) WITH ORDINALITY AS new (kind, incident, body, number)
     ), forgotten AS (
-        DELETE FROM intake WHERE seq <= $10 AND EXISTS (SELECT FROM moved)
+        DELETE FROM intake WHERE (seq <= $10 OR seq = ANY ($11::bigint[])) AND EXISTS (SELECT FROM moved)
     )
     SELECT facts_seq FROM moved
 """
-"""Append facts and move the cursor, if nobody has written since and nobody else leads: a compare-and-set. No row: not so."""
+"""Append facts, move the cursor and drop what was consumed ahead of it, if nobody has written since and nobody else leads: a
+compare-and-set. No row: not so."""
 
 COMPACT = """
     WITH moved AS (

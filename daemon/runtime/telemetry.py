@@ -25,7 +25,7 @@ from daemon.runtime.score_metrics import ScoreMetrics
 
 SOURCES = ("alertmanager", "operators", "poll", "history", "mqtt", "slack")
 RESULTS = tuple(
-    "accepted truncated ignored malformed unauthorized forbidden replayed late unknown too_large unavailable full".split()
+    "accepted truncated ignored malformed unauthorized forbidden replayed late unknown too_large busy unavailable full".split()
 )
 CALL_SOURCES = ("declared", "istio", "linkerd", "traces", "unmatched")
 PARTS = ("alertmanager", "prometheus", "kubernetes", "mqtt", "slack")
@@ -108,8 +108,19 @@ class Metrics:
                 ("converged_to_recovered", "From convergence to verified recovery, hold included."),
             )
         }
+        self._load()
         self._scores = ScoreMetrics(self.registry)
         self._start_at_zero()
+
+    def _load(self) -> None:
+        """What tells of too much (`deploy/docs/overload.md`)."""
+        self._inbox = self._gauge("inbox_events", "Accepted events that wait to be decided.", ())
+        self._inbox_bytes = self._gauge(
+            "inbox_bytes", "Characters of their alerts: about a quarter of their memory.", ()
+        )
+        self._crowded = self._counter(
+            "connections_closed_total", "Connections that were closed because there were too many.", ()
+        )
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"lastgood_{name}", text, labels, registry=self.registry)
@@ -176,6 +187,15 @@ class Metrics:
         self._freshness.set(seconds)
         self._leader.set(1 if leads else 0)
         self._ready.set(1 if ready else 0)
+
+    def waiting(self, events: int, size: int) -> None:
+        """How much waits in the inbox."""
+        self._inbox.set(events)
+        self._inbox_bytes.set(size)
+
+    def crowded(self) -> None:
+        """A connection was closed to make room for another."""
+        self._crowded.inc()
 
     def calls(self, counts: Mapping[str, int]) -> None:
         """How many calls the call graph holds, by source; `unmatched` have an end that fits no workload."""

@@ -7,6 +7,7 @@ Each payload lists all alerts of its group (level-triggered); the core de-duplic
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -34,6 +35,7 @@ from handlers.alerts import (
     parse_json,
 )
 from handlers.auth import Authenticator
+from handlers.door import RETRY_AFTER_SECONDS, BusyError, Door, DoorLimits
 from handlers.server import BodyRefusedError, line, read_body
 
 PATH = "/api/v1/alertmanager"
@@ -47,11 +49,22 @@ VALUES_MAX = 1_000_000
 usual labels have 700,000; of `{}` they have five million, which take half a gigabyte and the loop for seconds to be refused."""
 
 ALERTS_REMEMBERED = 2048
+REMEMBERED_BYTES_MAX = 4096
 """Alerts that are not read again when they come again in the same bytes: Alertmanager repeats a whole group whenever one of
-its alerts changes. A thousand usual ones take about 3 MB."""
+its alerts changes. A thousand usual ones take about 3 MB; larger ones (bytes) are read each time."""
+
+ALERTS_EACH = 100
+"""Alerts in one event: it is decided without a pause, some 0.5 ms for each new one."""
+
+LARGE_BYTES = 256 * 1024
+"""Bodies above this are read one at a time beside the loop, which reading 16 MiB would stop for half a second."""
+
+QUIET_SECONDS = 10.0
+"""At most one log line in this time tells that senders are turned away; a flood of them would cost more than its answers."""
 
 _STATUSES = {"firing": AlertStatus.FIRING, "resolved": AlertStatus.RESOLVED}
-_REFUSED = {400: "malformed", 413: "too_large", 503: "unavailable"}
+_REFUSED = {400: "malformed", 413: "too_large", 503: "busy"}
+_QUIETLY = frozenset({"busy", "full"})
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +84,7 @@ class AlertmanagerWebhook:
         auth: Authenticator | None,
         on_accepted: Callable[[], None],
         on_truncated: Callable[[], None],
+        door: Door | None = None,
     ) -> None:
         self._intake = intake
         self._clock = clock
@@ -78,6 +92,10 @@ class AlertmanagerWebhook:
         self._auth = auth
         self._on_accepted = on_accepted
         self._on_truncated = on_truncated
+        self._door = door or Door(DoorLimits())
+        self._large = asyncio.Lock()
+        self._turned_away = 0
+        self._quiet_until = 0.0
 
     def routes(self) -> list[web.RouteDef]:
         """The route, with and without a slash at its end."""
@@ -89,7 +107,11 @@ class AlertmanagerWebhook:
         if self._auth is not None and self._auth.who(request.headers) is None:
             return self._unauthorized(self._auth)
         try:
-            alerts, truncated = alerts_of(await read_body(request))
+            leave = await self._door.enter(request)
+        except BusyError as exc:
+            return self._refuse(503, "busy", str(exc))
+        try:
+            alerts, truncated = await self._read(await read_body(request))
             await self._accept(alerts)
         except BodyRefusedError as exc:
             return self._refuse(exc.status, _REFUSED[exc.status], str(exc))
@@ -97,17 +119,34 @@ class AlertmanagerWebhook:
             return self._refuse(400, "malformed", str(exc))
         except JournalUnavailableError:
             return self._refuse(503, "unavailable", "the journal cannot write now, try again")
-        except InboxFullError:
-            return self._refuse(503, "full", "the inbox is full, try again")
+        except InboxFullError as exc:
+            return self._refuse(503, "full", f"the inbox is full ({exc}), try again")
+        finally:
+            leave()
         self._telemetry.intake(SOURCE, "accepted")
         if truncated:
             self._notice_truncated(truncated)
         return line(200, "accepted")
 
+    async def _read(self, body: bytes) -> tuple[tuple[Alert, ...], int]:
+        if len(body) <= LARGE_BYTES:
+            return alerts_of(body)
+        async with self._large:
+            return await asyncio.to_thread(alerts_of, body)
+
     async def _accept(self, alerts: tuple[Alert, ...]) -> None:
+        """All of them, or an error: the sender sends them again, and those that were kept are known then."""
+        refused: InboxFullError | None = None
+        for first in range(0, len(alerts), ALERTS_EACH):
+            some = alerts[first : first + ALERTS_EACH]
+            try:
+                await self._intake.accept(AlertsReported(at=self._clock.now(), source=AlertSource.WEBHOOK, alerts=some))
+            except InboxFullError as exc:
+                refused = exc  # others of them may be such as need no room: that they ended, say
         if alerts:
-            await self._intake.accept(AlertsReported(at=self._clock.now(), source=AlertSource.WEBHOOK, alerts=alerts))
             self._on_accepted()
+        if refused is not None:
+            raise refused
 
     def _notice_truncated(self, truncated: int) -> None:
         """Some alerts were left out of the payload (`max_alerts`): only the API tells which."""
@@ -122,8 +161,23 @@ class AlertmanagerWebhook:
 
     def _refuse(self, status: int, result: str, reason: str) -> web.Response:
         self._telemetry.intake(SOURCE, result)
-        _log.warning("webhook_refused", status=status, result=result, reason=reason)
-        return line(status, reason)
+        if result in _QUIETLY:
+            self._tell_quietly(result, reason)
+        else:
+            _log.warning("webhook_refused", status=status, result=result, reason=reason)
+        answer = line(status, reason)
+        if status == 503:
+            answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return answer
+
+    def _tell_quietly(self, result: str, reason: str) -> None:
+        self._turned_away += 1
+        now = asyncio.get_running_loop().time()
+        if now < self._quiet_until:
+            return
+        _log.warning("webhook_shed", result=result, reason=reason, since_last_line=self._turned_away)
+        self._turned_away = 0
+        self._quiet_until = now + QUIET_SECONDS
 
 
 _Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARS_MAX)]
@@ -182,12 +236,20 @@ def alerts_of(body: bytes) -> tuple[tuple[Alert, ...], int]:
     try:
         body.decode()  # also in the fields that nobody reads
         payload = _PLAIN.decode(body)
-        return distinct(_plain_alert(bytes(entry)) for entry in payload.alerts), payload.truncated_alerts or 0
+        return distinct(_known_alert(bytes(entry)) for entry in payload.alerts), payload.truncated_alerts or 0
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, MalformedError):
         return _read_slowly(body)
 
 
+def _known_alert(raw: bytes) -> Alert:
+    return _remembered(raw) if len(raw) <= REMEMBERED_BYTES_MAX else _plain_alert(raw)
+
+
 @lru_cache(maxsize=ALERTS_REMEMBERED)
+def _remembered(raw: bytes) -> Alert:
+    return _plain_alert(raw)
+
+
 def _plain_alert(raw: bytes) -> Alert:
     entry = _PLAIN_ALERT.decode(raw)
     if not FINGERPRINT.fullmatch(entry.fingerprint):

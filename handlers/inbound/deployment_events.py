@@ -22,6 +22,7 @@ from daemon.ports import Clock, InboxFullError, Intake, JournalUnavailableError,
 from handlers.alerts import MalformedError
 from handlers.auth import Authenticator
 from handlers.cloudevents import header_attributes, notices_of
+from handlers.door import RETRY_AFTER_SECONDS
 from handlers.notice_fields import ForgedError, UnsupportedError
 from handlers.notice_input import check_fresh
 from handlers.notice_mapping import Sender
@@ -43,7 +44,7 @@ BODY_SECONDS_MAX = 10.0
 AGE_MAX = timedelta(hours=24)
 """How old an event of kind `events` may be: a sender that was cut off for a day tells news; later it is a replay."""
 
-_REFUSED = {400: "malformed", 413: "too_large", 503: "unavailable"}
+_REFUSED = {400: "malformed", 413: "too_large", 503: "busy"}
 
 Headers = CIMultiDictProxy[str]
 
@@ -156,4 +157,7 @@ class DeploymentEvents:
     def _refuse(self, name: str, status: int, result: str, reason: str) -> web.Response:
         self._telemetry.intake(name, result)
         _log.warning("event_refused", source=name, status=status, result=result, reason=reason)
-        return line(status, reason)
+        answer = line(status, reason)
+        if status == 503:
+            answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return answer

@@ -49,7 +49,7 @@ SIGNATURE_HEADER = "X-Slack-Signature"
 TIMESTAMP_HEADER = "X-Slack-Request-Timestamp"
 
 _TIMESTAMP = re.compile(r"[0-9]{1,11}")
-_RESULTS = {400: "malformed", 413: "too_large", 503: "unavailable"}
+_RESULTS = {400: "malformed", 413: "too_large", 503: "busy"}
 
 _log = structlog.get_logger(__name__)
 

@@ -63,6 +63,14 @@ def intake(alert: str, says: str, at: int, firing: int, result: str, values: str
     return Case(alert=alert, says=says, at=at, firing=firing, series=series)
 
 
+def shed(alert: str, says: str, at: int, firing: int, refused: str, accepted: str) -> Case:
+    """A case about how many webhooks are turned away, and how many are taken."""
+    source = 'source="alertmanager"'
+    series = {lastgood("intake_total", f'{source},result="full"'): refused}
+    series |= {lastgood("intake_total", f'{source},result="accepted"'): accepted}
+    return Case(alert=alert, says=says, at=at, firing=firing, series=series)
+
+
 def labelled(alert: str, says: str, at: int, firing: int, *series: tuple[str, str, str]) -> Case:
     """A case with series of given labels: (name, labels, values)."""
     found = {lastgood(name, labels): values for name, labels, values in series}
@@ -118,6 +126,13 @@ CASES = [
     labelled("LastgoodJournalSlow", "nothing is written", 40, 0, ("journal_commit_seconds_bucket", 'le="+Inf"', QUIET)),
     intake("LastgoodInboxFull", "a storm", 4, 1, "full", "0 0 5x20"),
     intake("LastgoodInboxFull", "all is accepted", 4, 0, "accepted", "0+5x20"),
+    intake("LastgoodInboxFull", "turned away unread", 3, 1, "busy", "0 0 2x20"),
+    shed("LastgoodShedsLong", "most of it, for long", 16, 1, "0+50x40", "0+10x40"),
+    shed("LastgoodShedsLong", "not yet", 9, 0, "0+50x40", "0+10x40"),
+    shed("LastgoodShedsLong", "most of it was taken", 30, 0, "0+10x40", "0+50x40"),
+    shed("LastgoodShedsLong", "a short storm", 20, 0, "0 50 100x40", "0+1x40"),
+    case("LastgoodCrowded", "a crowd", 12, 1, connections_closed_total="0+120x30"),
+    case("LastgoodCrowded", "now and then", 12, 0, connections_closed_total="0+10x30"),
     intake("LastgoodIntakeRefused", "a wrong token", 4, 1, "unauthorized", "0 0 1x20"),
     intake("LastgoodIntakeRefused", "nonsense", 4, 1, "malformed", "0 0 1x20"),
     intake("LastgoodIntakeRefused", "a giant", 4, 1, "too_large", "0 0 1x20"),

@@ -49,6 +49,18 @@ async def history_of(journal: Journal, **which: Any) -> list[Fact]:
     return [fact async for _, fact in journal.history(**which)]
 
 
+async def test_consumed_ahead_of_the_cursor(again: Open) -> None:
+    """What was consumed before older events is never unread again; those are, in this life and the next."""
+    journal = await again()
+    first, second, third = await journal.accept([paused(1), paused(2), paused(3)], NOON)
+    await journal.commit([pause_set(2)], first - 1, NOON, [second])
+    assert [seq for seq, _ in await journal.unread(first - 1, 10)] == [first, third]
+    await journal.close()
+    later = await again()
+    assert (await later.load()).cursor == first - 1
+    assert [event for _, event in await later.unread(first - 1, 10)] == [paused(1), paused(3)]
+
+
 async def test_new(journal: Journal) -> None:
     """A new journal holds nothing and was never written."""
     loaded = await journal.load()

@@ -9,14 +9,14 @@ KEEPING = (
         name="page-before-journal",
         why="acts on what is not on disk: after a crash it knows nothing of it",
         file="daemon/runtime/engine.py",
-        old="""        if facts or cursor - self._saved >= WRITE_MAX:
-            await self._commit(facts, cursor, now)
+        old="""        if facts or ahead or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now, ahead)
         self._state, self._cursor = state, cursor
 """,
         new="""        self._state = state
         self._release(facts)
-        if facts or cursor - self._saved >= WRITE_MAX:
-            await self._commit(facts, cursor, now)
+        if facts or ahead or cursor - self._saved >= WRITE_MAX:
+            await self._commit(facts, cursor, now, ahead)
         self._state, self._cursor = state, cursor
 """,
         tests=("tests/runtime/test_engine.py",),  # its desk looks for the intent on disk at every dispatch
@@ -60,8 +60,8 @@ KEEPING = (
         name="cursor-apart",
         why="decides accepted events again after a crash",
         file="daemon/runtime/journal.py",
-        old='at.timestamp()))\n            connection.execute("DELETE FROM intake WHERE seq <= ?", (cursor - INTAKE_KEPT,))',
-        new='at.timestamp()))\n            connection.execute("UPDATE cursor SET intake_seq = 0")',
+        old="            _move(connection, cursor, stamp)\n",
+        new="            pass\n",
         tests=(
             "tests/runtime/test_journal_sqlite.py",
             "tests/contract/test_journal.py",
@@ -70,8 +70,8 @@ KEEPING = (
     Mutant(
         name="intake-not-read-again",
         why="forgets after a crash what was accepted and not yet decided",
-        file="daemon/runtime/engine.py",
-        old="            self._queue.accepted.extend(rows)",
+        file="daemon/runtime/in_order.py",
+        old="            self._inbox.restore(rows)",
         new="            pass",
         tests=(
             "tests/runtime/test_engine.py",

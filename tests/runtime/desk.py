@@ -6,14 +6,12 @@ import asyncio
 from typing import Any
 
 from daemon.core.actions import Action
-from daemon.core.events import (
-    PauseAsked,
-)
+from daemon.core.events import AlertSource, AlertsReported, PauseAsked
 from daemon.core.facts import Fact
 from daemon.core.policy import Policy
 from daemon.runtime.engine import Engine
 from daemon.runtime.supervise import Supervisor
-from tests.core.builders import a_policy
+from tests.core.builders import a_policy, an_alert
 from tests.fakes import Disk, LoopClock, MemoryJournal
 
 
@@ -54,6 +52,11 @@ class Desk:
 
     def paused(self, scope: str = "") -> PauseAsked:
         return PauseAsked(at=self.clock.now(), scope=scope, actor="ann")
+
+    def told(self, *fingerprints: str, text: str = "") -> AlertsReported:
+        """A webhook with these alerts, each with so much text."""
+        alerts = tuple(an_alert(each, annotations=(("summary", text),)) for each in fingerprints)
+        return AlertsReported(at=self.clock.now(), source=AlertSource.WEBHOOK, alerts=alerts)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [fact for fact in self.facts if isinstance(fact, kind)]

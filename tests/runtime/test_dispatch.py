@@ -11,13 +11,13 @@ from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 
-from daemon.core.actions import Action, Outcome, OutcomeKind, ProveSoak, RollBack
+from daemon.core.actions import Action, Locate, Outcome, OutcomeKind, ProveSoak, RollBack
 from daemon.core.events import ActionFinished
 from daemon.core.model import ActionId, IncidentId
 from daemon.core.notices import Vendor
 from daemon.runtime.dispatch import AT_ONCE_MAX, ATTEMPT_SECONDS, Dispatcher
 from daemon.runtime.supervise import Supervisor
-from tests.core.builders import SHOP, V1, V2
+from tests.core.builders import SHOP, V1, V2, an_alert
 from tests.fakes import START, LoopClock
 from tests.handlers.pipelines import owed
 from tests.runtime.lives import FAULTS, RefusalError, TroubleError
@@ -311,6 +311,20 @@ async def test_marks_hold_up_nobody(bench: Bench) -> None:
     await asyncio.sleep(1)
     assert bench.at_once == AT_ONCE_MAX
     bench.dispatcher.start(bench.roll_back())
+    await asyncio.sleep(0.1)
+    assert bench.at_once == AT_ONCE_MAX + 1
+    await bench.ends()
+
+
+async def test_a_storm_of_alerts_holds_up_no_measurement(bench: Bench) -> None:
+    """Alerts that are being located take no slot of what an incident measures, and are bounded themselves."""
+    bench.runs = [10.0]
+    for number in range(3 * AT_ONCE_MAX):
+        alert, deadline = an_alert(f"{number:016x}"), bench.clock.now() + timedelta(hours=1)
+        bench.dispatcher.start(Locate(id=ActionId(f"locate/{number}"), deadline=deadline, alert=alert))
+    await asyncio.sleep(1)
+    assert bench.at_once == AT_ONCE_MAX
+    bench.dispatcher.start(bench.soak("soak/1"))
     await asyncio.sleep(0.1)
     assert bench.at_once == AT_ONCE_MAX + 1
     await bench.ends()

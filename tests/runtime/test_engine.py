@@ -21,7 +21,7 @@ from daemon.core.events import (
     ResumeAsked,
     WorkloadSeen,
 )
-from daemon.core.facts import CommandRefused, PauseSet, WorkloadRecorded
+from daemon.core.facts import AlertNoted, CommandRefused, PauseSet, WorkloadRecorded
 from daemon.core.model import Alert, AlertStatus, IncidentId, Mode, Workload
 from daemon.core.policy import Policy
 from daemon.ports import InboxFullError, JournalUnavailableError
@@ -104,17 +104,17 @@ async def test_inbox_full() -> None:
     desk = Desk(inbox_max=3)
     await desk.engine.recover()
     desk.journal.slow = 1.0
-    asked = [desk.begin(desk.engine.accept(desk.paused(str(number)))) for number in range(5)]
+    asked = [desk.begin(desk.engine.accept(desk.told(str(number)))) for number in range(5)]
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(result) for result in results] == [type(None)] * 3 + [InboxFullError] * 2
     with pytest.raises(InboxFullError):
-        await desk.engine.accept(desk.paused("more"))
+        await desk.engine.accept(desk.told("more"))
     assert len(desk.journal.disk.intake) == 3
     desk.journal.slow = 0.0
     desk.supervisor.eternal("engine", desk.engine.run())
     await desk.engine.rested()
-    assert set(desk.engine.state.pauses) == {"0", "1", "2"}
-    await desk.engine.accept(desk.paused("again"))
+    assert set(desk.engine.state.alerts) == {"0", "1", "2"}
+    await desk.engine.accept(desk.told("again"))
     await desk.supervisor.stop()
 
 
@@ -176,11 +176,11 @@ async def test_batches_are_bounded() -> None:
     await desk.engine.recover()
     count = 2 * BATCH_MAX + 10
     for number in range(count):
-        await desk.engine.accept(desk.paused(str(number)))
+        await desk.engine.accept(desk.told(str(number)))
     desk.supervisor.eternal("engine", desk.engine.run())
     await desk.engine.rested()
-    assert [fact.scope for fact in desk.of(PauseSet)] == [str(number) for number in range(count)]
-    assert max(desk.batches) <= BATCH_MAX
+    assert [fact.alert.fingerprint for fact in desk.of(AlertNoted)] == [str(number) for number in range(count)]
+    assert max(desk.batches) <= 2 * BATCH_MAX  # each is noted and to be located
     assert desk.journal.disk.writes.count("commit") == 3
     await desk.supervisor.stop()
 

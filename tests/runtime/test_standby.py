@@ -12,7 +12,7 @@ import pytest
 
 from daemon.core.actions import Outcome, OutcomeKind, RollBack
 from daemon.core.events import PauseAsked
-from daemon.core.facts import PauseSet
+from daemon.core.facts import AlertNoted, PauseSet
 from daemon.core.model import ActionId, IncidentId
 from daemon.ports import Journalled, JournalUnavailableError, StaleLeaderError, StandbyError
 from daemon.runtime.dispatch import ATTEMPT_SECONDS, Dispatcher
@@ -78,7 +78,8 @@ async def test_a_standby_accepts_and_queues_nothing(desks: list[Desk]) -> None:
     for number in range(500):
         await standby.engine.accept(standby.paused(f"s{number}"))
     assert len(await standby.journal.unread(0, 1000)) == 500
-    assert not standby.engine._queue.accepted
+    inbox = standby.engine.inbox
+    assert (inbox.empty, inbox.events, inbox.bytes) == (True, 0, 0)
 
 
 async def test_a_standby_takes_no_command(desks: list[Desk]) -> None:
@@ -129,18 +130,19 @@ async def test_many_writers_one_order(desks: list[Desk], seed: int) -> None:
 
 async def test_a_backlog_larger_than_the_inbox_is_taken_in_parts(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standbys accept more than a leader may hold: it takes what has room, and in the end all of it, in order."""
-    monkeypatch.setattr("daemon.runtime.waiting.READ_ROWS", 7)
+    monkeypatch.setattr("daemon.runtime.in_order.READ_ROWS", 7)
     standby, leader = Desk(disk), Desk(disk, inbox_max=10)
     await stands_by(standby)
     for number in range(300):
-        await standby.engine.accept(standby.paused(f"s{number}"))
+        await standby.engine.accept(standby.told(f"s{number}"))
     await leader.journal.take_over(1)
     await leader.engine.recover()
-    assert len(leader.engine._queue.accepted) < 10 + 7
+    assert 10 <= leader.engine.inbox.events < 10 + 7
     leader.engine.waits_for(None)
     leader.supervisor.eternal("engine", leader.engine.run())
     await asyncio.sleep(5)
-    assert scopes(leader) == [f"s{number}" for number in range(300)]
+    noted = [fact.alert.fingerprint for fact in leader.of(AlertNoted)]
+    assert noted == [f"s{number}" for number in range(300)]
     await leader.supervisor.stop()
 
 
@@ -187,7 +189,7 @@ async def test_the_database_restarts_while_it_is_taken_over(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, breaks_at: int
 ) -> None:
     """It is waited for, and what was read before it went away is not decided a second time."""
-    monkeypatch.setattr("daemon.runtime.waiting.READ_ROWS", 7)
+    monkeypatch.setattr("daemon.runtime.in_order.READ_ROWS", 7)
     standby, leader = Desk(disk), Desk(disk, inbox_max=50)
     await stands_by(standby)
     for number in range(20):

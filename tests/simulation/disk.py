@@ -76,9 +76,9 @@ class SimJournal(SqliteJournal):
         self._pending.append(((), tuple(events)))
         return await super().accept(events, at)
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
         self._pending.append((tuple(facts), ()))
-        await super().commit(facts, cursor, at)
+        await super().commit(facts, cursor, at, ahead)
 
     async def load(self) -> Loaded:
         return await super().load()
@@ -160,9 +160,9 @@ class SharedJournal(SimJournal):
         self._fenced: set[int] = set()
         self._commits = False
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
         self._commits = True
-        await super().commit(facts, cursor, at)
+        await super().commit(facts, cursor, at, ahead)
 
     async def compact(self, state: State, cursor: int, at: datetime) -> None:
         self._commits = True

@@ -72,20 +72,20 @@ class Promising(SimJournal):
 class Careless(SimJournal):
     """Writes all facts but those of the ledger."""
 
-    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime) -> None:
-        await super().commit([fact for fact in facts if fact.kind != "ledger_written"], cursor, at)
+    async def commit(self, facts: Sequence[Fact], cursor: int, at: datetime, ahead: Sequence[int] = ()) -> None:
+        await super().commit([fact for fact in facts if fact.kind != "ledger_written"], cursor, at, ahead)
         self._disk.on_durable([fact for fact in facts if fact.kind == "ledger_written"], ())
 
 
 class Eager(Engine):
     """Acts before the intent is on the disk."""
 
-    async def _commit(self, facts: Sequence[Fact], cursor: int, now: datetime) -> None:
+    async def _commit(self, facts: Sequence[Fact], cursor: int, now: datetime, ahead: Sequence[int] = ()) -> None:
         for fact in facts:
             if isinstance(fact, ActionOwed) and fact.action.id not in self._dispatched:
                 self._dispatched[fact.action.id] = fact.action
                 self._dispatch(fact.action, False)
-        await super()._commit(facts, cursor, now)
+        await super()._commit(facts, cursor, now, ahead)
 
 
 class Altered(Engine):
