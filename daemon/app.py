@@ -7,15 +7,13 @@ before the caches are synced; and what was owed when the last life ended is aske
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import aiohttp
 import structlog
@@ -44,6 +42,7 @@ from daemon.runtime.pulse import Pulse
 from daemon.runtime.report import IncidentLog
 from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
+from daemon.state_folder import StartError, only_one
 from handlers.cache import ClusterCache
 from handlers.call_graph import CallGraph
 from handlers.call_search import CallSearch
@@ -61,10 +60,6 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 2.0
 """How long SIGTERM waits for the outcomes of drained actions to be journalled; one that is not is asked after at the
 next start."""
-
-
-class StartError(Exception):
-    """The daemon cannot start; one line with the remedy."""
 
 
 class Daemon:
@@ -371,24 +366,6 @@ def _effective(settings: Settings, ways: Ways) -> Policy:
 def _fixed(name: str, old: Settings, new: Settings) -> bool:
     """Sections that only a restart takes over."""
     return name not in ("policy", "log") and getattr(old, name) != getattr(new, name)
-
-
-def only_one(folder: Path) -> IO[str]:
-    """Hold the state folder: two daemons on one journal would both act. Raises StartError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = (folder / "lock").open("a+")  # held as long as the daemon lives; the holder's number is not ours to wipe
-    except OSError as error:
-        raise StartError(f"state_dir {folder} cannot be used: {error.strerror}; create it or name another") from None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        held.close()
-        raise StartError(f"another lastgood runs on state_dir {folder}; stop it or name another folder") from None
-    held.truncate(0)
-    held.write(f"{os.getpid()}\n")
-    held.flush()
-    return held
 
 
 async def run(config_path: Path | None) -> int:

@@ -128,6 +128,8 @@ async def wire_to(server: Server) -> AsyncIterator[Wire]:
     """A wire that behaves, until it is told otherwise."""
     wire = Wire(server)
     listening = await asyncio.start_unix_server(wire.relay, wire.folder / SOCKET)
-    yield wire
-    listening.close()
-    await wire.close()
+    try:
+        yield wire
+    finally:
+        listening.close()
+        await wire.close()

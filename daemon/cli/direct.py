@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 from config import ConfigError, Settings, load
 from daemon import assembly
-from daemon.app import StartError, only_one
 from daemon.cli import rollback as shown
 from daemon.cli.arguments import ascii_only, chosen_config
 from daemon.cli.exits import CliError, Exit
@@ -30,6 +29,7 @@ from daemon.runtime.clock import SystemClock
 from daemon.runtime.journal_file import JournalUnusableError
 from daemon.runtime.journal_postgres_link import Server
 from daemon.runtime.journal_postgres_rows import PostgresStore
+from daemon.state_folder import StartError, only_one
 from handlers import revisions, views, workload_objects
 from handlers.alerts import MalformedError
 from handlers.answers import Refused, the_workload

@@ -16,7 +16,6 @@ from pathlib import Path
 from config import ConfigError, Settings, load
 from config import logs as log_config
 from config.journal_section import checked
-from daemon.app import StartError, only_one
 from daemon.cli.arguments import ascii_only, chosen_config
 from daemon.cli.exits import CliError, Exit
 from daemon.ports import JournalUnavailableError
@@ -26,6 +25,7 @@ from daemon.runtime.journal_file import JournalUnusableError
 from daemon.runtime.journal_postgres_link import Server
 from daemon.runtime.journal_postgres_rows import PostgresStore
 from daemon.runtime.journal_store import NotEmptyError, Reading, SqliteStore, Store, existing
+from daemon.state_folder import StartError, only_one
 
 SHOWN_EVERY = 50_000
 """Rows between two lines of progress: a second or two."""

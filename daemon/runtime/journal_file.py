@@ -114,13 +114,18 @@ def _make(path: Path) -> None:
     os.close(os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     with contextlib.closing(_connect(unnamed)) as connection:
         connection.execute("PRAGMA synchronous = EXTRA")
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        lay_out(connection)
     unnamed.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def lay_out(connection: sqlite3.Connection) -> None:
+    """The tables of a new journal, in a database in which nothing is."""
+    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def _told(connection: sqlite3.Connection, error: sqlite3.Error) -> tuple[str, str]:

@@ -17,7 +17,6 @@ import pytest
 import structlog
 
 from config import load
-from daemon.app import StartError, only_one
 from daemon.cli import direct
 from daemon.cli.commands import main
 from daemon.core.events import AlertSource, AlertsReported
@@ -29,6 +28,7 @@ from daemon.runtime.journal import SqliteJournal
 from daemon.runtime.journal_file import SCHEMA_VERSION
 from daemon.runtime.journal_postgres import PostgresJournal
 from daemon.runtime.journal_store import SqliteStore
+from daemon.state_folder import StartError, only_one
 from tests.contract.test_journal import a_story, paused
 from tests.core.builders import NOON, an_alert
 from tests.postgres import Server

@@ -115,7 +115,9 @@ async def _moment(both: Two, armed: dict[str, Held], name: str, played: Played) 
     while True:
         leader = armed[name].member
         if (found := await _caught(armed, leader)) is not None:
-            return found, armed[found]
+            await both.standby(both.other(leader))
+            if leader.daemon.running:
+                return found, armed[found]
         played.unforced += 1
         say(f"    {leader.name} ended by itself: {leader.ended_because()}")
         armed = _arm(both, both.other(leader), name)
@@ -142,7 +144,6 @@ async def _caught(armed: dict[str, Held], leader: Member) -> str | None:
 async def _one(both: Two, held: Held, failover: Failover, following: str | None, played: Played) -> dict[str, Held]:
     """One failover; the next moment is armed on the next leader before it leads."""
     old, new = held.member, both.other(held.member)
-    await both.standby(new)
     after = _arm(both, new, following) if following is not None else {}
     mark = f"{len(played.accepted)}-{len(played.failovers)}"
     sent = asyncio.gather(*(_alert(both, each, f"Extra{each.name}{mark}", played) for each in (old, new)))
@@ -228,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # gates write to those who were killed
     lease = {} if chosen.lease == DEFAULT_SECONDS else shortened(chosen.lease)
     try:
         done = asyncio.run(run(chosen.count, chosen.seed, lease))

@@ -82,6 +82,7 @@ async def test_the_database_restarts_in_the_middle(tmp_path: Path) -> None:
             held = MOMENTS["patch-answer-lost"].arm(both, leader)
             await both.roll_out_bad()
             await held.caught()
+            leader.gates["alertmanager"].open()  # by it recovery is seen
             await asyncio.to_thread(server.stop)
             for hold in held.holds:
                 await hold.go_on()

@@ -38,11 +38,17 @@ END_SECONDS = 150.0
 
 CLEAN_ENDS = ("recovered", "escalated")
 
-POLICY = {"decide_deadline": "90s", "converge_deadline": "120s", "verify_deadline": "120s"}
-"""Deadlines of the demo would end an incident in the middle of a few failovers with the default lease."""
+POLICY: dict[str, Any] = {
+    "decide_deadline": "90s",
+    "converge_deadline": "120s",
+    "verify_deadline": "120s",
+    "act_without_control": True,
+}
+"""The demo's deadlines would end an incident in the middle of a few failovers, and the minutes in which old and new pods served
+side by side may pass while nobody leads."""
 
 
-GIVEN_BACK = {
+GIVEN_BACK: dict[str, Any] = {
     "apiVersion": "coordination.k8s.io/v1",
     "kind": "Lease",
     "metadata": {"name": "lastgood", "namespace": NAMESPACE},

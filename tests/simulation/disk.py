@@ -18,7 +18,7 @@ from daemon.core.facts import Fact
 from daemon.core.state import State
 from daemon.ports import Journalled, JournalUnavailableError, Loaded, StaleLeaderError
 from daemon.runtime.journal import SqliteJournal, _Job
-from daemon.runtime.journal_file import _prepare
+from daemon.runtime.journal_file import _prepare, lay_out
 
 SYNCED_IN_WAL = 2
 """PRAGMA synchronous = FULL: with a write-ahead log nothing below it syncs at each commit."""
@@ -64,7 +64,9 @@ class SimJournal(SqliteJournal):
         self._said: dict[int, tuple[Sequence[Fact], Sequence[Journalled]]] = {}
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         image = disk.survives()
-        if image is not None:
+        if image is None:
+            lay_out(self._connection)
+        else:
             self._connection.deserialize(image)
         _prepare(self._connection, self._path)
         if self._is_synced:
@@ -83,6 +85,9 @@ class SimJournal(SqliteJournal):
 
     async def close(self) -> None:
         self._closed = True
+
+    def _is_still_there(self) -> None:
+        """There is no file that somebody could remove."""
 
     async def _do(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool, alone: bool = False) -> Any:
         loop = asyncio.get_running_loop()
