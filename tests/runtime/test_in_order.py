@@ -11,6 +11,8 @@ from daemon.core.events import PauseAsked
 from daemon.core.facts import AlertNoted, PauseSet
 from daemon.ports import Journalled
 from daemon.runtime.engine import LOCATING_MAX
+from daemon.runtime.in_order import InOrder
+from daemon.runtime.inbox import Inbox
 from tests.fakes import Disk, MemoryJournal
 from tests.runtime.desk import Desk
 
@@ -89,6 +91,28 @@ async def test_a_command_that_overtook_is_not_read(leader: Desk) -> None:
     assert number == BACKLOG + 1
     await opens(leader)
     assert (noted(leader)[-1], paused(leader)) == (f"s{BACKLOG - 1}", [])
+
+
+async def test_the_cursor_passes_nothing_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a command that overtook, everything up to the cursor was taken: neither what is on disk nor what waits is above."""
+    monkeypatch.setattr("daemon.runtime.in_order.READ_ROWS", 5)
+    journal, inbox, desk = MemoryJournal(), Inbox(events_max=5, bytes_max=10**6), Desk()
+    order, ours = InOrder(journal, inbox), desk.paused("ours")
+    others: list[Journalled] = [desk.told(str(number)) for number in range(20)]
+    others[5] = desk.paused("theirs")
+    await journal.accept(others, desk.clock.now())
+    order.begin(0)
+    await order.read_on()
+    size = inbox.reserve(ours)
+    order.append([(seq, ours, size) for seq in await journal.accept([ours], desk.clock.now())])
+    await order.read_on()
+    assert [each.seq for each in inbox.take(5)] == [1, 2, 3, 4, 5], "so few are no commands"
+    assert order.consumed() == 5
+    await order.read_on()
+    assert [each.seq for each in inbox.take(8)] == list(range(7, 15))
+    assert order.consumed() == 5
+    assert [each.seq for each in inbox.take(100)] == [21, 6, 15]
+    assert order.consumed() == 15
 
 
 @pytest.mark.parametrize("others", [0, 3])

@@ -126,6 +126,7 @@ async def test_many_writers_one_order(desks: list[Desk], seed: int) -> None:
     accepted = [event.scope for _, event in await desks[0].journal.unread(0, 1000) if isinstance(event, PauseAsked)]
     assert len(accepted) == 120
     assert scopes(desks[0]) == accepted
+    assert desks[0].engine.inbox._commands_held == 0
 
 
 async def test_a_backlog_larger_than_the_inbox_is_taken_in_parts(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
