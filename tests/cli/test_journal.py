@@ -196,6 +196,7 @@ def test_url_in_a_file(places: dict[str, Place], tmp_path: Path, capsys: pytest.
     fill(places["sqlite"])
     secret = tmp_path / "url"
     secret.write_text(f"{places['postgres'].url}\n")
+    capsys.readouterr()
     assert main(["--json", "--config", str(places["sqlite"].config), "journal", "move", "--to-file", str(secret)]) == 0
     told = json.loads(capsys.readouterr().out)
     assert set(told) == {"from", "to", "facts", "events", "cursor", "state_sha256"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -56,15 +57,15 @@ def measuring(new: float | None = 0.3, old: float | None = 0.001, **changes: Any
     return play
 
 
-def rolled(then: Measurement | None, wait: timedelta = 20 * MINUTE) -> Play:
-    """Rolled back and running v1; then measured like this (None: good)."""
+def rolled(then: Callable[[datetime], Measurement] | None, wait: timedelta = 20 * MINUTE) -> Play:
+    """Rolled back and running v1; then measured like this at each moment (None: good)."""
 
     def play() -> Story:
         story = spike()
         story.waits(STEP)
         story.is_back()
         if then is not None:
-            story.measures = lambda action: then
+            story.measures = lambda action: then(story.now)
         story.waits(wait)
         return story
 
@@ -174,8 +175,8 @@ OTHERS: list[tuple[Reason, Play]] = [
     (Reason.ROLLBACK_FAILED, failing_patch),
     (Reason.REVERTED, written_back),
     (Reason.RECOVERED, rolled(None)),
-    (Reason.NOT_RECOVERED, rolled(a_recovery(NOON + MINUTE, errors=0.3))),
-    (Reason.VERIFY_INCONCLUSIVE, rolled(a_recovery(NOON + MINUTE, errors=None, missing=("prometheus: down",)))),
+    (Reason.NOT_RECOVERED, rolled(partial(a_recovery, errors=0.3))),
+    (Reason.VERIFY_INCONCLUSIVE, rolled(partial(a_recovery, errors=None, missing=("prometheus: down",)))),
     (Reason.ASKED, after(lambda s: s.declines(), lambda s: s.asks())),
     (Reason.DECLARED, declared_and_waited),
     (Reason.DATA_AT_RISK, after(lambda s: s.declares(DeclaredCause.DATA_CORRUPTION))),

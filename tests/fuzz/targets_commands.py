@@ -8,12 +8,16 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from config import ConfigError, durations, load, sources, workload_names
+from config.journal_section import Journal, warnings_of
 from config.sections import _url
 from daemon.cli import addresses, past, terminal
 from daemon.cli.arguments import parser
 from daemon.cli.exits import CliError, Exit
 from daemon.cli.preflight import alert_in
+from daemon.runtime.journal_postgres_link import Server
 from handlers import command_input
 from handlers.alerts import MalformedError, object_of, parse_json
 from handlers.inbound.rollbacks import reason
@@ -116,6 +120,13 @@ def decoded(data: bytes) -> object:
     return sources.environment({f"LASTGOOD_{name}": value for name, value in [text_of(data).partition("=")[::2]]})
 
 
+def journal_url(data: bytes) -> object:
+    """What is refused, hidden, warned of and shown."""
+    journal = Journal(url=SecretStr(text_of(data)))
+    shown = Server(text_of(data), journal.schema_name).where
+    return list(journal.passwords), warnings_of(journal), shown
+
+
 def alert_file(data: bytes) -> object:
     with tempfile.NamedTemporaryFile(dir=FOLDER) as file:
         file.write(data)
@@ -164,6 +175,7 @@ CONFIG = (
     "config.policy_section",
     "config.policy_checks",
     "config.event_sections",
+    "config.journal_section",
     "config.mqtt_section",
     "config.repository_section",
     "config.call_section",
@@ -224,6 +236,14 @@ PARSERS = (
         refuses=(ValueError,),
         shape="text",
         seeds=(b"http://127.0.0.1:9090/x",),
+    ),
+    Parser(
+        name="journal-url",
+        covers=("config.journal_section", "daemon.runtime.journal_postgres_link"),
+        read=journal_url,
+        refuses=(ValueError,),
+        shape="text",
+        seeds=(b"postgresql://lastgood:w%40rd@[::1]:5432,b/db?sslmode=require&password=x", b"postgres:///db"),
     ),
     Parser(name="command-fields", covers=INPUT, read=command, refuses=(MalformedError,), seeds=(raw(COMMAND),)),
     Parser(

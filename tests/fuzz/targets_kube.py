@@ -15,11 +15,12 @@ from typing import Any, cast
 
 from daemon.core.events import Event
 from daemon.core.model import Owner, OwnerKind
-from handlers import applications, gitops_owners, suspended, views, workload_objects
+from handlers import applications, gitops_owners, lease_record, suspended, views, workload_objects
 from handlers.faults import Fault
 from handlers.inbound.cluster import ClusterWatch
 from handlers.kinds.service import BLUE_GREEN
 from handlers.kube_json import decode_list
+from handlers.lease_record import LeaseTimes
 from handlers.ownership import helm_release, owner_of
 from handlers.references import references_of
 from handlers.revisions import parse_time, template_of
@@ -283,6 +284,37 @@ def alike(value: object, seed: object) -> bool:
     return True
 
 
+LEASE = {
+    "metadata": {"name": "lastgood", "uid": "lease-1", "resourceVersion": "5"},
+    "spec": {
+        "holderIdentity": "other_1",
+        "leaseDurationSeconds": 15,
+        "leaseTransitions": 3,
+        "acquireTime": "2026-03-02T12:00:00.000000Z",
+        "renewTime": "2026-03-02T12:00:05.000000Z",
+    },
+}
+
+
+def leased(data: bytes) -> object:
+    """Whatever somebody wrote into it, whoever may take it has it then, with a sign of life, and can keep and return it."""
+    found = parsed(data)
+    if found is None or not all(isinstance(found.get(part) or {}, dict) for part in ("metadata", "spec")):
+        return None
+    times, now = LeaseTimes(), START
+    before = lease_record.read(found)
+    lease_record.seconds_until_free(before, 1.0, times)
+    taken = lease_record.taken(found, holder="we_1", token=before.transitions + 1, now=now, times=times)
+    kept = lease_record.renewed(taken, token=before.transitions + 1, now=now, times=times)
+    records = [lease_record.read(each) for each in (found, taken, kept)]
+    assert [each.holder for each in records[1:]] == ["we_1", "we_1"]
+    assert records[2].renewed > records[1].renewed
+    assert len({each.sign_of_life for each in records}) == len(records)
+    assert not any(each.problems for each in records[1:])
+    assert lease_record.read(lease_record.released(kept, now=now)).is_released
+    return found
+
+
 def listed(data: bytes) -> object:
     return asyncio.run(decode_list(data))
 
@@ -341,6 +373,13 @@ PARSERS = (
         read=listed,
         refuses=(Fault,),
         seeds=(raw(LIST), raw({**LIST, "items": None})),
+    ),
+    Parser(
+        name="kube-lease",
+        covers=("handlers.lease_record",),
+        read=leased,
+        refuses=(),
+        seeds=(raw(LEASE), raw({"spec": {}})),
     ),
     Parser(
         name="kube-time",

@@ -49,7 +49,7 @@ async def test_a_request_names_us_and_writes_booleans_in_lower_case() -> None:
 
 async def test_the_library_cannot_log_answers() -> None:
     """Its logger would write Secrets at DEBUG, whatever the root logger is set to."""
-    assert logging.getLogger("kubernetes_asyncio.client.rest").level == logging.INFO
+    assert logging.getLogger("kubernetes_asyncio.client.rest").level >= logging.INFO
 
 
 @pytest.mark.parametrize(
