@@ -36,12 +36,15 @@ class LeaseTimes:
     """How long a Lease holds; the defaults are client-go's. Raises ValueError for what could not work.
 
     duration: others wait that long after the last sign of life before they take it. renew_deadline: the holder stops acting
-    that long after it sent the last renewal that succeeded. retry: time between two renewals.
+    that long after it sent the last renewal that succeeded. retry: time between two renewals. look: how often those who wait
+    look at the Lease, so that one which was given back is taken within that time; a request for one small object, and
+    client-go's 2 s would make a rollout of the daemon itself as long a gap.
     """
 
     duration: timedelta = timedelta(seconds=15)
     renew_deadline: timedelta = timedelta(seconds=10)
     retry: timedelta = timedelta(seconds=2)
+    look: timedelta = timedelta(seconds=0.5)
 
     def __post_init__(self) -> None:
         if self.duration < timedelta(seconds=1) or self.duration % timedelta(seconds=1):

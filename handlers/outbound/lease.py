@@ -20,10 +20,6 @@ from handlers.kube import resource_path
 from handlers.kube_json import Obj
 from handlers.lease_record import LeaseRecord, LeaseTimes
 
-LOOK_SECONDS = 0.5
-"""How often those who wait look at the Lease: one that was given back is taken within that time. A request for one small
-object; client-go's 2 s would make a rollout of the daemon itself as long a gap."""
-
 ATTEMPT_PART = 0.5
 """The part of the time for renewing that one attempt may use (client-go's): one that hangs leaves time for a second, over
 another connection."""
@@ -153,7 +149,7 @@ class LeaseElector:
         spread = 0.8 + 0.4 * self._random()  # so that several which started together do not stay together
         if self._until is not None:
             return spread * self._times.retry.total_seconds()
-        wait = spread * min(LOOK_SECONDS, self._times.retry.total_seconds())
+        wait = spread * min(self._times.look, self._times.retry).total_seconds()
         if self._record is None or (left := self._until_free(self._record)) <= 0:
             return wait
         return min(left, wait)

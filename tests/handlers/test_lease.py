@@ -10,7 +10,6 @@ import pytest
 
 from daemon.ports import JournalUnavailableError
 from handlers.lease_record import LeaseTimes, identity_of
-from handlers.outbound.lease import LOOK_SECONDS
 from tests.handlers.lease_world import Contender, Shelf, hangs
 
 DURATION, DEADLINE = 15.0, 10.0
@@ -93,7 +92,7 @@ async def test_a_released_lease_is_taken_at_once(enter: Enter) -> None:
         1,
         1,
     )
-    assert await second.until_elected() - released < 2 * LOOK_SECONDS
+    assert await second.until_elected() - released < 2 * LeaseTimes().look.total_seconds()
     assert second.elector.token == 2
 
 

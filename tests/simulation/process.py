@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +44,9 @@ from tests.simulation.vendors import Session, Teller
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+LEASE = LeaseTimes(look=timedelta(seconds=2))
+"""The times of a daemon, but that standbys look as often as the holder renews: half of all events were their looks."""
 
 INBOX_MAX = 50
 DRAIN_SECONDS, FLUSH_SECONDS = 5.0, 2.0
@@ -169,7 +173,7 @@ class Process:
     def _elector(self, journal: SimJournal) -> LeaseElector:
         return LeaseElector(
             SimApi(self._world.server, self._world.network, self.number),
-            namespace="shop", name="lastgood", identity=f"replica-{self.number}", clock=self.clock, times=LeaseTimes(),
+            namespace="shop", name="lastgood", identity=f"replica-{self.number}", clock=self.clock, times=LEASE,
             random=self._rng.random, monotonic=asyncio.get_running_loop().time, token_floor=journal.highest_token,
         )  # fmt: skip
 
