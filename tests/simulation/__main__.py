@@ -18,6 +18,10 @@ SHOWN_MAX = 5
 """Failing seeds that are shrunk and shown; the others are only named."""
 
 
+LINE_EVERY = 1000
+"""Seeds: some two minutes of two cores."""
+
+
 def story(result: Result, *, whole: bool = False) -> str:
     """What broke, the plan that leads there, and the last lines before it."""
     trace = result.trace if whole else result.trace[-TRACE_LINES:]
@@ -48,6 +52,16 @@ def _range(text: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
+def _progress(total: Total, of: int) -> None:
+    """On a terminal a count that moves; elsewhere, where each would stay, a line now and then."""
+    count = f"{total.seeds} of {of}, {len(total.failing)} failing"
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{count} ")
+    elif total.seeds % LINE_EVERY == 0:
+        sys.stderr.write(f"{count}\n")
+    sys.stderr.flush()
+
+
 def _show(seeds: list[int]) -> None:
     for seed in seeds[:SHOWN_MAX]:
         _say(story(shrink(run_seed(seed))))
@@ -71,8 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     total = Total()
     for part in totals(first, last, asked.jobs):
         total.add(part)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{total.seeds} of {last - first + 1}, {len(total.failing)} failing ")
+        _progress(total, last - first + 1)
     _show(total.failing)
     missing = total.coverage.missing()
     if missing:
