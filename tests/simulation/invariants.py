@@ -65,7 +65,7 @@ PROMISES = {
     "never_pages_observe": "nobody is paged in mode observe",
     "page_sent": "an incident that was handed over or acted upon has paged, where its route pages",
     "post_known": "nobody is told in the chat what the disk does not hold",
-    "post_once": "an announcement is posted once",
+    "post_once": "an announcement is posted once, unless its sender died while it was on the way",
     "replay": "the journal alone gives the same state, byte for byte, under any policy",
     "outcome_kept": "a rollback that happened is known to have happened",
     "ends": "with the faults over, every incident ends or is handed over, within its deadlines",
@@ -317,7 +317,8 @@ class Invariants:
         news = phase not in tuple(Phase) or phase == Phase.OPEN  # about a rollout and no incident, or its beginning
         known = action.id in self._owed and (news or (action.incident, phase) in self._phases)
         self._check("post_known", known, f"{action.id} {phase}")
-        self._check("post_once", action.id not in self._posted, action.id)
+        again = action.id in self._posted and action.id not in self._world.chat.crossed
+        self._check("post_once", not again, action.id)
         self._posted.add(action.id)
 
     # -- lives, and the end

@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 
 from daemon.core.actions import Announce, Announced, AnswerPipeline, NoteChange, Outcome, OutcomeKind
-from handlers.faults import FaultKind, Transient, from_status
+from handlers.faults import Fault, FaultKind, Transient, from_status
 from tests.simulation.network import HungError, LostError, Network, StatusError
 
 PATIENCE_SECONDS = 15.0
@@ -83,13 +83,19 @@ class Session:
 
 @dataclass(slots=True)
 class Chat:
-    """The channel: the ids of the announcements in it, in order, each with its incident."""
+    """The channel: the ids of the announcements in it, in order, each with its incident.
+
+    `on_the_way` are the requests that have not arrived, with their senders. `crossed` are announcements that were sent
+    while one of a sender that has died since was on the way: nobody could know of that.
+    """
 
     posted: dict[str, str] = field(default_factory=dict)
+    on_the_way: list[tuple[str, Teller]] = field(default_factory=list)
+    crossed: set[str] = field(default_factory=set)
     on_post: Callable[[Announce], None] = lambda action: None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Teller:
     """Runner of Announce, and of what else is only told. It looks before it posts, as the real one does."""
 
@@ -99,13 +105,22 @@ class Teller:
     async def run(self, action: Announce | AnswerPipeline | NoteChange) -> Outcome:
         if not isinstance(action, Announce):
             return Outcome(kind=OutcomeKind.DONE)
-        announced = action
+        announced, request = action, (action.id, self)
+        if any(sent == announced.id and sender is not self for sent, sender in self.chat.on_the_way):
+            self.chat.crossed.add(announced.id)
 
         def post() -> None:
+            self.chat.on_the_way.remove(request)
             self.chat.posted[announced.id] = announced.incident
             self.chat.on_post(announced)
 
-        await self._send(post)
+        self.chat.on_the_way.append(request)
+        try:
+            await self._send(post)
+        except Fault:
+            if request in self.chat.on_the_way:  # it will never arrive
+                self.chat.on_the_way.remove(request)
+            raise
         return Outcome(kind=OutcomeKind.DONE, result=Announced(channel="C1", thread=f"t/{action.incident}"))
 
     async def probe(self, action: Announce | AnswerPipeline | NoteChange) -> Outcome | None:
