@@ -205,20 +205,42 @@ class World:
         """The configuration of a daemon that lives in this world."""
         assert self.monitoring is not None, "the world is not running"
         path = self.folder / "lastgood.yaml"
-        content = {
-            "cluster": "sandbox",
-            "state_dir": str(self.folder / "state"),
-            "server": {"listen": f"127.0.0.1:{self.port}", "webhook_tokens": {"alertmanager": WEBHOOK_TOKEN}},
-            "kubernetes": {"url": self.cluster.url},
-            "prometheus": {"url": self.monitoring.prometheus_url},
-            "alertmanager": {"urls": [self.monitoring.alertmanager_url], "poll_interval": "2s", "settle": "1s"},
-            "pagerduty": {"routing_key": ROUTING_KEY, "base_url": self.pagerduty.url},
-            "slack": {"bot_token": self.slack.token, "channel": "C0INCIDENT", "base_url": f"{self.slack.url}/api"},
-            "log": {"format": "json"},
-            "policy": {**POLICY, "modes": [{"namespaces": [NAMESPACE], "mode": mode}], **policy},
-        }
+        content = daemon_settings(
+            state_dir=self.folder / "state",
+            port=self.port,
+            kubernetes={"url": self.cluster.url},
+            monitoring=self.monitoring,
+            pagerduty=self.pagerduty,
+            slack=self.slack,
+            policy={"modes": [{"namespaces": [NAMESPACE], "mode": mode}], **policy},
+        )
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         return path
+
+
+def daemon_settings(
+    *,
+    state_dir: Path,
+    port: int,
+    kubernetes: Mapping[str, str],
+    monitoring: Monitoring,
+    pagerduty: PagerDutyStandIn,
+    slack: SlackStandIn,
+    policy: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of a configuration with these peers, and the demo's policy but for what `policy` says."""
+    return {
+        "cluster": "sandbox",
+        "state_dir": str(state_dir),
+        "server": {"listen": f"127.0.0.1:{port}", "webhook_tokens": {"alertmanager": WEBHOOK_TOKEN}},
+        "kubernetes": dict(kubernetes),
+        "prometheus": {"url": monitoring.prometheus_url},
+        "alertmanager": {"urls": [monitoring.alertmanager_url], "poll_interval": "2s", "settle": "1s"},
+        "pagerduty": {"routing_key": ROUTING_KEY, "base_url": pagerduty.url},
+        "slack": {"bot_token": slack.token, "channel": "C0INCIDENT", "base_url": f"{slack.url}/api"},
+        "log": {"format": "json"},
+        "policy": {**POLICY, **policy},
+    }
 
 
 def free_port() -> int:

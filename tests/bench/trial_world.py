@@ -28,6 +28,7 @@ from deploy.sandbox.world import ROUTING_KEY, WEBHOOK_TOKEN, free_port, until
 from tests.bench.conftest import FOLDER, ROOT, environment
 from tests.bench.pod_follower import PodFollower, Seen
 from tests.bench.webhook_tap import Tap, tapped
+from tests.controlplane import installed
 from tests.controlplane.builds import Binaries
 from tests.controlplane.installed import ACCOUNT
 from tests.controlplane.node_api import Api
@@ -180,19 +181,8 @@ def write_config(folder: Path, plane: ControlPlane, limits: Limits, port: int, u
 
 def install(plane: ControlPlane) -> None:
     """The account and its roles, as in deploy/kubernetes/act."""
-    assert plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": "lastgood"}})[0] == 201
-    rbac = "/apis/rbac.authorization.k8s.io/v1"
-    places = {
-        "ServiceAccount": "/api/v1/namespaces/lastgood/serviceaccounts",
-        "ClusterRole": f"{rbac}/clusterroles",
-        "ClusterRoleBinding": f"{rbac}/clusterrolebindings",
-        "Role": f"{rbac}/namespaces/lastgood/roles",
-        "RoleBinding": f"{rbac}/namespaces/lastgood/rolebindings",
-    }
-    for each in build("act"):
-        if each["kind"] in places:
-            status, answer = plane.ask("POST", places[each["kind"]], each)
-            assert status == 201, answer
+    assert plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": installed.NAMESPACE}})[0] == 201
+    installed.install(plane, build("act"))
 
 
 @asynccontextmanager

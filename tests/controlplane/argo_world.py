@@ -6,36 +6,26 @@ Monitoring is the sandbox's stand-in; the pods of the Rollout serve as long as t
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from deploy.sandbox.monitoring import default_rules, kube_state_metrics, start_monitoring
 from deploy.sandbox.process import REPOSITORY, DaemonProcess, bare_environment
-from deploy.sandbox.services import Load, SampleServices, serve_metrics
-from deploy.sandbox.vendors import PagerDutyStandIn, SlackStandIn
-from deploy.sandbox.world import POLICY, ROUTING_KEY, SCRAPE_SECONDS, WEBHOOK_TOKEN, free_port, until
-from handlers.pods import is_ready
+from deploy.sandbox.services import SampleServices
+from deploy.sandbox.vendors import PagerDutyStandIn
+from deploy.sandbox.world import until
 from tests.controlplane.argo_player import Shop
-from tests.controlplane.installed import ACCOUNT, lastgood_namespace
-from tests.controlplane.plane import ControlPlane
-from tests.controlplane.workloads import Json, path
+from tests.controlplane.installed import ACCOUNT, install, lastgood_namespace
+from tests.controlplane.surroundings import Surroundings, surroundings
+from tests.controlplane.workloads import Json
 from tests.packaging.chart import build
 
-REQUESTS_PER_SECOND = 400.0
 SECONDS = 120.0
 """For anything that daemon, controller and simulated nodes do together; ten on an idle machine."""
-
-PLACES = {
-    "ServiceAccount": "/api/v1/namespaces/lastgood/serviceaccounts",
-    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-}
 
 
 @dataclass(kw_only=True)
@@ -43,27 +33,25 @@ class ArgoWorld:
     """All of it, running. `verified` and `phases` are what the daemon's log told of revisions and incidents."""
 
     shop: Shop
-    services: SampleServices
-    pagerduty: PagerDutyStandIn
+    around: Surroundings
     daemon: DaemonProcess
-    pods: list[Json] = field(default_factory=list)
     events: set[str] = field(default_factory=set)
     verified: set[str] = field(default_factory=set)
     phases: list[str] = field(default_factory=list)
 
+    @property
+    def services(self) -> SampleServices:
+        """What the pods serve."""
+        return self.around.services
+
+    @property
+    def pagerduty(self) -> PagerDutyStandIn:
+        """Who is paged."""
+        return self.around.pagerduty
+
     async def follow(self) -> None:
-        """Lets the ready pods serve, and reads what the daemon says; for ever."""
-        serving: set[str] = set()
+        """Reads what the daemon says; for ever."""
         while True:
-            found = await asyncio.to_thread(self.shop.ask, "GET", path(self.shop.namespace, "pods"))
-            self.pods = found["items"]
-            ready = {pod["metadata"]["name"]: pod for pod in self.pods if is_ready(pod)}
-            for name, pod in ready.items():
-                image, ip = pod["spec"]["containers"][0]["image"], pod["status"].get("podIP", "")
-                self.services.pod_ready(self.shop.namespace, name, app="shop", image=image, ip=ip)
-            for name in serving - ready.keys():
-                self.services.pod_gone(self.shop.namespace, name)
-            serving = set(ready)
             for line in self.daemon.new_lines():
                 self._note(line)
             await asyncio.sleep(0.1)
@@ -77,7 +65,7 @@ class ArgoWorld:
 
     def images(self) -> set[str]:
         """What pods run that are not going."""
-        here = [pod for pod in self.pods if "deletionTimestamp" not in pod["metadata"]]
+        here = [pod for pod in self.around.pods if "deletionTimestamp" not in pod["metadata"]]
         return {pod["spec"]["containers"][0]["image"] for pod in here}
 
     async def waits(self, what: str, holds: Callable[[], bool]) -> None:
@@ -99,62 +87,19 @@ class ArgoWorld:
         return process.returncode or 0, out.decode()
 
 
-def _install(plane: ControlPlane, objects: Iterable[Json]) -> None:
-    for each in objects:
-        if each["kind"] in PLACES:
-            status, answer = plane.ask("POST", PLACES[each["kind"]], each)
-            assert status == 201, answer
-
-
-def _config(folder: Path, shop: Shop, urls: Json) -> Path:
-    content = {
-        "cluster": "sandbox",
-        "state_dir": str(folder / "state"),
-        "server": {"listen": f"127.0.0.1:{urls['port']}", "webhook_tokens": {"alertmanager": WEBHOOK_TOKEN}},
-        "kubernetes": {"kubeconfig": str(shop.plane.kubeconfig(ACCOUNT))},
-        "prometheus": {"url": urls["prometheus"]},
-        "alertmanager": {"urls": [urls["alertmanager"]], "poll_interval": "2s", "settle": "1s"},
-        "pagerduty": {"routing_key": ROUTING_KEY, "base_url": urls["pagerduty"]},
-        "slack": {"bot_token": urls["slack_token"], "channel": "C0INCIDENT", "base_url": f"{urls['slack']}/api"},
-        "log": {"format": "json"},
-        "policy": {
-            **POLICY, "decide_deadline": "60s", "converge_deadline": "60s", "verify_deadline": "60s",
-            "modes": [{"namespaces": [shop.namespace], "mode": "auto"}],
-        },
-    }  # fmt: skip
-    file = folder / "lastgood.yaml"
-    file.write_text(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
-    return file
-
-
 @asynccontextmanager
 async def argo_world(shop: Shop, folder: Path, objects: Iterable[Json] | None = None) -> AsyncIterator[ArgoWorld]:
     """The daemon is started and ready; with the roles in these objects where there are some."""
     async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
         stack.enter_context(lastgood_namespace(shop.plane, folder))
-        await asyncio.to_thread(_install, shop.plane, build("act") if objects is None else objects)
-        services = SampleServices()
-        services.load(shop.namespace, "shop", Load(requests_per_second=REQUESTS_PER_SECOND))
-        pagerduty, slack = await enter(PagerDutyStandIn()), await enter(SlackStandIn())
+        await asyncio.to_thread(install, shop.plane, build("act") if objects is None else objects)
+        around = await stack.enter_async_context(
+            surroundings(shop.plane, shop.namespace, folder, app="shop", kind="rollout")
+        )
         daemon = DaemonProcess(config=folder / "lastgood.yaml", log_path=folder / "daemon.log")
-        world = ArgoWorld(shop=shop, services=services, pagerduty=pagerduty, daemon=daemon)
-        metrics = await enter(serve_metrics(services, kube_state=lambda: kube_state_metrics(world.pods)))
-        port = free_port()
-        errors, crashing = default_rules(window_seconds=3.0, for_seconds=2.0)
-        labels = {"severity": "critical", "rollout": "{{ $labels.app }}"}
-        monitoring = await enter(
-            start_monitoring(
-                sd_url=f"{metrics}/sd/one-page", webhook_url=f"http://127.0.0.1:{port}/api/v1/alertmanager",
-                webhook_token=WEBHOOK_TOKEN, workdir=folder, rules=(replace(errors, labels=labels), crashing),
-                scrape_interval=SCRAPE_SECONDS, kind="stand-in",
-            )
-        )  # fmt: skip
-        urls = {
-            "port": port, "prometheus": monitoring.prometheus_url, "alertmanager": monitoring.alertmanager_url,
-            "pagerduty": pagerduty.url, "slack": slack.url, "slack_token": slack.token,
-        }  # fmt: skip
-        _config(folder, shop, urls)
+        world = ArgoWorld(shop=shop, around=around, daemon=daemon)
+        content = around.settings(folder / "state", {"kubeconfig": str(shop.plane.kubeconfig(ACCOUNT))})
+        daemon.config.write_text(yaml.safe_dump(content, sort_keys=False))
         follower = asyncio.get_running_loop().create_task(world.follow())
         await daemon.start()
         try:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.rollouts import Programs
-from tests.controlplane.workloads import until
+from tests.controlplane.workloads import Json, until
 
 NAMESPACE = "lastgood"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:lastgood"
+
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+PLACES = {
+    "ServiceAccount": f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts",
+    "ClusterRole": f"{_RBAC}/clusterroles",
+    "ClusterRoleBinding": f"{_RBAC}/clusterrolebindings",
+    "Role": f"{_RBAC}/namespaces/{NAMESPACE}/roles",
+    "RoleBinding": f"{_RBAC}/namespaces/{NAMESPACE}/rolebindings",
+}
+
+
+def install(plane: ControlPlane, objects: Iterable[Json]) -> None:
+    """The account and its roles, out of all that a rendered folder or the chart holds."""
+    for each in objects:
+        if each["kind"] in PLACES:
+            status, answer = plane.ask("POST", PLACES[each["kind"]], each)
+            assert status == 201, answer
 
 
 @contextmanager

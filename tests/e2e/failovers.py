@@ -22,8 +22,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.members import Member
 from tests.e2e.moments import ENDS, MOMENTS, Failover, Held, fail_over
-from tests.e2e.two import CLEAN_ENDS, Member, Two, two
+from tests.e2e.two import CLEAN_ENDS, Two, two
 from tests.postgres import Server, running
 
 LEASE_SECONDS = 8

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -207,9 +208,11 @@ def asks(method: str, path: str, body: str = "") -> Wanted:
 
 
 @asynccontextmanager
-async def gate(upstream: str) -> AsyncIterator[Gate]:
-    """Run a gate in front of a server on loopback."""
-    async with aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None)) as session:
+async def gate(upstream: str, trust: ssl.SSLContext | None = None) -> AsyncIterator[Gate]:
+    """Run a gate in front of a server on loopback; plain HTTP before, and behind it TLS where it is told whom to trust."""
+    connector = aiohttp.TCPConnector(ssl=trust or True)
+    no_limit = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(auto_decompress=False, timeout=no_limit, connector=connector) as session:
         made = Gate(upstream=upstream.rstrip("/"), _session=session)
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{path:.*}", made.handle)

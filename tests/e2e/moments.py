@@ -14,7 +14,8 @@ from typing import Literal
 
 from deploy.sandbox.world import until
 from tests.e2e.gate import Hold, Seen, Wanted, asks
-from tests.e2e.two import Member, Two, is_patch, now
+from tests.e2e.members import Member, is_patch, now
+from tests.e2e.two import Two
 
 DRY_RUN = asks("PATCH", r"/deployments/.*dryRun=All")
 TRIGGER = asks("POST", "/v2/enqueue", '"trigger"')
@@ -139,8 +140,34 @@ class Failover:
         return f"{self.end} at {self.moment}{', arrives late' if self.late else ''}"
 
 
-async def fail_over(two: Two, held: Held, failover: Failover) -> None:
-    """End the leader, see the other one act, let what was held get lost or arrive late, and see the old one gone."""
+async def begun(both: Two) -> None:
+    """The first one leads, and only the other one is told of alerts: what is acted on is what a standby accepted."""
+    await both.begin()
+    leader, standby = both.members
+    leader.gates["alertmanager"].shut()
+    both.send_alerts_to(standby)
+
+
+async def failed_over(
+    both: Two, moment: str, end: End, *, late: bool, arrives: Callable[[], bool] = lambda: True
+) -> Failover:
+    """One leads, is ended at this moment of a rollback, and the other goes on. `late`, `arrives`: see `fail_over`."""
+    await begun(both)
+    held = MOMENTS[moment].arm(both, both.members[0])
+    await both.roll_out_bad()
+    await held.caught()
+    done = Failover(moment=moment, end=end, late=late)
+    await fail_over(both, held, done, arrives)
+    assert not done.wrong, done.wrong
+    print(f"{done.name}: led after {done.led_after:.2f} s, acted after {done.acted_after:.2f} s")  # noqa: T201
+    return done
+
+
+async def fail_over(two: Two, held: Held, failover: Failover, arrives: Callable[[], bool] = lambda: True) -> None:
+    """End the leader, see the other one act, let what was held get lost or arrive late, and see the old one gone.
+
+    `arrives`: what must be so before what is late arrives.
+    """
     old = held.member
     new = two.other(old)
     two.send_alerts_to(new)
@@ -155,6 +182,7 @@ async def fail_over(two: Two, held: Held, failover: Failover) -> None:
     failover.led_after = (new.when("leading") or 0.0) - ended
     failover.acted_after = (new.acted(ended) or 0.0) - ended
     if failover.late:
+        await until("what is late may arrive", arrives, LEAD_SECONDS, step=0.02)
         await held.arrive()
     await _see_off(old, failover)
 

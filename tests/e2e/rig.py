@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -124,17 +125,25 @@ def put_between(content: dict[str, Any], gates: Mapping[str, Gate]) -> None:
     content["slack"]["base_url"] = gates["slack"].url + "/api"
 
 
-async def gates_to(world: World, stack: AsyncExitStack) -> dict[str, Gate]:
-    """A gate in front of each server of the world; they go with the stack."""
+def servers_of(world: World) -> dict[str, str]:
+    """The address of each server of the world."""
     assert world.monitoring is not None
-    upstreams = (
+    addresses = (
         world.cluster.url,
         world.monitoring.prometheus_url,
         world.monitoring.alertmanager_url,
         world.pagerduty.url,
         world.slack.url,
     )
-    return {name: await stack.enter_async_context(gate(url)) for name, url in zip(GATES, upstreams, strict=True)}
+    return dict(zip(GATES, addresses, strict=True))
+
+
+async def gates_to(
+    servers: Mapping[str, str], stack: AsyncExitStack, trust: Mapping[str, ssl.SSLContext] | None = None
+) -> dict[str, Gate]:
+    """A gate in front of each server; they go with the stack. `trust`: those that speak TLS."""
+    asked = trust or {}
+    return {name: await stack.enter_async_context(gate(url, asked.get(name))) for name, url in servers.items()}
 
 
 def furnish(world: World) -> None:
@@ -148,7 +157,7 @@ async def rig(folder: Path, kind: Kind = "stand-in") -> AsyncIterator[Rig]:
     """A world with v1 in place, and a daemon that is not started yet."""
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(World(folder=folder, kind=kind, setup=furnish))
-        gates = await gates_to(world, stack)
+        gates = await gates_to(servers_of(world), stack)
         daemon = DaemonProcess(config=folder / "daemon.yaml", log_path=folder / "daemon.log")
         show = Show(scenario=SCENARIOS["error-spike"], world=world, live=Live(), daemon=daemon)
         made = Rig(folder=folder, world=world, show=show, daemon=daemon, gates=gates)

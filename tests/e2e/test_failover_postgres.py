@@ -8,40 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deploy.sandbox.world import until
-from tests.e2e.moments import MOMENTS, Failover, fail_over
-from tests.e2e.two import END_SECONDS, Two, two
+from tests.e2e.moments import MOMENTS, begun, failed_over
+from tests.e2e.two import END_SECONDS, two
 from tests.postgres import Server, running
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 KILLED_SECONDS, TERMINATED_SECONDS = 20.0, 2.0
 """From the leader's end until the standby acts, with the default lease: what is promised."""
-
-
-async def begun(both: Two) -> None:
-    """One leads, and only the other one is told of the alert."""
-    await both.begin()
-    leader, standby = both.members
-    leader.gates["alertmanager"].shut()
-    both.send_alerts_to(standby)
-
-
-async def failed_over(both: Two, moment: str, how: Any, *, late: bool) -> Failover:
-    """The first one leads, is ended at this moment, and the other finishes the incident."""
-    await begun(both)
-    held = MOMENTS[moment].arm(both, both.members[0])
-    await both.roll_out_bad()
-    await held.caught()
-    done = Failover(moment=moment, end=how, late=late)
-    await fail_over(both, held, done)
-    assert not done.wrong, done.wrong
-    print(f"{done.name}: led after {done.led_after:.2f} s, acted after {done.acted_after:.2f} s")  # noqa: T201
-    return done
 
 
 async def test_kill_before_the_patch_arrives(tmp_path: Path, postgres: Server) -> None:

@@ -1,31 +1,34 @@
-"""Two daemons on one PostgreSQL journal, in the demo's world: each with gates around it and a wire to the database.
+"""Two daemons on one PostgreSQL journal: each with gates around it and a wire to the database.
 
 What goes through a member's gates tells who did what, and when; what the world shows is the judge. Alertmanager sends to one
-address, as to a Kubernetes Service, and a test says behind which member it ends.
+address, as to a Kubernetes Service, and a test says behind which member it ends. `two` is the demo's world; another one, around
+a real control plane, is in tests/controlplane.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
 
 from deploy.sandbox.demo import ENDS
-from deploy.sandbox.process import DaemonProcess
 from deploy.sandbox.scenarios import APP
-from deploy.sandbox.world import NAMESPACE, WEBHOOK_TOKEN, World, free_port, image, until
-from tests.e2e.gate import Gate, Seen, gate
-from tests.e2e.rig import QUIET_SECONDS, furnish, gates_to, put_between
+from deploy.sandbox.services import SampleServices
+from deploy.sandbox.vendors import PagerDutyStandIn
+from deploy.sandbox.world import NAMESPACE, WEBHOOK_TOKEN, World, image, until
+from tests.e2e.gate import Gate, gate
+from tests.e2e.members import Member, member_of, put_away
+from tests.e2e.rig import QUIET_SECONDS, furnish, gates_to, servers_of
 from tests.postgres import Server
-from tests.postgres_wire import Wire, wire_to
+from tests.postgres_wire import wire_to
 
 LOOK_SECONDS = 0.02
 """How often logs are read: how exactly moments are known."""
@@ -62,86 +65,45 @@ GIVEN_BACK: dict[str, Any] = {
 """As an earlier leader left it: one that nobody ever had is free only after its whole duration."""
 
 
-def now() -> float:
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
-
-
-@dataclass(kw_only=True)
-class Member:
-    """One of the two: its process with as many lives as a test gives it, its gates, its wire."""
-
-    name: str
-    daemon: DaemonProcess
-    gates: dict[str, Gate]
-    wire: Wire
-    port: int
-    said: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
-    born: int = 0
-    """Index of the first line of its present life."""
-
-    def read(self) -> list[dict[str, Any]]:
-        """What it logged since the last call; kept with its time."""
-        lines = self.daemon.new_lines()
-        self.said += [(now(), line) for line in lines]
-        return lines
-
-    def when(self, event: str) -> float | None:
-        """When it logged this in its present life; None where it has not."""
-        return next((at for at, line in self.said[self.born :] if line.get("event") == event), None)
+class PairWorld(Protocol):
+    """What the two must have around them, and what judges them; the demo's World is one."""
 
     @property
-    def leads(self) -> bool:
-        """As it says itself."""
-        return self.daemon.running and self.when("leading") is not None
+    def services(self) -> SampleServices:
+        """What the pods serve."""
+        ...
 
-    def ended_because(self) -> str:
-        """What it logged as the reason of its end."""
-        errors = [
-            str(line.get("error")) for _, line in self.said if line.get("event") in ("part_ended", "cannot_start")
-        ]
-        return errors[-1] if errors else ""
+    @property
+    def pagerduty(self) -> PagerDutyStandIn:
+        """Who is paged."""
+        ...
 
-    async def start(self) -> None:
-        """Start it (again), through gates and a wire that hold nothing."""
-        for each in self.gates.values():
-            each.forget()
-        self.wire.drop()
-        self.wire.loses_answers = False
-        self.read()
-        self.born = len(self.said)
-        await self.daemon.start()
+    async def set_image(self, app: str, version: str) -> None:
+        """Roll out a version, as a pipeline does."""
+        ...
 
-    def seen(self, since: float = 0.0) -> list[tuple[str, Seen]]:
-        """What it asked of whom since then, in order."""
-        found = [(name, seen) for name, each in self.gates.items() for seen in each.seen if seen.at >= since]
-        return sorted(found, key=lambda pair: pair[1].at)
+    def settled(self, app: str) -> bool:
+        """All pods are of the current template and available."""
+        ...
 
-    def acted(self, since: float) -> float | None:
-        """When it first did what only a leader does: ask Prometheus, page, announce, or touch or ask after a Deployment."""
-        return next((seen.at for name, seen in self.seen(since) if _is_act(name, seen)), None)
+    def version(self, app: str) -> str:
+        """The version that the Deployment's template names now."""
+        ...
 
-
-def is_patch(seen: Seen) -> bool:
-    """A patch of a Deployment that is no dry run."""
-    return seen.method == "PATCH" and "/deployments/" in seen.path and not seen.dry_run
-
-
-def _is_act(name: str, seen: Seen) -> bool:
-    if name == "kubernetes":
-        return "/deployments/" in seen.path
-    return name in ("prometheus", "pagerduty", "slack")
+    def rollbacks(self) -> int:
+        """How often Lastgood has changed a template."""
+        ...
 
 
 @dataclass(kw_only=True)
 class Two:
     """The world with its two daemons."""
 
-    world: World
+    world: PairWorld
     server: Server
     schema: str
     front: Gate
-    members: tuple[Member, Member]
+    members: tuple[Member, Member] = field(init=False)
     phases: list[str] = field(default_factory=list)
     """Phases of the app's incidents, as either of the two logged them."""
     verified: bool = False
@@ -304,17 +266,36 @@ async def until_so(what: str, holds: Callable[[], Awaitable[bool]], seconds: flo
 
 @asynccontextmanager
 async def two(folder: Path, server: Server, **lease: str) -> AsyncIterator[Two]:
-    """The world with v1 in place, and two daemons that are not started yet. `lease`: settings other than the defaults."""
+    """The demo's world with v1 in place, and two daemons that are not started yet. `lease`: settings other than the defaults."""
     async with AsyncExitStack() as stack:
         front = await stack.enter_async_context(gate("http://127.0.0.1:9"))
         port = urlsplit(front.url).port or 0
         world = await stack.enter_async_context(World(folder=folder, kind="stand-in", port=port, setup=furnish))
         world.cluster.create(GIVEN_BACK)
-        schema = server.schema()
-        members = [await _member(name, folder, world, server, schema, lease, stack) for name in ("a", "b")]
-        made = Two(world=world, server=server, schema=schema, front=front, members=(members[0], members[1]))
+        content = yaml.safe_load(world.write_config(**POLICY).read_text())
+        content["lease"] = {"enabled": True, "namespace": NAMESPACE, **lease}
+        made = Two(world=world, server=server, schema=server.schema(), front=front)
+        yield await stack.enter_async_context(paired(made, folder, content, servers_of(world)))
+
+
+@asynccontextmanager
+async def paired(
+    made: Two,
+    folder: Path,
+    content: dict[str, Any],
+    servers: Mapping[str, str],
+    trust: Mapping[str, ssl.SSLContext] | None = None,
+) -> AsyncIterator[Two]:
+    """With its two members, of this configuration, and once v1 serves. `trust`: those of the servers that speak TLS."""
+    async with AsyncExitStack() as stack:
+        members = []
+        for name in ("a", "b"):
+            gates = await gates_to(servers, stack, trust)
+            wire = await stack.enter_async_context(wire_to(made.server))
+            members.append(member_of(name, folder, content, gates, wire, made.schema))
+        made.members = (members[0], members[1])
         made.send_alerts_to(made.members[0])
-        await until("v1 serves", lambda: world.settled(APP), START_SECONDS)
+        await until("v1 serves", lambda: made.world.settled(APP), START_SECONDS)
         follower = asyncio.get_running_loop().create_task(made.follow())
         try:
             yield made
@@ -322,30 +303,4 @@ async def two(folder: Path, server: Server, **lease: str) -> AsyncIterator[Two]:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)
             for member in members:
-                await _put_away(member)
-
-
-async def _member(
-    name: str, folder: Path, world: World, server: Server, schema: str, lease: dict[str, str], stack: AsyncExitStack
-) -> Member:
-    gates, wire = await gates_to(world, stack), await stack.enter_async_context(wire_to(server))
-    content = yaml.safe_load(world.write_config(**POLICY).read_text())
-    put_between(content, gates)
-    port = free_port()
-    content["server"]["listen"] = f"127.0.0.1:{port}"
-    content["state_dir"] = str(folder / name)
-    content["journal"] = {"url": wire.url, "schema_name": schema}
-    content["lease"] = {"enabled": True, "namespace": NAMESPACE, **lease}
-    content["limits"] = {"drain": "1s"}
-    config = folder / f"{name}.yaml"
-    config.write_text(yaml.safe_dump(content, sort_keys=False))
-    daemon = DaemonProcess(config=config, log_path=folder / f"{name}.log")
-    return Member(name=name, daemon=daemon, gates=gates, wire=wire, port=port)
-
-
-async def _put_away(member: Member) -> None:
-    for each in member.gates.values():
-        each.open()
-    if member.daemon.running:
-        member.daemon.signal(signal.SIGCONT)
-    await member.daemon.kill()
+                await put_away(member)

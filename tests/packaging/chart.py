@@ -39,10 +39,10 @@ class RefusedError(Exception):
     """Helm's own words about values that the chart does not take."""
 
 
-def render(*values: str, minimal: tuple[str, ...] = MINIMAL) -> list[Obj]:
-    """The objects of a release `lastgood` in namespace `ops` with these values (`a.b=c`). Raises RefusedError."""
+def render(*values: str, minimal: tuple[str, ...] = MINIMAL, namespace: str = "ops") -> list[Obj]:
+    """The objects of a release `lastgood` in this namespace with these values (`a.b=c`). Raises RefusedError."""
     settings = [part for value in (*minimal, *values) for part in ("--set", value)]
-    command = [str(require("helm")), "template", "lastgood", str(CHART), "--namespace", "ops", *settings]
+    command = [str(require("helm")), "template", "lastgood", str(CHART), "--namespace", namespace, *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RefusedError(done.stderr)

@@ -214,7 +214,7 @@ def test_values_that_cannot_work_are_refused_by_name(
 ) -> None:
     """A missing name, a misspelt key, and a policy that arms under a role that may not act fail before the cluster."""
     with pytest.raises(RefusedError, match=re.escape(named)):
-        render(*values, **({} if values else {"minimal": minimal}))
+        render(*values) if values else render(minimal=minimal)
 
 
 def test_every_value_is_in_the_schema() -> None:
