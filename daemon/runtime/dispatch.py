@@ -74,6 +74,14 @@ class Faults:
     permanent: type[Exception]
 
 
+class _UnansweredError(Exception):
+    """Who was asked what became of an action refused to say: that is no word about the action."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(str(fault))
+        self.kind = getattr(fault, "kind", None)
+
+
 @dataclass(slots=True)
 class _Try:
     """Where one action stands between its attempts."""
@@ -157,7 +165,7 @@ class Dispatcher:
         except self._faults.permanent as fault:
             self._attempted(action.kind, _label(fault))
             state.settled = Outcome(kind=OutcomeKind.FAILED, message=str(fault))
-        except (self._faults.transient, TimeoutError) as fault:
+        except (self._faults.transient, _UnansweredError, TimeoutError) as fault:
             await self._again(action, state, fault)
         except Exception as error:  # a bug in a runner must not leave the action owed for ever without a word
             log.exception("runner_failed", action=action.id)
@@ -178,7 +186,10 @@ class Dispatcher:
     async def _ask_or_run(self, action: Action, state: _Try) -> None:
         runner = self._runners[action.kind]
         if state.uncertain:
-            state.settled = await runner.probe(action)
+            try:
+                state.settled = await runner.probe(action)
+            except self._faults.permanent as fault:
+                raise _UnansweredError(fault) from None
             state.uncertain = False  # it certainly did not happen, or it is settled
             return
         forbidden = self._veto(action)

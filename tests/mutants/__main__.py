@@ -27,12 +27,13 @@ PARTS = ("config", "daemon", "handlers", "deploy", "tests", "pyproject.toml")
 SECONDS_MAX = 240
 """For the tests of one bug; a bug that makes them hang is caught, too."""
 
-_FAILED = re.compile(r"^(?:FAILED|ERROR) ([^\s\[]+)", re.MULTILINE)
+_FAILED = re.compile(r"\b(?:FAILED|ERROR) (tests/[^\s\[]+)|(tests/\S+?::\w+)(?:\[.*\])? (?:FAILED|ERROR)")
+"""As it is told at once: a bug may leave something behind that costs pytest its summary. Side by side the word comes first."""
 
 
 def run_tests(tree: Path, tests: Iterable[str], *options: str) -> str | None:
     """The first test that fails in the tree; None when all pass."""
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *options, *tests]
+    command = [sys.executable, "-B", "-m", "pytest", "-x", "-v", "-p", "no:cacheprovider", *options, *tests]
     try:
         ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
     except subprocess.TimeoutExpired:
@@ -40,7 +41,9 @@ def run_tests(tree: Path, tests: Iterable[str], *options: str) -> str | None:
     if ended.returncode == 0:
         return None
     found = _FAILED.search(ended.stdout)
-    return found.group(1) if found else f"(exit code {ended.returncode}) {ended.stdout[-400:]}{ended.stderr[-400:]}"
+    if found is None:
+        return f"(exit code {ended.returncode}) {ended.stdout[-400:]}{ended.stderr[-400:]}"
+    return found.group(1) or found.group(2)
 
 
 def planted(tree: Path, mutant: Mutant) -> str | None:

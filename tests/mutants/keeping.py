@@ -38,6 +38,14 @@ KEEPING = (
         tests=("tests/runtime/test_dispatch.py",),
     ),
     Mutant(
+        name="refused-question-is-no",
+        why="calls a rollback failed because it may not ask what became of it",
+        file="daemon/runtime/dispatch.py",
+        old="raise _UnansweredError(fault) from None",
+        new="raise",
+        tests=("tests/runtime/test_dispatch.py",),
+    ),
+    Mutant(
         name="durability-off",
         why="a power cut takes what was acknowledged",
         file="daemon/runtime/journal_file.py",

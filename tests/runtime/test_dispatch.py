@@ -242,6 +242,24 @@ async def test_nobody_knows(bench: Bench) -> None:
     assert bench.outcome.kind is OutcomeKind.UNKNOWN
 
 
+async def test_who_may_not_ask_does_not_know(bench: Bench) -> None:
+    """A refusal of the question (a role that is gone for a while) is no word about the rollback: asked again, and found done."""
+    bench.probes = [RefusalError("403: no right to get"), RefusalError("403: no right to get"), DONE]
+    bench.dispatcher.start(bench.roll_back(), uncertain=True)
+    await bench.ends()
+    assert bench.names == ["probe", "probe", "probe"]
+    assert bench.outcome.kind is OutcomeKind.DONE
+
+
+async def test_who_may_never_ask_says_so(bench: Bench) -> None:
+    """Refused until the deadline, the outcome is unknown, with the refusal's words."""
+    bench.probes = [RefusalError("403: no right to get")] * 1000
+    bench.dispatcher.start(bench.roll_back(seconds=30), uncertain=True)
+    await bench.ends()
+    assert "run" not in bench.names
+    assert (bench.outcome.kind, bench.outcome.message) == (OutcomeKind.UNKNOWN, "given up: 403: no right to get")
+
+
 @pytest.mark.parametrize(("seconds", "calls"), [(600, ["probe", "run"]), (-5, ["probe"])])
 async def test_uncertain_from_the_start(bench: Bench, seconds: float, calls: list[str]) -> None:
     """After a restart the world is asked first; what did not happen is done, unless it is too late."""

@@ -52,8 +52,10 @@ def _range(text: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def _progress(total: Total, of: int) -> None:
-    """On a terminal a count that moves; elsewhere, where each would stay, a line now and then."""
+def _progress(total: Total, part: Total, of: int) -> None:
+    """On a terminal a count that moves; elsewhere, where each would stay, a line now and then. A failing seed at once."""
+    for seed, name in zip(part.failing, part.names, strict=True):
+        sys.stderr.write(f"seed {seed}: {name}\n")
     count = f"{total.seeds} of {of}, {len(total.failing)} failing"
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{count} ")
@@ -85,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     total = Total()
     for part in totals(first, last, asked.jobs):
         total.add(part)
-        _progress(total, last - first + 1)
+        _progress(total, part, last - first + 1)
     _show(total.failing)
     missing = total.coverage.missing()
     if missing:
