@@ -89,6 +89,8 @@ async def test_stopped_when_the_outcome_is_on_its_way(
         await failed_over(both, "outcome-not-journalled", "sigstop", late=True)
         assert "lease" in old.ended_because() or "has taken over" in old.ended_because(), old.ended_because()
         await recovered(both, world)
+        (head,) = await both.sql("SELECT token FROM head")
+        assert head["token"] == await asyncio.to_thread(world.lease_changes)
         assert world.patches() == [200]
 
 
@@ -107,8 +109,10 @@ async def test_sigterm(installed: ControlPlane, namespace: str, tmp_path: Path, 
 async def restarted(both: Two) -> AsyncIterator[None]:
     """Whichever of the two ends is started again, as Kubernetes does."""
 
+    done = asyncio.Event()
+
     async def keep() -> None:
-        while True:
+        while not done.is_set():
             for member in both.members:
                 if not member.daemon.running:
                     await member.start()
@@ -118,8 +122,8 @@ async def restarted(both: Two) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        done.set()  # never in the middle of a start: nobody would know of that process
+        await task
 
 
 def leaders(both: Two) -> int:

@@ -29,6 +29,7 @@ from tests.e2e.two import GIVEN_BACK, POLICY, Two, paired
 from tests.postgres import Server
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+LEASE = f"{LEASES}/lastgood"
 
 
 @dataclass(kw_only=True)
@@ -112,6 +113,12 @@ class PlaneWorld:
                 found.append(int(entry["responseStatus"]["code"]))
         return found
 
+    def lease_changes(self) -> int:
+        """How often the Lease has changed hands."""
+        status, answer = self.plane.ask("GET", LEASE)
+        assert status == 200, answer
+        return int(answer["spec"]["leaseTransitions"])
+
     def wrong(self) -> list[str]:
         """What of this API server's own records must not be: a second patch that was stored, fields that are still ours."""
         found = []
@@ -125,7 +132,7 @@ class PlaneWorld:
 
 def given_back(plane: ControlPlane) -> None:
     """A Lease that nobody has, in the place of whatever there is."""
-    plane.ask("DELETE", f"{LEASES}/lastgood")
+    plane.ask("DELETE", LEASE)
     lease = copy.deepcopy(GIVEN_BACK)
     lease["metadata"]["namespace"] = NAMESPACE
     status, answer = plane.ask("POST", LEASES, lease)
