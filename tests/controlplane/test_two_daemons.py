@@ -108,7 +108,6 @@ async def test_sigterm(installed: ControlPlane, namespace: str, tmp_path: Path, 
 @asynccontextmanager
 async def restarted(both: Two) -> AsyncIterator[None]:
     """Whichever of the two ends is started again, as Kubernetes does."""
-
     done = asyncio.Event()
 
     async def keep() -> None:
