@@ -101,6 +101,7 @@ async def test_without_this_right(triple: Triple) -> None:
     """With this one right taken out of the role, the elector says so and never leads, and check-access names it and no other."""
     objects, faults = render(ENABLED), list[str]()
     async with SandboxCluster() as cluster, KubeClient(from_url(cluster.url)) as client:
+        await client.create("/api/v1/namespaces", {"metadata": {"name": "ops"}})
         grants = Grants(without(objects, triple), ACCOUNT)
         cluster.server.allow, cluster.faults.on_request = grants.allows, grants.check
         report = await access_check.check(client, Policy(cluster="test"), LEASE)
@@ -120,3 +121,15 @@ async def test_check_access_is_content_with_the_role() -> None:
         for values, enough in (((ENABLED,), True), ((ENABLED, "config.lease.name=shop"), False), ((), False)):
             cluster.server.allow = Grants(render(*values), ACCOUNT).allows
             assert (await access_check.check(client, Policy(cluster="test"), LEASE)).complete is enough
+
+
+async def test_a_namespace_that_is_not_there() -> None:
+    """A Lease that has no place is told, again and again: else nobody would lead and nobody would say why."""
+    faults = list[str]()
+    async with SandboxCluster() as cluster, KubeClient(from_url(cluster.url)) as client:
+        running = asyncio.get_running_loop().create_task(elector_of(client, "nowhere", faults).run())
+        await until(lambda: len(faults), lambda told: told >= 2)
+        running.cancel()
+        await asyncio.wait([running])
+    assert '"nowhere" not found' in faults[0]
+    assert "correct lease.namespace" in faults[0]
