@@ -65,8 +65,9 @@ Made from the code by `python .ci/references.py write`; do not edit. Served on `
 credentials.
 
 Every combination of labels starts at 0, so "no failures" is not "no data". Counters follow the facts as they are journalled;
-gauges are computed from the state when they are read. Only the scorecard's label holds a workload's name, of at most
-{WORKLOADS_MAX} workloads: the number of series does not grow with the cluster. Alerts on these metrics:
+gauges are computed from the state when they are read, and are 0 on one that stands by, because what it knows of the state is
+old. Only the scorecard's label holds a workload's name, of at most {WORKLOADS_MAX} workloads: the number of series does not grow
+with the cluster. Alerts on these metrics:
 [alerting.md](alerting.md).
 
 | metric | type | labels | meaning |
