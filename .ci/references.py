@@ -65,9 +65,8 @@ Made from the code by `python .ci/references.py write`; do not edit. Served on `
 credentials.
 
 Every combination of labels starts at 0, so "no failures" is not "no data". Counters follow the facts as they are journalled;
-gauges are computed from the state when they are read, and are 0 on one that stands by, because what it knows of the state is
-old. Only the scorecard's label holds a workload's name, of at most {WORKLOADS_MAX} workloads: the number of series does not grow
-with the cluster. Alerts on these metrics:
+gauges are computed from the state when they are read, 0 on one that stands by. Only the scorecard's label holds a workload's
+name, of at most {WORKLOADS_MAX} workloads: the number of series does not grow with the cluster. Alerts on these metrics:
 [alerting.md](alerting.md).
 
 | metric | type | labels | meaning |
@@ -108,9 +107,8 @@ that of `kubernetes` in the configuration, usually a kubeconfig. No secret is ne
 - `get` and `patch` on Applications, Kustomizations and HelmReleases are needed where `policy.gitops` names `argocd-rollback` or
   `flux-suspend` and something is armed. These objects are where their controller has them: held in any namespace, the right is
   there.
-- The rights to the Lease are needed where `lease.enabled` is true, and asked for nowhere else: `get` and `update` for this one
-  Lease by its name, `create` in its namespace, because RBAC compares no name with what does not exist yet. Where neither
-  `lease.namespace` nor a pod says the namespace, a note says that they were not asked for.
+- The rights to the Lease are needed where `lease.enabled` is true, and asked for nowhere else: `create` in its namespace, the
+  others by its name. Where neither `lease.namespace` nor a pod says the namespace, a note says that they were not asked for.
 - Where a right to change something is not held in all namespaces, it is asked for one by one, in at most {NAMESPACES_MAX} of
   them, those that the policy names first. What else would be too much (the last table) is asked for all namespaces at once: a
   RoleBinding of it in a single one is not found.
@@ -357,16 +355,8 @@ def access() -> str:
 
 
 def _told(right: Right) -> tuple[str, ...]:
-    given = f"`{right.grant.value}`"
-    return (
-        right.group or '""',
-        right.resource,
-        right.place.value,
-        right.feature.value,
-        right.since.value,
-        given,
-        right.why,
-    )
+    place, given = right.place.value, f"`{right.grant.value}`"
+    return right.group or '""', right.resource, place, right.feature.value, right.since.value, given, right.why
 
 
 def _lines(rows: Sequence[tuple[str, ...]]) -> str:

@@ -93,11 +93,7 @@ class Metrics:
         self._freshness = self._gauge(
             "reflector_freshness_seconds", "Since the oldest watch last heard from the API server.", ()
         )
-        self._ready = self._gauge("ready", "1 when the journal is writable and the caches are synced.", ())
-        self._leader = self._gauge("leader", "1 when this daemon decides and acts, 0 when it stands by.", ())
-        self._leased = self._gauge(
-            "lease_enabled", "1 when a Lease says which of several daemons leads, 0 where there is only this one.", ()
-        )
+        self._standing()
         self.fsync = Histogram(
             "lastgood_journal_commit_seconds", "One durable transaction.", registry=self.registry, buckets=FSYNC_SECONDS
         )
@@ -114,6 +110,14 @@ class Metrics:
         self._load()
         self._scores = ScoreMetrics(self.registry)
         self._start_at_zero()
+
+    def _standing(self) -> None:
+        """Whether it is there to act, and beside whom (`deploy/docs/high-availability.md`)."""
+        self._ready = self._gauge("ready", "1 when the journal is writable and the caches are synced.", ())
+        self._leader = self._gauge("leader", "1 when this daemon decides and acts, 0 when it stands by.", ())
+        self._leased = self._gauge(
+            "lease_enabled", "1 when a Lease says which of several daemons leads, 0 where there is only this one.", ()
+        )
 
     def _load(self) -> None:
         """What tells of too much (`deploy/docs/overload.md`)."""
