@@ -65,8 +65,8 @@ Made from the code by `python .ci/references.py write`; do not edit. Served on `
 credentials.
 
 Every combination of labels starts at 0, so "no failures" is not "no data". Counters follow the facts as they are journalled;
-gauges are computed from the state when they are read. Only the scorecard's label holds a workload's name, of at most
-{WORKLOADS_MAX} workloads: the number of series does not grow with the cluster. Alerts on these metrics:
+gauges are computed from the state when they are read, 0 on one that stands by. Only the scorecard's label holds a workload's
+name, of at most {WORKLOADS_MAX} workloads: the number of series does not grow with the cluster. Alerts on these metrics:
 [alerting.md](alerting.md).
 
 | metric | type | labels | meaning |
@@ -107,9 +107,11 @@ that of `kubernetes` in the configuration, usually a kubeconfig. No secret is ne
 - `get` and `patch` on Applications, Kustomizations and HelmReleases are needed where `policy.gitops` names `argocd-rollback` or
   `flux-suspend` and something is armed. These objects are where their controller has them: held in any namespace, the right is
   there.
-- Where such a right is not held in all namespaces, it is asked for one by one, in at most {NAMESPACES_MAX} of them, those
-  that the policy names first. What else would be too much (the last table) is asked for all namespaces at once: a RoleBinding
-  of it in a single one is not found.
+- The rights to the Lease are needed where `lease.enabled` is true, and asked for nowhere else: `create` in its namespace, the
+  others by its name. Where neither `lease.namespace` nor a pod says the namespace, a note says that they were not asked for.
+- Where a right to change something is not held in all namespaces, it is asked for one by one, in at most {NAMESPACES_MAX} of
+  them, those that the policy names first. What else would be too much (the last table) is asked for all namespaces at once: a
+  RoleBinding of it in a single one is not found.
 - The policy's modes count, not the annotations that lower them. `kube-system` counts where the policy names it.
 
 ## What it needs
@@ -119,7 +121,7 @@ that of `kubernetes` in the configuration, usually a kubeconfig. No secret is ne
 """
 
 ACCESS_MORE = """
-`rbac.` are values of the chart; `system:basic-user` is bound to every user by Kubernetes itself.
+`rbac.` and `config.` are values of the chart; `system:basic-user` is bound to every user by Kubernetes itself.
 
 ## What no mode needs
 
@@ -353,10 +355,8 @@ def access() -> str:
 
 
 def _told(right: Right) -> tuple[str, ...]:
-    acts = "where they are" if right.way is not None else "where it may act"
-    where = "all namespaces" if right.cluster_wide else acts
-    given = f"`{right.grant.value}`"
-    return right.group or '""', right.resource, where, right.feature.value, right.since.value, given, right.why
+    place, given = right.place.value, f"`{right.grant.value}`"
+    return right.group or '""', right.resource, place, right.feature.value, right.since.value, given, right.why
 
 
 def _lines(rows: Sequence[tuple[str, ...]]) -> str:

@@ -102,6 +102,11 @@ async def kube_client(
     return KubeClient(configuration, timeouts=timeouts, may_write=may_write)
 
 
+def lease_namespace(settings: Settings) -> str | None:
+    """Where the Lease is: as set, or else with the pod; None where we run in none."""
+    return settings.lease.namespace or kube_access.pod_namespace()
+
+
 def clients(settings: Settings, session: aiohttp.ClientSession, clock: Clock, telemetry: Telemetry) -> Clients:
     """Clients of Prometheus and Alertmanager."""
     prometheus = PrometheusClient(

@@ -21,7 +21,7 @@ from daemon import assembly
 from daemon.ports import Clock, Journal
 from daemon.runtime.clock import monotonic
 from daemon.runtime.telemetry import Metrics
-from handlers import kube_access, lease_record
+from handlers import lease_record
 from handlers.kube import Timeouts
 from handlers.lease_record import LeaseTimes
 from handlers.outbound.lease import LeaseElector
@@ -91,7 +91,7 @@ async def leading(settings: Settings, journal: Journal, clock: Clock, metrics: M
     if not lease.enabled:
         yield Lead(None)
         return
-    namespace = lease.namespace or kube_access.pod_namespace()
+    namespace = assembly.lease_namespace(settings)
     if namespace is None:
         raise NoLeaseError("lease.namespace is not set, and this is no pod that would say it; set it")
     times = LeaseTimes(duration=lease.duration, renew_deadline=lease.renew_deadline, retry=lease.retry)

@@ -16,11 +16,13 @@ from config.settings import Settings
 from daemon import assembly, preflighting, senders
 from daemon.buttons import Buttons
 from daemon.core.policy import Policy
-from daemon.ports import Clock, Journal, Leadership
+from daemon.core.state import State
+from daemon.leading import Lead
+from daemon.ports import Clock, Journal
 from daemon.runtime.counted import CountedIntake
 from daemon.runtime.engine import Engine
 from daemon.runtime.telemetry import Metrics
-from handlers import workload_objects
+from handlers import kube_access, workload_objects
 from handlers.answers import Actor
 from handlers.cache import ClusterCache
 from handlers.call_graph import CallGraph
@@ -58,7 +60,7 @@ class Parts:
     outside: assembly.Clients
     buttons: Buttons
     calls: Callable[[], CallGraph | None]
-    leadership: Leadership
+    leadership: Lead
 
 
 async def listen(server: HttpServer, parts: Parts) -> tuple[str, int]:
@@ -82,7 +84,7 @@ def network(parts: Parts) -> web.Application:
     def role() -> str:
         return "standby" if parts.engine.stands_by else "ready"
 
-    routes = [*told, *leader_only([*asked, *gate], _stands_by(parts))]
+    routes = [*told, *_for_the_leader([*asked, *gate], parts)]
     return build_app(
         routes=routes,
         limits=server_limits(settings),
@@ -96,11 +98,14 @@ def network(parts: Parts) -> web.Application:
 def local(parts: Parts) -> web.Application:
     """What is served on the Unix socket."""
     routes = [*_commands(parts, unix_actor), *gate_routes(parts.engine, parts.clock, unix_actor)]
-    return build_app(routes=leader_only(routes, _stands_by(parts)), limits=server_limits(parts.settings))
+    return build_app(routes=_for_the_leader(routes, parts), limits=server_limits(parts.settings))
 
 
-def _stands_by(parts: Parts) -> Callable[[], bool]:
-    return lambda: parts.engine.stands_by
+def _for_the_leader(routes: list[web.AbstractRouteDef], parts: Parts) -> list[web.AbstractRouteDef]:
+    def stands_by() -> bool:
+        return parts.engine.stands_by
+
+    return leader_only(routes, stands_by, lambda: parts.leadership.leader, kube_access.pod_namespace())
 
 
 def server_limits(settings: Settings) -> ServerLimits:
@@ -178,12 +183,20 @@ def _leads(parts: Parts) -> bool:
     return parts.leadership.leads and not parts.engine.stands_by
 
 
+def _state_to_show(parts: Parts) -> State:
+    """What a standby read at its start is soon old: a page that was owed then would be shown as late for ever. The leader
+    shows what there is, and whoever sums over all counts it once.
+    """
+    return State() if parts.engine.stands_by else parts.engine.state
+
+
 def _metrics(parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     handler = make_aiohttp_handler(parts.metrics.registry)
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        parts.metrics.recompute(parts.engine.state, parts.policy(), parts.clock.now())
-        parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None, leads=_leads(parts))
+        parts.metrics.recompute(_state_to_show(parts), parts.policy(), parts.clock.now())
+        leased = parts.leadership.elector is not None
+        parts.metrics.watched(parts.watch_age(), ready=parts.engine.ready is None, leads=_leads(parts), leased=leased)
         parts.metrics.waiting(parts.engine.inbox.events, parts.engine.inbox.bytes)
         return await handler(request)
 

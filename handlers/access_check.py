@@ -18,7 +18,7 @@ from handlers.access_reviews import Question, Reviewer, allowed, question
 from handlers.faults import Fault, FaultKind, Permanent
 from handlers.kube import Page, resource_path
 from handlers.kube_json import Obj
-from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Right
+from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Place, Right, of
 
 NAMESPACES_MAX = 200
 """Namespaces in which each right to act is asked for one by one, where it is not held in all: seconds of the API server's
@@ -30,6 +30,11 @@ NAMESPACES_READ_MAX = 5000
 
 ANYTHING = Question(verb="*", group="*", resource="*")
 """An administrator's right; one question instead of one for each thing that is too much."""
+
+LEASE_NOWHERE = (
+    "lease.namespace is not set, and this is no pod that would say it: the rights to the Lease were not asked for; "
+    f"ask in the pod: {remedies.IN_THE_POD}"
+)
 
 
 class Api(Reviewer, Protocol):
@@ -44,6 +49,14 @@ class Api(Reviewer, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedLease:
+    """The Lease that the configuration asks for; `namespace` is None where nobody says it."""
+
+    namespace: str | None
+    name: str
+
+
 class Answer(StrEnum):
     """How a right stands; the values are shown to people."""
 
@@ -55,12 +68,15 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One or more verbs on a resource that stand alike. In the whole cluster where `namespaces` is empty."""
+    """One or more verbs on a resource that stand alike. In the whole cluster where `namespaces` is empty, on all objects
+    where `name` is.
+    """
 
     group: str
     resource: str
     verbs: tuple[str, ...]
     namespaces: tuple[str, ...] = ()
+    name: str = ""
     needed_for: tuple[str, ...] = ()
     answer: Answer
     remedy: str = ""
@@ -81,16 +97,23 @@ class Report:
         return all(finding.answer is not Answer.NO for finding in self.findings)
 
 
-async def check(api: Api, policy: Policy) -> Report:
-    """Ask for every right, and for what would be too much. Raises Transient or Permanent where nothing can be asked."""
+async def check(api: Api, policy: Policy, lease: AskedLease | None = None) -> Report:
+    """Ask for every right, and for what would be too much; for those to the Lease where one is asked for.
+
+    Raises Transient or Permanent where nothing can be asked.
+    """
     asked_as = await _asked_as(api)
-    wide = [question(right) for right in RIGHTS if right.feature is not Feature.ASK]
+    wide = [question(right) for right in RIGHTS if right.feature not in (Feature.ASK, Feature.LEAD)]
     too_much = [Question(verb=verb, group=group, resource=resource) for verb, group, resource in NEVER_NEEDED]
     held = await allowed(api, [ANYTHING, *wide, *too_much])
-    read = [right for right in RIGHTS if right.cluster_wide]
+    read = [right for right in RIGHTS if right.place is Place.CLUSTER]
     findings = _reading(read, held, asked_as)
     acting, notes = await _acting(api, policy, held, asked_as)
     findings += acting
+    if lease is not None and lease.namespace is not None:
+        findings += await _leading(api, lease.namespace, lease.name, asked_as)
+    elif lease is not None:
+        notes.append(LEASE_NOWHERE)
     if ANYTHING in held:
         findings.append(_more("*", "*", ("*",), remedies.administrator()))
         notes.append(f"these are the rights of an administrator, hardly those of the daemon: {remedies.IN_THE_POD}")
@@ -142,7 +165,7 @@ async def _acting(
     api: Api, policy: Policy, held: frozenset[Question], asked_as: str | None
 ) -> tuple[list[Finding], list[str]]:
     """The rights to change something: where the policy needs them, and where they are held without need."""
-    rights = [right for right in RIGHTS if not right.cluster_wide]
+    rights = [right for right in RIGHTS if right.place in (Place.ARMED, Place.OWNERS)]
     narrow = [right for right in rights if question(right) not in held]
     names, notes = await _namespaces(api, policy) if narrow else ([], [])
     there = await allowed(api, [question(right, name) for right in narrow for name in names])
@@ -221,6 +244,34 @@ def _acts(
         answer=answer,
         remedy=remedy,
         commands=commands,
+    )
+
+
+async def _leading(api: Api, namespace: str, name: str, asked_as: str | None) -> list[Finding]:
+    """The rights to the Lease: a finding for each answer, apart for what a role narrows to its name and what none can."""
+    rights = of(Feature.LEAD)
+    held = await allowed(api, [question(right, namespace, name) for right in rights])
+    groups: dict[tuple[bool, bool], list[Right]] = {}
+    for right in rights:
+        groups.setdefault((right.for_one_object, question(right, namespace, name) in held), []).append(right)
+    return [
+        _leads(members, namespace, name if one else "", asked_as, there=there)
+        for (one, there), members in groups.items()
+    ]
+
+
+def _leads(rights: Sequence[Right], namespace: str, name: str, asked_as: str | None, *, there: bool) -> Finding:
+    verbs = tuple(right.verb for right in rights)
+    return Finding(
+        group=rights[0].group,
+        resource=rights[0].resource,
+        verbs=verbs,
+        namespaces=(namespace,),
+        name=name,
+        needed_for=(Feature.LEAD.value,),
+        answer=Answer.YES if there else Answer.NO,
+        remedy="" if there else remedies.missing(rights[0], (namespace,)),
+        commands=() if there else remedies.grant(rights[0], verbs, (namespace,), asked_as, name),
     )
 
 

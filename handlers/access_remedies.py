@@ -41,6 +41,11 @@ def _given(right: Right, namespaces: Sequence[str]) -> str:
                 f"policy.gitops asks for it ({right.way}): set rbac.gitops=true (helm upgrade), or grant it by hand where these "
                 f"objects are"
             )
+        case Grant.LEASE:
+            return (
+                "lease.enabled asks for it: with rbac.create=true the chart gives it for config.lease.name and "
+                "config.lease.namespace (helm upgrade), or grant it by hand"
+            )
         case Grant.SERVICES:
             return "fine where no Service is annotated as blue/green; where one is, set rbac.switchServices=true"
         case _:
@@ -53,10 +58,16 @@ def _beside(namespaces: Sequence[str]) -> str:
     return f", rbac.namespaces={{{','.join(namespaces)}}} beside those it has" if namespaces else ""
 
 
-def grant(right: Right, verbs: Sequence[str], namespaces: Sequence[str], asked_as: str | None) -> tuple[str, ...]:
-    """Commands that grant it to the user who asked; in the whole cluster where no namespace is named."""
+def grant(
+    right: Right, verbs: Sequence[str], namespaces: Sequence[str], asked_as: str | None, name: str = ""
+) -> tuple[str, ...]:
+    """Commands that grant it to the user who asked; in the whole cluster where no namespace is named, for one object where
+    its `name` is.
+    """
     role, to = f"lastgood-{right.feature.name.lower()}-{right.resource.replace('/', '-')}", _subject(asked_as)
     holds = f"--verb={','.join(verbs)} --resource={right.qualified}"
+    if name:  # a role of its own, beside that of verbs which no name narrows
+        role, holds = f"{role}-{name}", f"{holds} --resource-name={name}"
     if not namespaces:
         return (
             f"kubectl create clusterrole {role} {holds}",

@@ -30,25 +30,30 @@ class Reviewer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """May we do this there? In all namespaces where `namespace` is empty. `resource` may have a subresource: `pods/exec`."""
+    """May we do this there? In all namespaces where `namespace` is empty, to all objects where `name` is. `resource` may
+    have a subresource: `pods/exec`.
+    """
 
     verb: str
     group: str
     resource: str
     namespace: str = ""
+    name: str = ""
 
     @property
     def command(self) -> str:
         """How to ask it by hand, as the daemon's ServiceAccount."""
         resource, _, subresource = self.resource.partition("/")
-        what = qualified(self.group, resource) + (f" --subresource={subresource}" if subresource else "")
+        what = qualified(self.group, resource) + (f"/{self.name}" if self.name else "")
+        what += f" --subresource={subresource}" if subresource else ""
         where = f"-n {self.namespace}" if self.namespace else "--all-namespaces"
         return f"kubectl auth can-i {self.verb} {what} {where} --as=system:serviceaccount:NAMESPACE:ACCOUNT"
 
 
-def question(right: Right, namespace: str = "") -> Question:
-    """Have we this right there?"""
-    return Question(verb=right.verb, group=right.group, resource=right.resource, namespace=namespace)
+def question(right: Right, namespace: str = "", name: str = "") -> Question:
+    """Have we this right there? `name` counts where the right is for one object."""
+    named = name if right.for_one_object else ""
+    return Question(verb=right.verb, group=right.group, resource=right.resource, namespace=namespace, name=named)
 
 
 async def allowed(reviewer: Reviewer, questions: Sequence[Question]) -> frozenset[Question]:
@@ -60,7 +65,12 @@ async def allowed(reviewer: Reviewer, questions: Sequence[Question]) -> frozense
         resource, _, subresource = asked.resource.partition("/")
         async with slots:
             return await reviewer.self_subject_access_review(
-                asked.verb, asked.group, resource, namespace=asked.namespace, subresource=subresource
+                asked.verb,
+                asked.group,
+                resource,
+                namespace=asked.namespace,
+                subresource=subresource,
+                name=asked.name,
             )
 
     try:

@@ -123,6 +123,11 @@ def identity_of(pod: str, unique: str) -> str:
     return f"{pod[: NAME_CHARS_MAX - len(unique) - 1]}_{unique}"
 
 
+def pod_of(holder: str) -> str:
+    """The pod that a holder's name was made of; a name of another make as it is."""
+    return holder.rpartition("_")[0] or holder
+
+
 def blank(name: str, times: LeaseTimes) -> Obj:
     """A new Lease that nobody holds."""
     spec = {"leaseDurationSeconds": int(times.duration.total_seconds())}

@@ -24,6 +24,7 @@ class Feature(StrEnum):
     FREE = "free a StatefulSet from a broken pod"
     SWITCH = "switch a Service back"
     AROUND = "get around a GitOps controller"
+    LEAD = "lead among several daemons"
     ASK = "ask what it may do"
 
 
@@ -36,7 +37,17 @@ class Grant(StrEnum):
     PODS = "rbac.deletePods=true"
     SERVICES = "rbac.switchServices=true"
     GITOPS = "rbac.gitops=true"
+    LEASE = "config.lease.enabled=true"
     EVERYBODY = "system:basic-user"
+
+
+class Place(StrEnum):
+    """Where a right is needed; the values are shown to people."""
+
+    CLUSTER = "all namespaces"
+    ARMED = "where it may act"
+    OWNERS = "where they are"
+    LEASE = "the Lease's namespace"
 
 
 _GRANTS = {
@@ -47,8 +58,18 @@ _GRANTS = {
     Feature.FREE: Grant.PODS,
     Feature.SWITCH: Grant.SERVICES,
     Feature.AROUND: Grant.GITOPS,
+    Feature.LEAD: Grant.LEASE,
     Feature.ASK: Grant.EVERYBODY,
 }
+
+_PLACES = {
+    Grant.ACT: Place.ARMED,
+    Grant.PODS: Place.ARMED,
+    Grant.SERVICES: Place.ARMED,
+    Grant.GITOPS: Place.OWNERS,
+    Grant.LEASE: Place.LEASE,
+}
+"""Where what gives it is not for the whole cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +106,17 @@ class Right:
     @property
     def since(self) -> Mode:
         """The first mode that needs it."""
-        return Mode.OBSERVE if self.cluster_wide else Mode.APPROVE
+        return Mode.APPROVE if self.place in (Place.ARMED, Place.OWNERS) else Mode.OBSERVE
 
     @property
-    def cluster_wide(self) -> bool:
-        """Whether it is needed in all namespaces; else where Lastgood may act, or where controllers have their objects."""
-        return self.grant not in (Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.GITOPS)
+    def place(self) -> Place:
+        """Where it is needed."""
+        return _PLACES.get(self.grant, Place.CLUSTER)
+
+    @property
+    def for_one_object(self) -> bool:
+        """Whether a role narrows it to one object by its name; what is created has no name yet that RBAC could compare."""
+        return self.place is Place.LEASE and self.verb != "create"
 
     @property
     def tool(self) -> str | None:
@@ -197,6 +223,14 @@ RIGHTS: tuple[Right, ...] = (
     ),
     *_rights(
         Feature.AROUND, "helm.toolkit.fluxcd.io", "helmreleases", "get patch", "suspended with an end; policy.gitops"
+    ),
+    *_rights(Feature.LEAD, "coordination.k8s.io", "leases", "create", "the Lease, where there is none; lease.enabled"),
+    *_rights(
+        Feature.LEAD,
+        "coordination.k8s.io",
+        "leases",
+        "get update",
+        "who leads: this one Lease, by its name; lease.enabled",
     ),
     *_rights(Feature.ASK, "authorization.k8s.io", "selfsubjectaccessreviews", "create", "preflight and check-access"),
 )

@@ -15,7 +15,7 @@ from daemon import assembly
 from daemon.cli.arguments import ascii_only, chosen_config
 from daemon.cli.exits import CliError, Exit
 from daemon.cli.terminal import Screen, safe
-from handlers.access_check import Answer, Finding, Report, check
+from handlers.access_check import Answer, AskedLease, Finding, Report, check
 from handlers.access_remedies import IN_THE_POD
 from handlers.faults import Fault, FaultKind
 from handlers.rights import qualified
@@ -57,12 +57,18 @@ def _settings(options: argparse.Namespace) -> Settings:
 async def _asked(settings: Settings) -> Report:
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX), await assembly.kube_client(settings) as kube:
-            return await check(kube, settings.policy)
+            return await check(kube, settings.policy, _lease(settings))
     except TimeoutError:
         said = f"the API server did not answer everything within {ANSWER_SECONDS_MAX:.0f} s"
         raise CliError(Exit.UNREACHABLE, said, "try again when it is less busy") from None
     except Fault as fault:
         raise _failure(fault) from None
+
+
+def _lease(settings: Settings) -> AskedLease | None:
+    if not settings.lease.enabled:
+        return None
+    return AskedLease(namespace=assembly.lease_namespace(settings), name=settings.lease.name)
 
 
 def _failure(fault: Fault) -> CliError:
@@ -77,7 +83,7 @@ def _failure(fault: Fault) -> CliError:
 
 
 def document(report: Report) -> Document:
-    """The report as JSON. Empty `namespaces`: in the whole cluster."""
+    """The report as JSON. Empty `namespaces`: in the whole cluster; empty `name`: all objects."""
     return {
         "ok": report.complete,
         "asked_as": report.asked_as,
@@ -87,6 +93,7 @@ def document(report: Report) -> Document:
                 "resource": each.resource,
                 "verbs": list(each.verbs),
                 "namespaces": list(each.namespaces),
+                "name": each.name,
                 "needed_for": list(each.needed_for),
                 "answer": each.answer.value,
                 "remedy": each.remedy,
@@ -125,7 +132,8 @@ def _row(each: Finding) -> list[str]:
 
 
 def _qualified(each: Finding) -> str:
-    return safe(qualified("" if each.group == "*" else each.group, each.resource))
+    name = f"/{each.name}" if each.name else ""
+    return safe(qualified("" if each.group == "*" else each.group, each.resource) + name)
 
 
 def _where(each: Finding) -> str:

@@ -30,8 +30,9 @@ MIGRATIONS = (
     INSERT INTO head (id, cluster, intake_seq, facts_seq, version, token) VALUES (1, '', 0, 0, 0, 0);
     """,
 )
-"""What makes schema N+1 out of schema N. Replicas are replaced one after another, so a new one must leave the release
-before it able to read and write.
+"""What makes schema N+1 out of schema N. The chart ends all replicas of a release before the next one starts, because its rows
+may say more than the one before can read; where somebody replaces them one after another, a new one must at least leave the
+release before it able to write.
 
 `turn`: the newest number of intake. `writers`: the newest batch of each life of a daemon. `head`: how far intake is
 consumed and facts are written, `version`, which grows with each write of a leader, the id of that write, and who leads.

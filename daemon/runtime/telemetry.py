@@ -93,8 +93,7 @@ class Metrics:
         self._freshness = self._gauge(
             "reflector_freshness_seconds", "Since the oldest watch last heard from the API server.", ()
         )
-        self._ready = self._gauge("ready", "1 when the journal is writable and the caches are synced.", ())
-        self._leader = self._gauge("leader", "1 when this daemon decides and acts, 0 when it stands by.", ())
+        self._standing()
         self.fsync = Histogram(
             "lastgood_journal_commit_seconds", "One durable transaction.", registry=self.registry, buckets=FSYNC_SECONDS
         )
@@ -111,6 +110,14 @@ class Metrics:
         self._load()
         self._scores = ScoreMetrics(self.registry)
         self._start_at_zero()
+
+    def _standing(self) -> None:
+        """Whether it is there to act, and beside whom (`deploy/docs/high-availability.md`)."""
+        self._ready = self._gauge("ready", "1 when the journal is writable and the caches are synced.", ())
+        self._leader = self._gauge("leader", "1 when this daemon decides and acts, 0 when it stands by.", ())
+        self._leased = self._gauge(
+            "lease_enabled", "1 when a Lease says which of several daemons leads, 0 where there is only this one.", ()
+        )
 
     def _load(self) -> None:
         """What tells of too much (`deploy/docs/overload.md`)."""
@@ -182,10 +189,11 @@ class Metrics:
         if ok:
             self._config_at.set(at.timestamp())
 
-    def watched(self, seconds: float, *, ready: bool, leads: bool) -> None:
-        """How fresh the view of the cluster is, whether we are ready, and whether it is for us to act."""
+    def watched(self, seconds: float, *, ready: bool, leads: bool, leased: bool) -> None:
+        """How fresh the view of the cluster is, whether we are ready, whether it is for us to act, and by a Lease."""
         self._freshness.set(seconds)
         self._leader.set(1 if leads else 0)
+        self._leased.set(1 if leased else 0)
         self._ready.set(1 if ready else 0)
 
     def waiting(self, events: int, size: int) -> None:

@@ -158,9 +158,7 @@ class LeaseElector:
 
     async def _look(self) -> None:
         try:
-            lease = await self._read() or await self._api.create(
-                self._collection, lease_record.blank(self._name, self._times)
-            )
+            lease = await self._read() or await self._made()
             record = self._observe(lease)
             if record.holder == self._identity:  # we took it, and the answer was lost
                 await self._write(self._renewed(lease, record.transitions))
@@ -171,6 +169,18 @@ class LeaseElector:
         except Permanent as fault:
             if not _was_changed(fault):  # another was faster: look again
                 raise
+
+    async def _made(self) -> Obj:
+        try:
+            return await self._api.create(self._collection, lease_record.blank(self._name, self._times))
+        except Permanent as fault:
+            if fault.kind is not FaultKind.NOT_FOUND:
+                raise
+            # Not that somebody was faster: it will be so tomorrow, too.
+            said = (
+                f"lease {self._name} cannot be made: {fault.reason}; correct lease.namespace, or create that namespace"
+            )
+            raise Permanent(said, FaultKind.INVALID, status=fault.status) from None
 
     def _until_free(self, record: LeaseRecord) -> float:
         return lease_record.seconds_until_free(record, self._monotonic() - self._seen_since, self._times)

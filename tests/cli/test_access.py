@@ -111,6 +111,35 @@ async def test_more_than_needed_is_no_failure(room: Room) -> None:
     assert "more than needed: patch rollouts.argoproj.io/status (cluster)" in typed.out
 
 
+LEASED = "lease: {enabled: true, namespace: ops, name: web}\n"
+
+
+async def test_a_lease_needs_its_role(room: Room) -> None:
+    """With a lease and the roles of a single daemon: 1, the one Lease named with commands for it; without one nothing."""
+    room.holds("observe")
+    typed = await room.types(config=LEASED)
+    assert (typed.code, typed.err) == (Exit.REFUSED, "")
+    assert "NOT ENOUGH: 2 missing" in typed.out
+    assert "no: create leases.coordination.k8s.io (ops)" in typed.out
+    assert "no: get, update leases.coordination.k8s.io/web (ops)" in typed.out
+    assert "     kubectl -n ops create role lastgood-lead-leases-web --verb=get,update " in typed.out
+    assert "--resource=leases.coordination.k8s.io --resource-name=web\n" in typed.out
+    rows = json.loads((await room.types("--json", config=LEASED)).out)["rights"]
+    assert [each["name"] for each in rows if each["resource"] == "leases"] == ["", "web"]
+    without = await room.types(config=LEASED.replace("true", "false"))
+    assert without.code == Exit.OK
+    assert "coordination" not in without.out
+
+
+async def test_a_lease_outside_a_pod(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody says the Lease's namespace: a note in place of the answer, and the exit code is that of the rest."""
+    monkeypatch.delenv("POD_NAMESPACE", raising=False)
+    room.holds("observe")
+    typed = await room.types(config="lease: {enabled: true}\n")
+    assert (typed.code, typed.err) == (Exit.OK, "")
+    assert "note: lease.namespace is not set" in typed.out
+
+
 async def test_json_for_programs(room: Room) -> None:
     """The same as JSON: every right with its answer, and whether it is enough."""
     room.holds("observe")

@@ -35,6 +35,9 @@ ALL = (
 OPTED_IN = (Grant.SECRETS, Grant.PODS, Grant.SERVICES, Grant.GITOPS)
 """What the chart gives only where it is asked to, beside the right to act."""
 
+NOT_ASKED = (Grant.EVERYBODY, Grant.LEASE)
+"""What everybody has, and what is needed only where there is a Lease."""
+
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 WORKLOADS = {"Deployment": "web", "StatefulSet": "db", "DaemonSet": "agent", "Service": "shop"}
 ROLE_KINDS = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
@@ -149,7 +152,7 @@ class Field:
     @asynccontextmanager
     async def daemon(self, held: set[Triple]) -> AsyncIterator[KubeClient]:
         """A client with the account's credential, once the authorizer has seen its roles."""
-        asked = [question(right) for right in RIGHTS if right.grant is not Grant.EVERYBODY]
+        asked = [question(right) for right in RIGHTS if right.grant not in NOT_ASKED]
         async with self.client(self.plane.token(self.account)) as client:
             wanted = {each for each in asked if (each.verb, each.group, each.resource) in held}
             ends = datetime.now(UTC) + timedelta(seconds=30)
@@ -195,7 +198,7 @@ class Chart:
 
 
 def all_but(*grants: Grant) -> set[Triple]:
-    return {right.triple for right in RIGHTS if right.grant not in (Grant.EVERYBODY, *grants)}
+    return {right.triple for right in RIGHTS if right.grant not in (*NOT_ASKED, *grants)}
 
 
 def without_tools(objects: Iterable[Json]) -> list[Json]:

@@ -18,7 +18,10 @@ SECONDS_PER_REVIEW = 0.005
 
 
 class Authorizer:
-    """Holds `wide` in all namespaces and `within` in some; `faults` are raised by the call they are named after."""
+    """Holds `wide` in all namespaces and `within` in some; `faults` are raised by the call they are named after.
+
+    What is `named` is held for the object of that name alone.
+    """
 
     def __init__(self, wide: Iterable[Triple] = READING, **within: Iterable[Triple]) -> None:
         self.wide = set(wide)
@@ -27,6 +30,7 @@ class Authorizer:
         self.user: str | None = ACCOUNT
         self.faults: dict[str, Fault] = {}
         self.asked: list[tuple[str, str, str, str]] = []
+        self.named: dict[Triple, str] = {}
         self.under_way = 0
         self.most_at_once = 0
 
@@ -42,7 +46,9 @@ class Authorizer:
         if "review" in self.faults:
             raise self.faults["review"]
         held = self.wide | self.within.get(namespace, set())
-        return ("*", "*", "*") in held or (verb, group, asked) in held
+        if ("*", "*", "*") in held:
+            return True
+        return (verb, group, asked) in held and self.named.get((verb, group, asked), name) == name
 
     async def list_pages(self, path: str, *, metadata_only: bool = False) -> AsyncIterator[Page]:
         assert (path, metadata_only) == ("/api/v1/namespaces", True)

@@ -10,7 +10,7 @@ import pytest
 from daemon.core.model import Mode
 from daemon.core.policy import GitOps, GitOpsRule, ModeRule, Policy
 from handlers import access_check
-from handlers.access_check import Answer, Finding, Report
+from handlers.access_check import Answer, AskedLease, Finding, Report
 from handlers.access_reviews import AT_ONCE
 from handlers.faults import FaultKind, Permanent, Transient
 from handlers.rights import NEVER_NEEDED, RIGHTS, Feature, Grant, Right, triples
@@ -26,6 +26,9 @@ SERVICES = ("patch", "", "services")
 GITOPS = triples(Grant.GITOPS)
 WAYS = (GitOpsRule(do=GitOps.ARGOCD_ROLLBACK), GitOpsRule(do=GitOps.FLUX_SUSPEND))
 (SECRETS,) = triples(Grant.SECRETS)
+LEASE = AskedLease(namespace="locks", name="web")
+LEASES = triples(Grant.LEASE)
+ONE_LEASE = {triple for triple in LEASES if triple[0] != "create"}
 
 
 def arms(*namespaces: str, **policy: Any) -> Policy:
@@ -53,8 +56,8 @@ async def test_observe_is_content_with_reading() -> None:
 @pytest.mark.parametrize("right", [each for each in RIGHTS if each.grant is not Grant.EVERYBODY], ids=str)
 async def test_each_right_that_is_missing_is_named(right: Right) -> None:
     """Without it, exactly it is named, with the chart's value and, unless it is optional, a command that grants it."""
-    held = triples(Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.GITOPS) - {right.triple}
-    report = await access_check.check(Authorizer(held), arms("*", delete_stuck_pods=True, gitops=WAYS))
+    held = triples(*Grant) - triples(Grant.EVERYBODY) - {right.triple}
+    report = await access_check.check(Authorizer(held), arms("*", delete_stuck_pods=True, gitops=WAYS), LEASE)
     found = those(report, Answer.OPTIONAL if right.optional else Answer.NO)
     assert named(found) == {right.triple}
     assert report.complete is right.optional
@@ -194,6 +197,60 @@ async def test_a_way_around_a_controller_needs_its_rights() -> None:
         assert named(too_much) == GITOPS
 
 
+def holds_lease(*missing: str, name: str = "web") -> Authorizer:
+    """Who may read, and what the chart gives for the Lease of that name in `locks`, but for some verbs."""
+    api = Authorizer(locks={triple for triple in LEASES if triple[0] not in missing})
+    api.named = dict.fromkeys(ONE_LEASE, name)
+    return api
+
+
+async def test_the_lease_is_asked_for_where_it_is_enabled() -> None:
+    """With a lease its rights are asked for in its namespace, this one Lease by its name; without one nobody asks."""
+    report = await access_check.check(holds_lease(), OBSERVE, LEASE)
+    assert (report.complete, report.notes) == (True, ())
+    found = [each for each in report.findings if each.resource == "leases"]
+    assert {(each.answer, each.verbs, each.namespaces, each.name) for each in found} == {
+        (Answer.YES, ("create",), ("locks",), ""),
+        (Answer.YES, ("get", "update"), ("locks",), "web"),
+    }
+    without = holds_lease()
+    report = await access_check.check(without, OBSERVE)
+    assert "leases" not in {*(each.resource for each in report.findings), *(asked[2] for asked in without.asked)}
+
+
+async def test_what_is_missing_of_the_lease_can_be_granted() -> None:
+    """A verb that is missing is named with the chart's value and a role that is no wider than the need."""
+    (lacks,) = those(await access_check.check(holds_lease("update"), OBSERVE, LEASE), Answer.NO)
+    assert (lacks.verbs, lacks.namespaces, lacks.name) == (("update",), ("locks",), "web")
+    assert "rbac.create=true" in lacks.remedy
+    role = "lastgood-lead-leases-web"
+    holds = "--verb=update --resource=leases.coordination.k8s.io --resource-name=web"
+    assert lacks.commands == (
+        f"kubectl -n locks create role {role} {holds}",
+        f"kubectl -n locks create rolebinding {role} --role={role} --serviceaccount=ops:lastgood",
+    )
+    both = those(await access_check.check(Authorizer(), OBSERVE, LEASE), Answer.NO)
+    assert named(both) == LEASES
+    assert len({command for each in both for command in each.commands}) == 4, "no role is made twice"
+    (made,) = [each for each in both if each.verbs == ("create",)]
+    assert "--resource-name" not in made.commands[0]
+
+
+async def test_a_role_for_another_lease_is_not_enough() -> None:
+    """Who renamed the Lease and not the role is told before the first renewal is refused."""
+    (lacks,) = those(await access_check.check(holds_lease(name="lastgood"), OBSERVE, LEASE), Answer.NO)
+    assert (named([lacks]), lacks.name) == (ONE_LEASE, "web")
+
+
+async def test_a_lease_that_is_nowhere_is_a_note() -> None:
+    """Outside a pod, and with no namespace set, nothing can be asked about the Lease: it is said, and all else is answered."""
+    report = await access_check.check(Authorizer(), OBSERVE, AskedLease(namespace=None, name="web"))
+    assert report.complete
+    (note,) = report.notes
+    assert note.startswith("lease.namespace is not set")
+    assert "exec deploy/lastgood" in note
+
+
 @pytest.mark.parametrize("triple", NEVER_NEEDED, ids="-".join)
 async def test_each_right_that_no_mode_needs_is_named(triple: tuple[str, str, str]) -> None:
     """Each of them is asked for, and where it is held named with a way to find its binding."""
@@ -247,7 +304,7 @@ async def test_no_more_questions_than_rights() -> None:
     api = Authorizer()
     await access_check.check(api, OBSERVE)
     assert len(api.asked) == len(set(api.asked))
-    distinct = len({right.triple for right in RIGHTS if right.feature is not Feature.ASK})
+    distinct = len({right.triple for right in RIGHTS if right.feature not in (Feature.ASK, Feature.LEAD)})
     assert len(api.asked) == 1 + distinct + len(NEVER_NEEDED) + len(ACTING | GITOPS | {PODS, SERVICES}) * len(
         api.namespaces
     )

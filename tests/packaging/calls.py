@@ -18,6 +18,7 @@ from handlers import access_check
 from handlers.faults import Permanent
 from handlers.inbound.cluster import ClusterWatch
 from handlers.outbound.targets import TargetChecker
+from handlers.rights import RIGHTS
 from tests.handlers.rollback_world import WallClock, check_of, until
 from tests.packaging.every_kind import EveryKind
 
@@ -36,6 +37,9 @@ class Call(NamedTuple):
 
 NO_RULE_NEEDED = Call("create", "authorization.k8s.io", "selfsubjectaccessreviews")
 """Every authenticated user may ask what it may do, and who it is (system:basic-user)."""
+
+ONE_OBJECT = {right.triple for right in RIGHTS if right.for_one_object}
+"""Verb, group and resource of what a role gives for one object only, by its name."""
 
 REVIEWS = {
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
@@ -56,11 +60,13 @@ def call_of(record: RequestRecord) -> Call:
 
 
 def granted(roles: Iterable[Obj]) -> set[Call]:
-    """Every right in these roles; none of them may hold a wildcard, a name or a path."""
+    """Every right in these roles; none of them may hold a wildcard or a path, and a name only where it is for one object."""
     found: set[Call] = set()
     for role in roles:
         for rule in role["rules"]:
-            assert set(rule) == {"apiGroups", "resources", "verbs"}, rule
+            assert set(rule) - {"resourceNames"} == {"apiGroups", "resources", "verbs"}, rule
+            held = {(v, g, r) for v in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]}
+            assert held.isdisjoint(ONE_OBJECT) if "resourceNames" not in rule else held <= ONE_OBJECT, rule
             assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}, rule
             found |= {Call(v, g, r) for v in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]}
     return found

@@ -18,6 +18,7 @@ Obj = dict[str, Any]
 
 CHART = ROOT / "deploy/helm/lastgood"
 RENDERED = ROOT / "deploy/kubernetes"
+DATABASE_URL = "postgresql://u:hush-hush@db/lastgood"
 TOKEN = "server.webhook_tokens.alertmanager"
 MINIMAL = ("config.cluster=test", "config.prometheus.url=http://prometheus.monitoring:9090")
 EVERYTHING = (
@@ -41,12 +42,27 @@ class RefusedError(Exception):
 
 def render(*values: str, minimal: tuple[str, ...] = MINIMAL, namespace: str = "ops") -> list[Obj]:
     """The objects of a release `lastgood` in this namespace with these values (`a.b=c`). Raises RefusedError."""
+    return documents(_helm("template", *values, minimal=minimal, namespace=namespace))
+
+
+def notes(*values: str) -> str:
+    """What `helm install` shows at its end."""
+    return _helm("install", *values, more=("--dry-run=client",)).partition("\nNOTES:\n")[2]
+
+
+def _helm(
+    what: str,
+    *values: str,
+    minimal: tuple[str, ...] = MINIMAL,
+    namespace: str = "ops",
+    more: tuple[str, ...] = (),
+) -> str:
     settings = [part for value in (*minimal, *values) for part in ("--set", value)]
-    command = [str(require("helm")), "template", "lastgood", str(CHART), "--namespace", namespace, *settings]
+    command = [str(require("helm")), what, "lastgood", str(CHART), "--namespace", namespace, *more, *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RefusedError(done.stderr)
-    return documents(done.stdout)
+    return done.stdout
 
 
 def build(mode: str) -> list[Obj]:
@@ -75,8 +91,11 @@ def settings_of(objects: list[Obj]) -> str:
 
 
 def loaded(objects: list[Obj], folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings as the daemon reads them in the pod, with the one required key in its Secret. Raises ConfigError."""
-    text = settings_of(objects)
+    """The settings as the daemon reads them in the pod, with the one required key in its Secret, and a database's URL where
+    that is mounted. Raises ConfigError.
+    """
+    (folder / "url").write_text(DATABASE_URL, encoding="utf-8")
+    text = settings_of(objects).replace("/etc/lastgood-journal/url", str(folder / "url"))
     secrets = folder / "secrets"
     secrets.mkdir()
     (secrets / TOKEN).write_text("a-token", encoding="utf-8")

@@ -33,9 +33,11 @@ Triple = tuple[str, str, str]
 FEATURES: dict[Triple, set[Feature]] = {
     each.triple: {right.feature for right in RIGHTS if right.triple == each.triple}
     for each in RIGHTS
-    if each.grant is not Grant.EVERYBODY
+    if each.grant not in (Grant.EVERYBODY, Grant.LEASE)
 }
-"""Verb, group and resource of each right that a role gives, and what needs it."""
+"""Verb, group and resource of each right that a role gives for what is done with workloads, and what needs it. Who leads
+among several is a matter of its own (tests/packaging/test_lease_role.py).
+"""
 
 
 def _about(triple: Triple) -> str:

@@ -13,17 +13,19 @@ import yaml
 
 from daemon.app import FLUSH_SECONDS
 from handlers.server import ServerLimits
-from tests.packaging.chart import CHART, EVERYTHING, TOKEN, Obj, RefusedError, loaded, one, render, settings_of
+from tests.packaging.chart import CHART, EVERYTHING, TOKEN, Obj, RefusedError, loaded, notes, one, render, settings_of
 from tests.packaging.shapes import MODELS, unknown_fields
 from tests.parts import HELM
 from tests.repository import ROOT
 
 pytestmark = pytest.mark.real
 
-VARIANTS = [(), ("rbac.mode=act",), EVERYTHING, ("persistence.enabled=false", "networkPolicy.enabled=false")]
+LEASE, DATABASE = "config.lease.enabled=true", "journal.postgres.secretName=lastgood-db-app"
+SEVERAL = ("replicas=3", LEASE, DATABASE)
+VARIANTS = [(), ("rbac.mode=act",), EVERYTHING, ("persistence.enabled=false", "networkPolicy.enabled=false"), SEVERAL]
 
 
-@pytest.fixture(params=VARIANTS, ids=["as shipped", "act", "everything", "without"])
+@pytest.fixture(params=VARIANTS, ids=["as shipped", "act", "everything", "without", "several"])
 def objects(request: pytest.FixtureRequest) -> list[Obj]:
     """The chart in one variant."""
     return render(*request.param)
@@ -88,12 +90,47 @@ def test_the_pod_keeps_the_restricted_standard(objects: list[Obj]) -> None:
     assert writable == {"/tmp", "/var/lib/lastgood"}
 
 
-def test_there_is_never_a_second_daemon(objects: list[Obj]) -> None:
-    """One replica, and the old pod has gone before the new one starts; a budget never blocks a drain."""
-    spec = one(objects, "Deployment")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+def test_a_daemon_on_a_file_is_alone(objects: list[Obj]) -> None:
+    """Where the journal is in a claim there is one replica, and where there are more a Lease says which of them acts."""
+    replicas, volumes = one(objects, "Deployment")["spec"]["replicas"], pod_of(objects)["volumes"]
+    assert replicas == 1 or (
+        yaml.safe_load(settings_of(objects))["lease"]["enabled"] is True
+        and "persistentVolumeClaim" not in {key for volume in volumes for key in volume}
+        and not [each for each in objects if each["kind"] == "PersistentVolumeClaim"]
+    )
+
+
+def test_two_releases_never_run_together(objects: list[Obj]) -> None:
+    """The old pods have gone before the new ones start, one or several; a budget never blocks a drain."""
+    assert one(objects, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
     budgets = [each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget"]
     assert all(budget["maxUnavailable"] == 1 and "minAvailable" not in budget for budget in budgets)
+
+
+def test_several_replicas_do_not_fall_together(tmp_path: Path) -> None:
+    """Three share a database, each with a folder of its own, on nodes of their own where there are some; a drain moves one."""
+    objects = render(*SEVERAL, "podDisruptionBudget.enabled=true", "nameOverride=web")
+    spec = one(objects, "Deployment")["spec"]
+    assert spec["replicas"] == 3
+    (spread,) = pod_of(objects)["topologySpreadConstraints"]
+    assert spread["labelSelector"] == spec["selector"] == one(objects, "PodDisruptionBudget")["spec"]["selector"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert one(objects, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert {volume["name"]: volume for volume in pod_of(objects)["volumes"]}["state"] == {
+        "name": "state",
+        "emptyDir": {},
+    }
+    assert one(objects, "Role")["rules"][1]["resourceNames"] == ["lastgood"]
+    assert "topologySpreadConstraints" not in pod_of(render())
+
+
+def test_the_notes_ask_the_one_that_leads() -> None:
+    """What is shown after an install is asked of the pod that the Lease names, where there are several."""
+    lease = ("config.lease.name=shop", "config.lease.namespace=locks")
+    holder = "$(kubectl -n locks get lease shop -o jsonpath='{.spec.holderIdentity}' | cut -d_ -f1)"
+    command = f'exec "{holder}" -- lastgood status'
+    assert command in notes(*SEVERAL, *lease)
+    assert "exec deploy/lastgood -- lastgood status" in notes()
 
 
 def test_the_settings_in_the_config_map_are_valid(objects: list[Obj], tmp_path: Path) -> None:
@@ -203,6 +240,11 @@ REFUSED = [
         ("rbac.mode=act", "config.policy.default_mode=auto", "config.policy.delete_stuck_pods=true"),
         "config.policy.delete_stuck_pods",
     ),
+    ((), ("replicas=2",), "replicas: is 2, but config.lease.enabled is not true"),
+    ((), ("replicas=2", DATABASE), "set config.lease.enabled=true"),
+    ((), ("replicas=2", LEASE), "set journal.postgres.secretName"),
+    ((), ("replicas=0",), "/replicas"),
+    ((), ("replicas=6", LEASE, DATABASE), "/replicas"),
     ((), ("image.digest=latest",), "/image/digest"),
     ((), ("terminationGracePeriodSeconds=5",), "/terminationGracePeriodSeconds"),
 ]

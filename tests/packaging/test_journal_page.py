@@ -11,7 +11,7 @@ import yaml
 
 from daemon.cli.arguments import parser
 from tests import documents
-from tests.packaging.chart import Obj, loaded, one, render, settings_of
+from tests.packaging.chart import DATABASE_URL, Obj, loaded, one, render, settings_of
 from tests.packaging.shapes import unknown_fields
 from tests.repository import ROOT
 
@@ -77,15 +77,11 @@ def test_the_database_takes_the_claims_place(tmp_path: Path) -> None:
     volumes = {each["name"]: each for each in spec_of(objects)["volumes"]}
     assert volumes["state"]["emptyDir"] == {}
     assert volumes["journal"]["secret"]["items"] == [{"key": "dsn", "path": "url"}]
-    text = settings_of(objects)
-    (tmp_path / "url").write_text("postgresql://u:hush-hush@db/lastgood\n")
-    one(objects, "ConfigMap")["data"]["lastgood.yaml"] = text.replace(
-        "/etc/lastgood-journal/url", str(tmp_path / "url")
-    )
+    assert yaml.safe_load(settings_of(objects))["journal"]["url"] == {"file": "/etc/lastgood-journal/url"}
     settings = loaded(objects, tmp_path)
     assert settings.journal.schema_name == "west"
     assert settings.journal.url is not None
-    assert settings.journal.url.get_secret_value() == "postgresql://u:hush-hush@db/lastgood"
+    assert settings.journal.url.get_secret_value() == DATABASE_URL
 
 
 def test_as_shipped_it_is_a_file(tmp_path: Path) -> None:

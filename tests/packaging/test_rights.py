@@ -56,6 +56,7 @@ VALUES = [
         ("rbac.mode=act", "rbac.switchServices=true"), (Grant.READ, Grant.ACT, Grant.SERVICES), id="act-services"
     ),
     pytest.param(("rbac.mode=act", "rbac.gitops=true"), (Grant.READ, Grant.ACT, Grant.GITOPS), id="act-gitops"),
+    pytest.param(("config.lease.enabled=true",), (Grant.READ, Grant.LEASE), id="observe-lease"),
     pytest.param(ALL, (Grant.READ, Grant.SECRETS, Grant.ACT, Grant.PODS, Grant.SERVICES, Grant.GITOPS), id="act-all"),
 ]
 

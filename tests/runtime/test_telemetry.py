@@ -150,7 +150,7 @@ def test_reports() -> None:
     metrics.stumbled("alerts_reported")
     metrics.reloaded(NOON, ok=True)
     metrics.reloaded(NOON + timedelta(hours=1), ok=False)
-    metrics.watched(3.5, ready=True, leads=True)
+    metrics.watched(3.5, ready=True, leads=True, leased=False)
     found = samples(metrics)
     assert found["lastgood_intake_total", ("accepted", "alertmanager")] == 1
     assert found["lastgood_contacts_total", ("prometheus", "failed")] == 1
@@ -160,3 +160,4 @@ def test_reports() -> None:
     assert found["lastgood_config_last_reload_successful", ()] == 0
     assert found["lastgood_config_last_reload_success_timestamp_seconds", ()] == NOON.timestamp()
     assert (found["lastgood_reflector_freshness_seconds", ()], found["lastgood_ready", ()]) == (3.5, 1)
+    assert (found["lastgood_leader", ()], found["lastgood_lease_enabled", ()]) == (1, 0)

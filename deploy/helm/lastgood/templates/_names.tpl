@@ -69,6 +69,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if $armed -}}yes{{- end -}}
 {{- end -}}
 
+{{- /* "yes" where there is more than one pod. */ -}}
+{{- define "lastgood.several" -}}
+{{- if gt (int .Values.replicas) 1 -}}yes{{- end -}}
+{{- end -}}
+
 {{- /* The settings file: the user's, with what the chart knows laid over it. */ -}}
 {{- define "lastgood.settings" -}}
 {{- $_ := required "config.cluster: is not set; it names this cluster in pages, like --set config.cluster=production" .Values.config.cluster -}}
@@ -93,6 +98,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if has .do (list "argocd-rollback" "flux-suspend") -}}
 {{- fail (printf "config.policy.gitops: says %s, but no role may suspend anything; set rbac.gitops=true" .do) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if include "lastgood.several" . -}}
+{{- if ne (toString (dig "lease" "enabled" false .Values.config)) "true" -}}
+{{- fail (printf "replicas: is %d, but config.lease.enabled is not true, so nothing says which of them acts; set config.lease.enabled=true" (int .Values.replicas)) -}}
+{{- end -}}
+{{- if not .Values.journal.postgres.secretName -}}
+{{- fail (printf "replicas: is %d, but each would have a journal of its own and know nothing of the others; set journal.postgres.secretName to the Secret with a database's URL" (int .Values.replicas)) -}}
 {{- end -}}
 {{- end -}}
 {{- $fixed := dict "state_dir" (include "lastgood.stateDir" .) "secrets_dir" (include "lastgood.secretsDir" .) -}}
