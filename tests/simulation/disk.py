@@ -60,6 +60,7 @@ class SimJournal(SqliteJournal):
         self._disk = disk
         self._closed = False
         self._jobs: list[_Job] = []
+        self._worked = 0
         self._pending: list[tuple[Sequence[Fact], Sequence[Journalled]]] = []
         self._said: dict[int, tuple[Sequence[Fact], Sequence[Journalled]]] = {}
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -92,7 +93,7 @@ class SimJournal(SqliteJournal):
     async def _do(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool, alone: bool = False) -> Any:
         loop = asyncio.get_running_loop()
         job = _Job(
-            work=self._failing(work) if writes else work,
+            work=self._counted(self._failing(work)) if writes else work,
             writes=writes,
             alone=alone,
             done=loop.create_future(),
@@ -114,6 +115,14 @@ class SimJournal(SqliteJournal):
 
         return full
 
+    def _counted(self, work: Callable[[sqlite3.Connection], Any]) -> Callable[[sqlite3.Connection], Any]:
+        def counted(connection: sqlite3.Connection) -> Any:
+            result = work(connection)
+            self._worked += 1
+            return result
+
+        return counted
+
     def _turn(self) -> None:
         """What the thread does with all that waits."""
         jobs, self._jobs = self._jobs, []
@@ -125,11 +134,11 @@ class SimJournal(SqliteJournal):
                 self._answer(job)
 
     def _transaction(self, group: list[_Job]) -> None:
-        before = self._connection.total_changes
+        before, worked = self._connection.total_changes, self._worked
         super()._transaction(group)
         said = [self._said.pop(id(job), ((), ())) for job in group]
-        if self._connection.total_changes == before:
-            return
+        if self._connection.total_changes == before or self._worked - worked < len(group):
+            return  # nothing to write, or one could not and took all with it; SQLite counts also what it took back
         self._disk.writes += 1
         facts = [fact for found, _ in said for fact in found]
         rows = [row for _, found in said for row in found]
