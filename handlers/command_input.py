@@ -14,7 +14,7 @@ from aiohttp import web
 
 from config import durations
 from daemon.core.incidents import Word
-from daemon.core.model import DeclaredCause
+from daemon.core.model import DECLARABLE, DeclaredCause
 from handlers import plain
 from handlers.alerts import MalformedError, kind_of, object_of, parse_json
 from handlers.server import read_body
@@ -36,9 +36,6 @@ has at most 255 characters of name, 128 of tag and a digest), in characters."""
 
 SINCE_MAX = timedelta(days=1)
 """How far back an anomaly may be declared: what is older than a day is not the doing of the latest rollout alone."""
-
-DECLARABLE = tuple(cause for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
-"""What a person may declare. A failed pipeline is a pipeline's to tell."""
 
 NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 OBJECT = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")

@@ -11,13 +11,13 @@ from typing import NoReturn, Protocol
 
 from daemon.cli.exits import MEANINGS, Exit
 from daemon.core.incidents import Word
-from daemon.core.model import DeclaredCause
+from daemon.core.model import DECLARABLE
 
 SHELLS = ("bash", "zsh", "tcsh")
 """Shells that `completion` writes for."""
 
-CAUSES = tuple(cause.value for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
-"""What people may declare; a failed pipeline tells so itself."""
+CAUSES = tuple(cause.value for cause in DECLARABLE)
+"""What people may declare, as it is typed."""
 
 WORDS = tuple(word.value for word in Word)
 """What people may say of a decision."""

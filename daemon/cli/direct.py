@@ -12,10 +12,10 @@ import getpass
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from config import ConfigError, Settings, load
+from config import Settings
 from daemon import assembly
 from daemon.cli import rollback as shown
-from daemon.cli.arguments import ascii_only, chosen_config
+from daemon.cli.configured import daemon_settings
 from daemon.cli.exits import CliError, Exit
 from daemon.cli.terminal import Screen, safe
 from daemon.core.actions import Checked, CheckTarget, OutcomeKind, RollBack, RolledBack
@@ -51,7 +51,7 @@ PATCH_FOR = timedelta(minutes=2)
 
 async def rollback(options: argparse.Namespace, screen: Screen) -> int:
     """Show, ask, patch; the exit code. Raises CliError."""
-    settings = _settings(options)
+    settings = daemon_settings(options)
     try:
         with only_one(settings.state_dir):
             state = await _journalled(settings)
@@ -67,15 +67,6 @@ async def rollback(options: argparse.Namespace, screen: Screen) -> int:
         raise CliError(
             Exit.UNREACHABLE, f"the cluster: {fault.reason}", "check `kubernetes` in the configuration"
         ) from None
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    path = chosen_config(options)
-    try:
-        return load(path)
-    except ConfigError as error:
-        remedy = "name the daemon's configuration with --config"
-        raise CliError(Exit.CONFIGURATION, f"{ascii_only(str(path))}: {error.problems[0]}", remedy) from None
 
 
 async def _journalled(settings: Settings) -> State:

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from config import ConfigError, Settings, load
+from config import Settings
 from config import logs as log_config
 from config.journal_section import checked
-from daemon.cli.arguments import ascii_only, chosen_config
+from daemon.cli.arguments import ascii_only
+from daemon.cli.configured import daemon_settings
 from daemon.cli.exits import CliError, Exit
 from daemon.ports import JournalUnavailableError
 from daemon.runtime import journal_copy
@@ -38,7 +39,7 @@ STOP = "stop every daemon of this journal first (kubectl scale deployment/lastgo
 
 def run(options: argparse.Namespace) -> int:
     """Follow one of the commands; the exit code. Raises CliError."""
-    settings = _settings(options)
+    settings = daemon_settings(options)
     # Standard output is for the answer; what goes on as it should is not worth a line beside it.
     log_config.configure(settings.log.model_copy(update={"level": "warning"}), settings.secrets)
     follow = {"backup": _backup, "restore": _restore, "move": _move}[options.what]
@@ -57,15 +58,6 @@ def run(options: argparse.Namespace) -> int:
             Exit.REFUSED, f"{error.filename}: {error.strerror}", "name a place that can be written"
         ) from None
     return Exit.OK
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    path = chosen_config(options)
-    try:
-        return load(path)
-    except ConfigError as error:
-        remedy = "name the daemon's configuration with --config"
-        raise CliError(Exit.CONFIGURATION, f"{ascii_only(str(path))}: {error.problems[0]}", remedy) from None
 
 
 def _configured(settings: Settings) -> Store:

@@ -78,6 +78,9 @@ _CAUSES = {
     DeclaredCause.PIPELINE_FAILED: "the pipeline reports a failed deployment",
 }
 
+DECLARABLE = tuple(cause for cause in DeclaredCause if cause is not DeclaredCause.PIPELINE_FAILED)
+"""What a person may declare. A failed pipeline is a pipeline's to tell."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from config.sections import Server
 from daemon.core.incidents import Phase, Word
-from daemon.core.model import Mode
+from daemon.core.model import DECLARABLE, Mode
 from daemon.core.reasons import Reason
 from handlers import cloudevents, command_input, notice_fields, notice_input
 from handlers.inbound import alertmanager, deployment_events, flagger, rollbacks, slack
@@ -31,7 +31,7 @@ VALUES: Mapping[str, object] = {
     "ABOUT_MAX": command_input.ABOUT_MAX,
     "APPLICATION": f"^{notice_input.APPLICATION.pattern}$",
     "BATCH_MAX": cloudevents.BATCH_MAX,
-    "CAUSES": [cause.value for cause in command_input.DECLARABLE],
+    "CAUSES": [cause.value for cause in DECLARABLE],
     "COMMAND_BODY_MAX": command_input.BODY_BYTES_MAX,
     "DIGEST": f"^{notice_input.DIGEST.pattern}$",
     "EVENT_BODY_MAX": deployment_events.BODY_BYTES_MAX,
