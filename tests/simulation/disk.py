@@ -23,8 +23,6 @@ from daemon.runtime.journal_file import _prepare, lay_out
 SYNCED_IN_WAL = 2
 """PRAGMA synchronous = FULL: with a write-ahead log nothing below it syncs at each commit."""
 
-LATENCY_SECONDS = (0.001, 0.02)
-
 
 @dataclass(slots=True)
 class Disk:

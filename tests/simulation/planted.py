@@ -183,15 +183,6 @@ def own_keys(kind: str, real: Any) -> Any:
     return Instead(run)
 
 
-def tongue_tied(kind: str, real: Any) -> Any:
-    """Says that it has posted."""
-
-    async def run(action: Announce) -> Outcome:
-        return Outcome(kind=OutcomeKind.DONE)
-
-    return Instead(run) if kind == "announce" else real
-
-
 def mute(kind: str, real: Any) -> Any:
     """Says that it has paged."""
 
