@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from daemon.core import changes, measuring, reverting, verdicts, ways, would
-from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, RolledBack, Superseded
-from daemon.core.briefs import cut
+from daemon.core.actions import Action, CheckTarget, Measure, Outcome, OutcomeKind, RollBack, Superseded
 from daemon.core.draft import Draft
 from daemon.core.facts import (
     AlertJoined,
@@ -26,7 +25,7 @@ from daemon.core.reasons import Consequence, Reason
 from daemon.core.recovery import symptom
 from daemon.core.soaking import clear, quarantine, trust_again, usual
 from daemon.core.table import table
-from daemon.core.telling import tell
+from daemon.core.telling import follow_ups, learned_late, tell
 
 
 def dismiss_without_candidate(draft: Draft, incident_id: IncidentId) -> None:
@@ -263,11 +262,12 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
         quarantine(draft, action)
         changes.rolled_back(draft, action)
     incident = draft.state.incidents.get(action.incident)
+    if incident is not None and incident.phase is Phase.ESCALATED:
+        learned_late(draft, action, outcome)
     if incident is None or incident.phase is not Phase.ROLLING_BACK:
         return
     if outcome.kind is OutcomeKind.DONE:
-        for warning in reversed(_warnings(outcome)):  # the first is the most urgent, and a page shows what came last
-            tell(draft, incident.id, cut(warning))
+        follow_ups(draft, incident.id, outcome)
         tracked = draft.state.workloads.get(action.workload.key)
         if tracked is not None:
             converged(draft, tracked.view)
@@ -280,11 +280,6 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
         reason = Reason.PAUSED if paused else Reason.ROLLBACK_FAILED
         draft.move(incident.id, Trigger.FAILED, reason, measure_in=watch_interval(draft))
         tell(draft, incident.id, f"{reason.sentence} {outcome.message}")
-
-
-def _warnings(outcome: Outcome) -> tuple[str, ...]:
-    """What somebody has to follow up, each with its command: a drift, or a pod that keeps the workload from going on."""
-    return outcome.result.warnings if isinstance(outcome.result, RolledBack) else ()
 
 
 def converged(draft: Draft, view: WorkloadView) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from daemon.core.actions import Announce, Page, PageKind
-from daemon.core.briefs import compose
+from daemon.core.actions import Announce, Outcome, OutcomeKind, Page, PageKind, RollBack, RolledBack
+from daemon.core.briefs import compose, cut
 from daemon.core.draft import Draft
 from daemon.core.incidents import Incident, Phase
 from daemon.core.mode import mode_of
@@ -82,6 +82,27 @@ def _owe_page(draft: Draft, incident: Incident, step: tuple[PageKind, bool], upd
             brief=compose(incident, draft.state, draft.policy, update),
         )
     )
+
+
+def follow_ups(draft: Draft, incident_id: IncidentId, outcome: Outcome) -> None:
+    """What is to be seen to after a rollback, each with its command: a drift, or a pod that keeps the workload from going on."""
+    warnings = outcome.result.warnings if isinstance(outcome.result, RolledBack) else ()
+    for warning in reversed(warnings):  # the first is the most urgent, and a page shows what came last
+        tell(draft, incident_id, cut(warning))
+
+
+def learned_late(draft: Draft, action: RollBack, outcome: Outcome) -> None:
+    """What became of a rollback, for the person who has had its incident since the deadline and may not know."""
+    target = action.target.label
+    match outcome.kind:
+        case OutcomeKind.DONE:
+            update = f"As is known only now, the rollback to {target} was carried out."
+        case OutcomeKind.UNKNOWN:
+            update = f"Whether the rollback to {target} was carried out could not be found out: {outcome.message}"
+        case _:
+            update = f"As is known only now, the rollback to {target} was not carried out: {outcome.message}"
+    tell(draft, action.incident, cut(update))
+    follow_ups(draft, action.incident, outcome)
 
 
 def page_lost(draft: Draft, action: Page, why: str) -> None:

@@ -1,7 +1,8 @@
 """Carries out actions through their runners: timeout, retry with back-off until the deadline, and always one Outcome.
 
 An action that may have happened already (after a restart, or after a write whose answer was lost) is probed before it is run
-(DESIGN: on start, ask before acting). The outcome goes back to the engine as an event.
+(DESIGN: on start, ask before acting). A rollback is asked after beyond its deadline, but not begun. The outcome goes back to the
+engine as an event.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ ATTEMPT_SECONDS: Mapping[str, float] = {
 BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_MAX_SECONDS = 60.0
 """Waits between attempts double from the first to the maximum; a vendor's Retry-After counts where it is longer."""
+
+ASK_ON_FOR = timedelta(hours=24)
+"""How long after its deadline a rollback whose answer was lost is asked after. Quarantine, cooling down and blast radius need to
+know of it, and nobody waits for the answer: a person has the incident from the deadline on. An API server that is gone for
+longer comes back as another cluster, mostly.
+"""
 
 AT_ONCE_MAX = 64
 """Actions carried out at the same time, so that a storm does not become one on Prometheus or the API server. Locating alerts,
@@ -173,8 +180,8 @@ class Dispatcher:
             state.settled = Outcome(kind=OutcomeKind.FAILED, message=f"{type(error).__name__}: {error}")
 
     def _too_late(self, action: Action, state: _Try) -> bool:
-        """Give up at the deadline; but what may have happened is asked after once more, or nobody would ever know."""
-        if self._clock.now() < action.deadline:
+        """Give up in the end; but what may have happened is asked after once more, or nobody would ever know."""
+        if self._left(action, state) > timedelta(0):
             return False
         if state.uncertain and not state.asked_late:
             state.asked_late = True
@@ -182,6 +189,11 @@ class Dispatcher:
         kind = OutcomeKind.UNKNOWN if state.uncertain else OutcomeKind.FAILED
         state.settled = Outcome(kind=kind, message=f"given up: {state.last_error}")
         return True
+
+    def _left(self, action: Action, state: _Try) -> timedelta:
+        """How long it is tried for yet, by doing or, where it may have happened, by asking."""
+        asked_on = ASK_ON_FOR if state.uncertain and isinstance(action, RollBack) else timedelta(0)
+        return action.deadline + asked_on - self._clock.now()
 
     async def _ask_or_run(self, action: Action, state: _Try) -> None:
         runner = self._runners[action.kind]
@@ -205,7 +217,7 @@ class Dispatcher:
         state.last_error = str(fault) or "no answer in time"
         log.info("action_retried", action=action.id, attempt=state.attempt, error=state.last_error)
         asked = getattr(fault, "retry_after", None) or 0.0
-        left = (action.deadline - self._clock.now()) / timedelta(seconds=1)
+        left = self._left(action, state) / timedelta(seconds=1)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(max(asked, state.wait * (0.5 + self._draw())), left))):
                 await self._closed.wait()

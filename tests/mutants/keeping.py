@@ -46,6 +46,14 @@ KEEPING = (
         tests=("tests/runtime/test_dispatch.py",),
     ),
     Mutant(
+        name="asks-until-the-deadline",
+        why="forgets a rollback whose answer was lost until its deadline: no quarantine, no budget",
+        file="daemon/runtime/dispatch.py",
+        old="asked_on = ASK_ON_FOR if",
+        new="asked_on = timedelta(0) if",
+        tests=("tests/runtime/test_dispatch.py",),
+    ),
+    Mutant(
         name="durability-off",
         why="a power cut takes what was acknowledged",
         file="daemon/runtime/journal_file.py",

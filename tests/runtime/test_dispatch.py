@@ -11,15 +11,16 @@ from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 
-from daemon.core.actions import Action, Locate, Outcome, OutcomeKind, ProveSoak, RollBack
+from daemon.core.actions import Action, Locate, Outcome, OutcomeKind, PageKind, ProveSoak, RollBack
 from daemon.core.events import ActionFinished
 from daemon.core.model import ActionId, IncidentId
 from daemon.core.notices import Vendor
-from daemon.runtime.dispatch import AT_ONCE_MAX, ATTEMPT_SECONDS, Dispatcher
+from daemon.runtime.dispatch import ASK_ON_FOR, AT_ONCE_MAX, ATTEMPT_SECONDS, Dispatcher
 from daemon.runtime.supervise import Supervisor
 from tests.core.builders import SHOP, V1, V2, an_alert
 from tests.fakes import START, LoopClock
 from tests.handlers.pipelines import owed
+from tests.handlers.telling import page
 from tests.runtime.lives import FAULTS, RefusalError, TroubleError
 
 DONE = Outcome(kind=OutcomeKind.DONE)
@@ -232,11 +233,44 @@ async def test_lost_answer_at_the_deadline(bench: Bench) -> None:
     assert bench.outcome.kind is OutcomeKind.DONE
 
 
+async def test_an_answer_lost_beyond_the_deadline(bench: Bench) -> None:
+    """An API server that is gone beyond the deadline is asked until it is back: a rollback that happened counts as one."""
+    bench.runs = [1000.0]
+    bench.probes = [*[TroubleError("no route to host")] * 30, DONE]
+    bench.dispatcher.start(bench.roll_back(seconds=30))
+    await bench.ends()
+    assert bench.names == ["run", *["probe"] * 31]
+    assert bench.outcome.kind is OutcomeKind.DONE
+    assert bench.finished[0].at - bench.began > timedelta(minutes=20)
+
+
+async def test_what_did_not_happen_is_not_done_late(bench: Bench) -> None:
+    """Found beyond the deadline not to have happened, it is given up: nobody expects a rollback any more."""
+    bench.runs = [1000.0]
+    bench.probes = [TroubleError("no route to host"), None]
+    bench.dispatcher.start(bench.roll_back(seconds=30))
+    await bench.ends()
+    assert bench.names == ["run", "probe", "probe"]
+    assert (bench.outcome.kind, bench.outcome.message) == (OutcomeKind.FAILED, "given up: no route to host")
+
+
 async def test_nobody_knows(bench: Bench) -> None:
-    """When even that question gets no answer, the outcome says that it is unknown, not that it failed."""
+    """When that gets no answer for a day, asked once a minute, the outcome says that it is unknown, not that it failed."""
     bench.runs = [1000.0]
     bench.probes = [TroubleError("no route to host")]
     bench.dispatcher.start(bench.roll_back(seconds=30))
+    await bench.ends()
+    assert bench.outcome.kind is OutcomeKind.UNKNOWN
+    assert bench.finished[0].at - bench.began == pytest.approx(ASK_ON_FOR, abs=timedelta(minutes=2))
+    assert bench.names.count("run") == 1
+    assert len(bench.names) == pytest.approx(ASK_ON_FOR / timedelta(minutes=1), rel=0.02)
+
+
+async def test_a_page_is_not_held_up_by_a_question(bench: Bench) -> None:
+    """Only a rollback is asked after beyond its deadline: of a page that may be lost, people hear at once."""
+    bench.runs = [1000.0]
+    bench.probes = [TroubleError("no route to host")]
+    bench.dispatcher.start(replace(page(PageKind.TRIGGER), deadline=bench.clock.now() + timedelta(seconds=15)))
     await bench.ends()
     assert bench.names == ["run", "probe"]
     assert bench.outcome.kind is OutcomeKind.UNKNOWN
@@ -252,8 +286,8 @@ async def test_who_may_not_ask_does_not_know(bench: Bench) -> None:
 
 
 async def test_who_may_never_ask_says_so(bench: Bench) -> None:
-    """Refused until the deadline, the outcome is unknown, with the refusal's words."""
-    bench.probes = [RefusalError("403: no right to get")] * 1000
+    """Refused for a day, the outcome is unknown, with the refusal's words."""
+    bench.probes = [RefusalError("403: no right to get")]
     bench.dispatcher.start(bench.roll_back(seconds=30), uncertain=True)
     await bench.ends()
     assert "run" not in bench.names
