@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daemon.core.blame import UNREADY_SHARE, suspect
+from daemon.core.blame import SOON, SOON_SHARE, UNREADY_SHARE, suspect
 from daemon.core.incidents import Term
 from daemon.core.model import OnsetSource, Rollout
 from daemon.core.rollouts import STEPS_MAX
@@ -85,10 +85,10 @@ def timing(rollout: Rollout, onset: datetime, **more: Any) -> Term:
     [
         ((), 20 * MINUTE, "the rollout"),
         ((NOON + MINUTE,), 19 * MINUTE, "more of its new pods were ready"),
-        ((NOON + MINUTE, NOON + 20 * MINUTE), 0 * MINUTE, "more of its new pods were ready"),
+        ((NOON + MINUTE, NOON + 19 * MINUTE), 1 * MINUTE, "more of its new pods were ready"),
         ((NOON + MINUTE, NOON + 18 * MINUTE, NOON + 21 * MINUTE), 2 * MINUTE, "more of its new pods were ready"),
     ],
-    ids=["nobody watched", "one step", "just then", "the last one before"],
+    ids=["nobody watched", "one step", "just before", "the last one before"],
 )
 def test_what_begins_with_a_step_is_likelier_its_doing(steps: tuple[datetime, ...], lag: timedelta, since: str) -> None:
     """Of two rollouts under way that one is named first which has just put more of its pods into service."""
@@ -96,6 +96,31 @@ def test_what_begins_with_a_step_is_likelier_its_doing(steps: tuple[datetime, ..
     assert term.value == lag.total_seconds()
     assert term.weight == round(WEIGHTS["timing"] * 0.5 ** (lag / (10 * MINUTE)), 4)
     assert term.sentence == f"The anomaly began {lag.total_seconds():.0f} s after {since}."
+
+
+@pytest.mark.parametrize(
+    ("lag", "share", "says"),
+    [
+        (STEP * SOON, 1.0, "8 s after"),
+        (STEP * SOON - SECOND, SOON_SHARE, "6 s after"),
+        (timedelta(0), 1.0, "0 s after"),
+        (-STEP, SOON_SHARE, "30 s before"),
+    ],
+    ids=["has answered enough", "too soon", "the watch of the rollout began it", "within the slack of one sample"],
+)
+def test_what_came_at_the_end_of_a_sample_has_hardly_moved_it(lag: timedelta, share: float, says: str) -> None:
+    """Of two that began in the same sample the one is named first that has answered more of what it counts."""
+    term = timing(ROLLOUT, NOON + lag)
+    decay = 0.5 ** (max(lag, timedelta(0)) / (10 * MINUTE))
+    assert term.weight == round(WEIGHTS["timing"] * share * decay, 4)
+    assert term.sentence == f"The anomaly began {says} the rollout."
+    assert term.value >= 0
+
+
+def test_the_step_that_tells_most_counts() -> None:
+    """A step right at the onset hides none of a few minutes before."""
+    term = timing(replace(ROLLOUT, steps=(NOON + 16 * MINUTE, NOON + 20 * MINUTE)), NOON + 20 * MINUTE)
+    assert (term.value, term.weight) == (240.0, round(WEIGHTS["timing"] * 0.5**0.4, 4))
 
 
 @pytest.mark.parametrize(
