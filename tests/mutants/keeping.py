@@ -35,7 +35,7 @@ KEEPING = (
         file="daemon/runtime/dispatch.py",
         old="state.uncertain = _acts(action)",
         new="state.uncertain = False",
-        tests=("tests/runtime/test_dispatch.py",),
+        tests=("tests/runtime/test_asked_after.py",),
     ),
     Mutant(
         name="refused-question-is-no",
@@ -43,7 +43,7 @@ KEEPING = (
         file="daemon/runtime/dispatch.py",
         old="raise _UnansweredError(fault) from None",
         new="raise",
-        tests=("tests/runtime/test_dispatch.py",),
+        tests=("tests/runtime/test_asked_after.py",),
     ),
     Mutant(
         name="asks-until-the-deadline",
@@ -51,7 +51,7 @@ KEEPING = (
         file="daemon/runtime/dispatch.py",
         old="asked_on = ASK_ON_FOR if",
         new="asked_on = timedelta(0) if",
-        tests=("tests/runtime/test_dispatch.py",),
+        tests=("tests/runtime/test_asked_after.py",),
     ),
     Mutant(
         name="durability-off",
