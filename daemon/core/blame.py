@@ -327,18 +327,19 @@ def _timing(
     soon = policy.sample_interval * SOON if sampled else timedelta(0)
     before = [step for step in rollout.steps if step <= onset]
     since = max(before or [began], key=lambda moment: _nearness(onset - moment, soon))
+    lag = (onset - since).total_seconds()
     unready = bool(rollout.steps) and not before and sampled and onset > began
     weight = WEIGHTS["timing"] * _nearness(onset - since, soon) * (UNREADY_SHARE if unready else 1.0)
     assumed = " (the onset is assumed)" if source is OnsetSource.ASSUMED else ""
     early = ", before any of its new pods was ready" if unready else ""
     what = "more of its new pods were ready" if since > began else "the rollout"
-    order = "after" if onset >= since else "before"
+    order = "after" if lag >= 0 else "before"
     return Term(
         name="timing",
-        value=max((onset - since).total_seconds(), 0.0),
+        value=max(lag, 0.0),
         threshold=TIMING_HALF_LIFE.total_seconds(),
         weight=round(weight, 4),
-        sentence=f"The anomaly began {abs((onset - since).total_seconds()):.0f} s {order} {what}{early}{assumed}.",
+        sentence=f"The anomaly began {abs(lag):.0f} s {order} {what}{early}{assumed}.",
     )
 
 

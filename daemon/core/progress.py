@@ -262,9 +262,11 @@ def rolled_back(draft: Draft, action: RollBack, outcome: Outcome) -> None:
         quarantine(draft, action)
         changes.rolled_back(draft, action)
     incident = draft.state.incidents.get(action.incident)
-    if incident is not None and incident.phase is Phase.ESCALATED:
+    if incident is None:
+        return
+    if incident.phase is Phase.ESCALATED:
         learned_late(draft, action, outcome)
-    if incident is None or incident.phase is not Phase.ROLLING_BACK:
+    if incident.phase is not Phase.ROLLING_BACK:
         return
     if outcome.kind is OutcomeKind.DONE:
         follow_ups(draft, incident.id, outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,13 +12,6 @@ from daemon.runtime.dispatch import ASK_ON_FOR
 from tests.handlers.telling import page
 from tests.runtime.dispatch_bench import DONE, Bench
 from tests.runtime.lives import RefusalError, TroubleError
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    bench = Bench()
-    yield bench
-    await bench.supervisor.stop()
 
 
 async def test_lost_answer(bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, get_args, get_type_hints
@@ -19,13 +18,6 @@ from tests.core.builders import an_alert
 from tests.handlers.pipelines import owed
 from tests.runtime.dispatch_bench import DONE, Bench
 from tests.runtime.lives import RefusalError, TroubleError
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    bench = Bench()
-    yield bench
-    await bench.supervisor.stop()
 
 
 async def test_done(bench: Bench) -> None:

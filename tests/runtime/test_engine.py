@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -31,13 +30,6 @@ from daemon.runtime.engine import BATCH_MAX
 from tests.core.builders import V1, V2, a_policy, a_view, an_alert
 from tests.fakes import Disk, MemoryJournal
 from tests.runtime.desk import Desk
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    desk = Desk()
-    yield desk
-    await desk.supervisor.stop()
 
 
 async def test_a_command_gets_its_own_facts(desk: Desk) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -19,13 +18,6 @@ from daemon.runtime.engine import BATCH_MAX, LOCATING_MAX
 from daemon.runtime.inbox import COMMANDS_MAX, Inbox, size_of
 from tests.core.builders import NOON, V1, a_location, a_view
 from tests.runtime.desk import Desk
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    desk = Desk()
-    yield desk
-    await desk.supervisor.stop()
 
 
 def filled(desk: Desk, *, outcomes: int = 0, commands: int = 0, views: int = 0, told: int = 0) -> Inbox:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,13 +12,6 @@ from daemon.ports import JournalUnavailableError
 from daemon.runtime.stalls import STALLED_SECONDS
 from tests.core.builders import V1, a_view
 from tests.runtime.desk import Desk
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    desk = Desk()
-    yield desk
-    await desk.supervisor.stop()
 
 
 async def test_slow(desk: Desk) -> None:
