@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from daemon.core.actions import Outcome, OutcomeKind, RolledBack
@@ -84,3 +86,18 @@ def test_nobody_has_the_incident_any_more() -> None:
     story.plays(ActionFinished(at=story.now, action_id=story.rollbacks[0].id, outcome=patched))
     assert len(story.announcements) == told
     assert len(story.state.rollbacks) == 1
+
+
+def test_the_incident_is_forgotten() -> None:
+    """Of incidents that ended only so many are kept: the rollback of a forgotten one counts all the same, and nobody is told."""
+    story = unanswered()
+    story.closes()
+    story.state = replace(story.state, incidents={})
+    told = len(story.announcements)
+    patched = done(RolledBack(generation=99, patched_at=story.now))
+    story.plays(ActionFinished(at=story.now, action_id=story.rollbacks[0].id, outcome=patched))
+    assert len(story.announcements) == told
+    assert len(story.state.rollbacks) == 1
+    entry = story.state.workloads[SHOP.key].entry(V2.id)
+    assert entry is not None
+    assert entry.quarantined_by is not None
