@@ -320,6 +320,12 @@ class Incident:
         return self.suspect or self.symptom
 
     @property
+    def felt_at(self) -> datetime:
+        """Since when it is felt where it hurts; the onset, where nothing tells of earlier."""
+        known = (located.location.felt_at for located in self.alerts)
+        return min((felt for felt in known if felt is not None and felt < self.onset), default=self.onset)
+
+    @property
     def judged_wrong(self) -> bool:
         """A person said that the rollout is innocent."""
         return self.decision is not None and self.decision.word is Word.WRONG

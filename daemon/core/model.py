@@ -377,7 +377,7 @@ class Location:
     """To which workloads an alert belongs, by which rung, and when its anomaly began.
 
     `neighbours` are those in the call graph, nearest first; `kin` all that a few calls join to it, whoever calls whom: what fails
-    there fails with it. Both are empty where no graph is known.
+    there fails with it. Both are empty where no graph is known. `felt_at`: since when it is worse than usual there, if known.
     """
 
     workloads: tuple[Workload, ...]
@@ -387,6 +387,7 @@ class Location:
     onset_source: OnsetSource
     neighbours: tuple[Neighbour, ...] = ()
     kin: tuple[Workload, ...] = ()
+    felt_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,6 +178,7 @@ def _suspicion(look: _Look, incident: Incident, around: Surroundings, state: Sta
         incident.onset,
         incident.onset_source,
         policy,
+        felt_at=incident.felt_at,
         contrast=look.contrast,
         old_ran=_old_ran(tracked, rollout, measured),
         chain_start=incident.chain_started_at,

@@ -38,8 +38,8 @@ from daemon.runtime.supervise import Supervisor
 log = structlog.get_logger()
 
 ATTEMPT_SECONDS: Mapping[str, float] = {
-    "locate": 30.0,  # a few queries of 10 s each
-    "measure": 30.0,  # the same; an older answer would not say how it is now
+    "locate": 40.0,  # three queries of 10 s each for the onset, 8 s for since when it is felt
+    "measure": 30.0,  # a few queries of 10 s each; an older answer would not say how it is now
     "prove_soak": 60.0,  # range queries over up to a day
     "check_target": 60.0,  # reads what the target refers to, then a dry run: each may take the API's 30 s
     "roll_back": 60.0,  # dry run and patch; a patch is not to be cut off while the API server is slow

@@ -35,6 +35,7 @@ from daemon.core.actions import (
 from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
 from daemon.core.measurement import AlertState, Health, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Rung, Workload
+from daemon.core.onsets import LOOK_BACK, felt_since
 from daemon.core.policy import Policy, SignalKind
 from daemon.core.signals import judge_sample, typical
 from handlers import ladder, revisions
@@ -183,8 +184,15 @@ class World:
                 onset_source=source,
                 neighbours=self._graph.near(found.workloads),
                 kin=self._graph.kin(found.workloads),
+                felt_at=self._felt_at(found, onset, now),
             )
         )
+
+    def _felt_at(self, found: ladder.Place, onset: datetime, now: datetime) -> datetime | None:
+        if found.rung is Rung.NAMESPACE or not found.workloads:
+            return None
+        samples = self.samples.whole(found.workloads[0].key, onset - LOOK_BACK, min(onset, now))
+        return felt_since(self._policy, samples, onset)
 
     def _first_bad(self, workloads: Sequence[Workload], fired: datetime) -> datetime | None:
         """Since when a workload of the alert has been bad without a break, as its samples show; None where they do not.

@@ -1,4 +1,4 @@
-"""Carries out Locate: from an alert to the workloads it belongs to, and the onset of its anomaly.
+"""Carries out Locate: from an alert to the workloads it belongs to, the onset of its anomaly, and since when it is felt there.
 
 The ladder is `handlers.ladder`; here is when it began. Labels come from outside: they are only ever compared with names in
 the cache, or put into a query escaped.
@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from daemon.core.actions import Locate, Located, Outcome, OutcomeKind
-from daemon.core.model import Alert, Location, OnsetSource
+from daemon.core.model import Alert, Location, OnsetSource, Rung
 from daemon.ports import Clock
 from handlers.cache import ClusterCache
 from handlers.call_graph import CallGraph
 from handlers.faults import Fault
-from handlers.ladder import place
+from handlers.ladder import Place, place
+from handlers.look_back import LookBack
 from handlers.prometheus import AlertingRule, Labels, PrometheusClient, escape_label
 from handlers.sampling import Sampler
 
@@ -43,6 +44,7 @@ class LocateRunner:
         self._cache = cache
         self._prometheus = prometheus
         self._sampler = sampler
+        self._look_back = LookBack(sampler)
         self._clock = clock
         self._calls = calls
 
@@ -63,8 +65,15 @@ class LocateRunner:
             onset_source=source,
             neighbours=graph.near(found.workloads) if graph is not None else (),
             kin=graph.kin(found.workloads) if graph is not None else (),
+            felt_at=await self._felt_at(found, onset),
         )
         return Outcome(kind=OutcomeKind.DONE, result=Located(location=location))
+
+    async def _felt_at(self, found: Place, onset: datetime) -> datetime | None:
+        """Of where it hurts; whole namespaces are no place."""
+        if self._prometheus is None or found.rung is Rung.NAMESPACE or not found.workloads:
+            return None
+        return await self._look_back.felt_at(found.workloads[0], onset)
 
     async def _onset(self, alert: Alert) -> tuple[datetime, OnsetSource]:
         """`ALERTS_FOR_STATE`; else `startsAt` minus the rule's `for`; else minus `assumed_for` (DESIGN, "Blame").

@@ -156,7 +156,7 @@ def test_a_generated_case_is_played_with_its_truth() -> None:
 
 def test_a_fault_counts_as_unseen_where_somebody_complains_and_as_unknown_where_nobody_does() -> None:
     """Rolled back where it shows itself; proposed where only an alert tells of it; of no other is anything asked."""
-    for seed, shows, complained in ((42, True, False), (8, False, True), (96, None, False), (0, None, True)):
+    for seed, shows, complained in ((22, True, False), (8, False, True), (20, None, False), (0, None, True)):
         (made,) = cases("tune", range(seed, seed + 1))
         (found,) = play(Job(half="tune", seed=seed, names=NAMES[:1]))
         alerted = any(isinstance(each, AlertSeen) and each.at >= (made.fault_at or each.at) for each in made.records)

@@ -10,15 +10,15 @@ from handlers.backtest.page import OTHERS_MAX, page
 from handlers.backtest.recording import AlertSeen, Record, Recording, RolloutSeen, recording
 from handlers.backtest.replay import replay
 from handlers.backtest.verdicts import Told
-from tests.backtest.replay_cases import FRONT, GOOD, MINUTE, ROLLED_AT, WEB, Shop
+from tests.backtest.replay_cases import FRONT, GOOD, ROLLED_AT, WEB, Shop
 
 LATE = timedelta(minutes=14)
 """From the rollout of web to the alert: timing weighs less than the call graph by then."""
 
 
 def hurts_at_the_front() -> Recording:
-    """Web rolls out, front a little later; the alert is front's, and no signal shows anything."""
-    began, at = ROLLED_AT + 10 * MINUTE, ROLLED_AT + LATE
+    """Web rolls out, front just now, too late to have done it; the alert is front's, and no signal shows anything."""
+    began = at = ROLLED_AT + LATE
     labels = {"alertname": "Slow", "namespace": "shop", "deployment": "front"}
     more: list[Record] = [
         RolloutSeen(at=began, workload=FRONT, revision="new", replaces="old", phase="started"),

@@ -30,7 +30,7 @@ def highest(found: Case, signal: str, until: datetime) -> float:
 
 def test_a_pod_that_is_never_ready_shows_after_two_minutes() -> None:
     """Before that it may be slow to start: nobody can tell."""
-    found = case("tune", 42)
+    found = case("tune", 22)
     assert found.recipe == "crash.never_ready"
     assert found.seen_at is not None
     begun = min(each.at for each in pods_of(found) if not each.ready and each.reason != "ContainerCreating")
@@ -39,7 +39,7 @@ def test_a_pod_that_is_never_ready_shows_after_two_minutes() -> None:
 
 def test_a_leak_shows_when_it_is_high_or_kills() -> None:
     """Long after it begins: below the trigger nobody calls it bad."""
-    found = case("tune", 32)
+    found = case("tune", 36)
     assert found.recipe == "leak.steady"
     assert found.seen_at is not None
     assert found.fault_at is not None

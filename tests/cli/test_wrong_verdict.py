@@ -184,7 +184,7 @@ def test_what_was_handed_over_wrongly_names_the_guard() -> None:
     said = judged(told(story))
     assert "the decision at 12:01:00Z: hand over checkout:v2 (22hash)" in said
     assert "what handed it over: TARGET_NOT_VERIFIED; seen: " in said
-    assert "what spoke loudest: contrast, +0.80 of a sum of 1.19" in said
+    assert "what spoke loudest: contrast, +0.80 of a sum of 1.25" in said
 
 
 def test_what_was_not_blamed_wrongly_names_what_took_it_back() -> None:
@@ -196,8 +196,8 @@ def test_what_was_not_blamed_wrongly_names_what_took_it_back() -> None:
     story.expect(Phase.ESCALATED, Reason.DECIDE_DEADLINE)
     story.judges(Word.WRONG)
     said = judged(told(story))
-    assert "what spoke loudest against any blame: exculpation, -0.50 of a sum of -0.11" in said
-    assert "without it: 0.39 (needs 0.30); for the blame there is timing besides" in said
+    assert "what spoke loudest against any blame: exculpation, -0.50 of a sum of -0.05" in said
+    assert "without it: 0.45 (needs 0.30); for the blame there is timing besides" in said
 
 
 def test_what_was_not_seen_says_so() -> None:
@@ -208,7 +208,7 @@ def test_what_was_not_seen_says_so() -> None:
     story.waits(20 * MINUTE)
     story.expect(Phase.ESCALATED, Reason.DECIDE_DEADLINE)
     story.judges(Word.WRONG)
-    assert "nothing spoke against the blame, and too little for it: 0.39 (needs 0.50)" in judged(told(story))
+    assert "nothing spoke against the blame, and too little for it: 0.45 (needs 0.50)" in judged(told(story))
 
 
 def test_it_is_the_evidence_of_the_decision_that_counts() -> None:
@@ -220,6 +220,6 @@ def test_it_is_the_evidence_of_the_decision_that_counts() -> None:
     story.waits(MINUTE)
     assert [term.name for term in story.incident.suspicions[0].terms] == ["timing"]
     story.judges(Word.WRONG)
-    assert "what spoke loudest: contrast, +0.80 of a sum of 1.19" in judged(told(story))
+    assert "what spoke loudest: contrast, +0.80 of a sum of 1.25" in judged(told(story))
     known = explain.incident_document(story.incident, [], story.state, story.policy, story.now)["judged"]
     assert known["misled"]["loudest"]["name"] == "timing", "without the journal: what is known"

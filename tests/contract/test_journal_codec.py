@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from datetime import UTC
@@ -122,3 +123,25 @@ def test_a_later_release_may_add_a_field() -> None:
     raw = codec.dump_fact(fact).replace(b"{", b'{"new_field": 1, ', 1)
     assert codec.load_fact(raw) == fact
     assert replay([codec.load_fact(raw)]).pauses
+
+
+def without(name: str, value: Any) -> Any:
+    """The document as a release wrote it that did not know the field."""
+    if isinstance(value, dict):
+        return {key: without(name, each) for key, each in value.items() if key != name}
+    return [without(name, each) for each in value] if isinstance(value, list) else value
+
+
+def test_an_earlier_release_knew_a_field_less() -> None:
+    """Alerts that were placed before there was a `felt_at` are read, from facts and from a snapshot, as of unknown."""
+    story = Story()
+    story.spikes()
+    rows = [codec.dump_fact(fact) for fact in story.facts]
+    older = [json.dumps(without("felt_at", json.loads(row))).encode() for row in rows]
+    assert sum(b"felt_at" in row for row in rows) > 0
+    assert not any(b"felt_at" in row for row in older)
+    assert [codec.load_fact(row) for row in older] == [codec.load_fact(row) for row in rows]
+    snapshot = json.dumps(without("felt_at", json.loads(codec.dump_state(story.state)))).encode()
+    assert codec.load_state(snapshot) == story.state
+    (incident,) = codec.load_state(snapshot).incidents.values()
+    assert incident.felt_at == incident.onset

@@ -77,10 +77,11 @@ def test_where_it_hurts_itself_there_is_no_call() -> None:
     assert weight(suspicion(), "graph") is None
 
 
-@pytest.mark.parametrize(("others", "expected"), [(0, None), (1, 0.1), (3, 0.3), (4, 0.3)])
-def test_what_explains_more_places_is_likelier(others: int, expected: float | None) -> None:
-    """A tenth for each further place that hurts and that it may have broken, at most three of them."""
-    assert weight(suspicion(explains=others), "explains") == expected
+@pytest.mark.parametrize(("others", "expected"), [(0, None), (1, 1), (3, 3), (4, 3)])
+def test_what_explains_more_places_is_likelier(others: int, expected: int | None) -> None:
+    """A little for each further place that hurts and that it may have broken, at most three of them."""
+    told = None if expected is None else pytest.approx(expected * WEIGHTS["explains"])
+    assert weight(suspicion(explains=others), "explains") == told
 
 
 def test_good_signals_acquit_nobody_of_what_they_do_to_others() -> None:
@@ -146,7 +147,8 @@ def test_whatever_it_may_have_broken_and_hurts_too_speaks_against_it() -> None:
     story.fires(an_alert(), an_alert("f2"), an_alert("f3"))
     story.waits(MINUTE)
     told = {incident.symptom.name: explained(incident) for incident in story.incidents}
-    assert told == {"front": 0.2, "cart": 0.2, "mail": pytest.approx(0.2 * CALLER_SHARE)}
+    both = 2 * WEIGHTS["explains"]
+    assert told == {"front": both, "cart": both, "mail": pytest.approx(both * CALLER_SHARE)}
 
 
 def test_a_place_that_joined_by_a_merge_still_speaks_for_the_callee() -> None:
@@ -161,7 +163,7 @@ def test_a_place_that_joined_by_a_merge_still_speaks_for_the_callee() -> None:
     kept, merged = story.incidents
     assert merged.merged_into == kept.id
     assert kept.phase is Phase.PROPOSED
-    assert explained(kept) == 0.1
+    assert explained(kept) == WEIGHTS["explains"]
 
 
 def test_an_alert_that_is_gone_speaks_for_nobody() -> None:
@@ -171,7 +173,7 @@ def test_an_alert_that_is_gone_speaks_for_nobody() -> None:
     story.where["f2"] = hurts_at(CART, CALLED)
     story.fires(an_alert(), an_alert("f2"))
     story.waits(STEP)
-    assert explained(story.incidents[0]) == 0.1
+    assert explained(story.incidents[0]) == WEIGHTS["explains"]
     story.resolves(an_alert("f2"))
     story.waits(STEP)
     assert explained(story.incidents[0]) is None
@@ -179,7 +181,7 @@ def test_an_alert_that_is_gone_speaks_for_nobody() -> None:
 
 def test_an_alert_that_names_a_namespace_only_is_no_place() -> None:
     """Whoever stands first there is not known to hurt."""
-    for rung, expected in ((Rung.CONTROLLER, 0.1), (Rung.NAMESPACE, None)):
+    for rung, expected in ((Rung.CONTROLLER, WEIGHTS["explains"]), (Rung.NAMESPACE, None)):
         story = calling(CALLED)
         fine_at_home(story)
         story.where["f2"] = replace(hurts_at(CART, CALLED), rung=rung)
@@ -196,7 +198,7 @@ def test_a_second_alert_on_the_same_place_is_no_second_place() -> None:
         story.where[name] = hurts_at(place, CALLED)
     story.fires(*map(an_alert, (FINGERPRINT, "f2", "f3", "f4", "f5")))
     story.waits(STEP)
-    assert explained(story.incidents[0]) == 0.1
+    assert explained(story.incidents[0]) == WEIGHTS["explains"]
 
 
 def explained(incident: Incident) -> float | None:

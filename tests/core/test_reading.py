@@ -120,9 +120,9 @@ def test_before_and_after_needs_a_before_that_was_well() -> None:
 
 
 def test_timing_fades_to_nothing() -> None:
-    """Half per ten minutes; hours after the chain began the moment itself says nothing any more."""
+    """Half per three minutes; hours after the chain began the moment itself says nothing any more."""
     weights = []
-    for lag in (0 * MINUTE, 10 * MINUTE, 5 * HOUR):
+    for lag in (0 * MINUTE, 3 * MINUTE, 5 * HOUR):
         found = blame.suspect(
             a_rollout(),
             a_measurement(NOON, new=None, old=None),
@@ -133,7 +133,7 @@ def test_timing_fades_to_nothing() -> None:
             chain_start=None,
         )
         weights.append((found.score, found.tier))
-    assert weights == [(0.4, Tier.TIMING), (0.2, Tier.TIMING), (0.0, Tier.NONE)]
+    assert weights == [(0.5, Tier.TIMING), (0.25, Tier.TIMING), (0.0, Tier.NONE)]
 
 
 def test_slow_starts_are_not_blamed_for_their_first_minute() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daemon.core.blame import SOON, SOON_SHARE, UNREADY_SHARE, suspect
+from daemon.core.blame import SOON, SOON_SHARE, TIMING_HALF_LIFE, UNREADY_SHARE, suspect
 from daemon.core.incidents import Term
 from daemon.core.model import OnsetSource, Rollout
 from daemon.core.rollouts import STEPS_MAX
@@ -94,7 +94,7 @@ def test_what_begins_with_a_step_is_likelier_its_doing(steps: tuple[datetime, ..
     """Of two rollouts under way that one is named first which has just put more of its pods into service."""
     term = timing(replace(ROLLOUT, steps=steps), NOON + 20 * MINUTE)
     assert term.value == lag.total_seconds()
-    assert term.weight == round(WEIGHTS["timing"] * 0.5 ** (lag / (10 * MINUTE)), 4)
+    assert term.weight == round(WEIGHTS["timing"] * 0.5 ** (lag / TIMING_HALF_LIFE), 4)
     assert term.sentence == f"The anomaly began {lag.total_seconds():.0f} s after {since}."
 
 
@@ -111,7 +111,7 @@ def test_what_begins_with_a_step_is_likelier_its_doing(steps: tuple[datetime, ..
 def test_what_came_at_the_end_of_a_sample_has_hardly_moved_it(lag: timedelta, share: float, says: str) -> None:
     """Of two that began in the same sample the one is named first that has answered more of what it counts."""
     term = timing(ROLLOUT, NOON + lag)
-    decay = 0.5 ** (max(lag, timedelta(0)) / (10 * MINUTE))
+    decay = 0.5 ** (max(lag, timedelta(0)) / TIMING_HALF_LIFE)
     assert term.weight == round(WEIGHTS["timing"] * share * decay, 4)
     assert term.sentence == f"The anomaly began {says} the rollout."
     assert term.value >= 0
@@ -119,8 +119,8 @@ def test_what_came_at_the_end_of_a_sample_has_hardly_moved_it(lag: timedelta, sh
 
 def test_the_step_that_tells_most_counts() -> None:
     """A step right at the onset hides none of a few minutes before."""
-    term = timing(replace(ROLLOUT, steps=(NOON + 16 * MINUTE, NOON + 20 * MINUTE)), NOON + 20 * MINUTE)
-    assert (term.value, term.weight) == (240.0, round(WEIGHTS["timing"] * 0.5**0.4, 4))
+    term = timing(replace(ROLLOUT, steps=(NOON + 18 * MINUTE, NOON + 20 * MINUTE)), NOON + 20 * MINUTE)
+    assert (term.value, term.weight) == (120.0, round(WEIGHTS["timing"] * 0.5 ** (2 / 3), 4))
 
 
 @pytest.mark.parametrize(

@@ -169,4 +169,12 @@ DECIDING = (
         new="        if False:",
         tests=("tests/core/test_neighbours.py",),
     ),
+    Mutant(
+        name="timed-by-the-threshold",
+        why="blames whoever rolled out as the alert's threshold was crossed, not as it was first felt",
+        file="daemon/core/verdicts.py",
+        old="        felt_at=incident.felt_at,\n",
+        new="",
+        tests=("tests/core/test_felt.py",),
+    ),
 )

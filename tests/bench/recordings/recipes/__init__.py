@@ -24,6 +24,7 @@ RECIPES: dict[Half, tuple[Recipe, ...]] = {
         crash.at_once,
         silent.from_the_start,
         wrong_answers.fail_callers,
+        wrong_answers.hold_locks,
         leak.steady,
         starved.throttled,
         configuration.wrong_address,

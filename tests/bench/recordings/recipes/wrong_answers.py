@@ -16,6 +16,16 @@ def fail_callers(rng: Random, place: Place) -> Fault:
     return Fault(recipe="wrong_answers.fail_callers", shows=(), acts=lambda plight: effect)
 
 
+def hold_locks(rng: Random, place: Place) -> Fault:
+    """It asks twice and more, and holds what it has taken: all whom it calls fail some requests of whoever asks."""
+    _, _, callees = place
+    if not callees:
+        raise NotSuitedError
+    share = rng.uniform(0.15, 0.5)
+    effect = Effect(calls=rng.uniform(2.0, 4.0), poison=tuple((callee, share) for callee in callees))
+    return Fault(recipe="wrong_answers.hold_locks", shows=(), acts=lambda plight: effect)
+
+
 def fail_callees(rng: Random, place: Place) -> Fault:
     """It writes to one callee what makes that fail later, whoever asks: its own calls are accepted."""
     _, _, callees = place
