@@ -44,7 +44,6 @@ from daemon.runtime.supervise import Supervisor, TaskEndedError
 from daemon.runtime.telemetry import Metrics
 from daemon.state_folder import StartError, only_one
 from handlers.cache import ClusterCache
-from handlers.call_graph import CallGraph
 from handlers.call_search import CallSearch
 from handlers.faults import Fault, Permanent, Transient
 from handlers.inbound.alerts_poll import AlertsPoll, PollTimes
@@ -108,7 +107,7 @@ class Daemon:
             watch = self._watch(kube, engine)
             outside = assembly.clients(self.settings, session, self._clock, self.metrics)
             calls = self._calls(engine)
-            runners = self._runners(engine, session, kube, watch.cache, outside, calls.graph)
+            runners = self._runners(engine, session, kube, watch.cache, outside, calls)
             self._dispatcher = self._dispatching(engine, runners)
             stack.push_async_callback(self._wind_down, engine, self._dispatcher)
             poll = self._poll(outside, engine)
@@ -226,13 +225,22 @@ class Daemon:
         kube: KubeClient,
         cache: ClusterCache,
         outside: assembly.Clients,
-        calls: Callable[[], CallGraph | None],
+        calls: LiveCalls,
     ) -> Mapping[str, Runner[Any]]:
         def forbids(action: Action) -> str | None:
             return self._veto(engine, action)
 
         return assembly.runners(
-            self.settings, session, kube, cache, outside, self._clock, lambda: self.policy, calls, forbids=forbids
+            self.settings,
+            session,
+            kube,
+            cache,
+            outside,
+            self._clock,
+            lambda: self.policy,
+            calls.graph,
+            calls.meanings,
+            forbids=forbids,
         )
 
     def _dispatching(self, engine: Engine, runners: Mapping[str, Runner[Any]]) -> Dispatcher:

@@ -28,6 +28,7 @@ from handlers.cache import ClusterCache
 from handlers.call_graph import CallGraph
 from handlers.just_checked import JustChecked
 from handlers.kube import KubeClient, Timeouts
+from handlers.live_calls import Meanings
 from handlers.outbound.change_events import ChangeEvents
 from handlers.outbound.locate import LocateRunner
 from handlers.outbound.measure import MeasureRunner
@@ -146,6 +147,7 @@ def runners(
     clock: Clock,
     policy: Callable[[], Policy],
     calls: Callable[[], CallGraph | None] = lambda: None,
+    meanings: Callable[[], Meanings] = dict,
     *,
     forbids: Callable[[RollBack], str | None] = lambda action: None,
 ) -> Mapping[str, Runner[Any]]:
@@ -153,7 +155,7 @@ def runners(
     sampler, checked = Sampler(outside.prometheus, policy), JustChecked()
     return {
         "locate": LocateRunner(cache, outside.prometheus, sampler, clock, calls),
-        "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock, calls),
+        "measure": MeasureRunner(sampler, cache, outside.alertmanager, clock, calls, meanings),
         "prove_soak": SoakRunner(sampler, cache, clock),
         "check_target": TargetChecker(kube, checked),
         "roll_back": rollbacks(kube, clock, checked, forbids),

@@ -59,13 +59,17 @@ class EndLabels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallMetric:
-    """A counter with a series per pair of ends. `only` are the matchers of those that count."""
+    """A counter with a series per pair of ends. `only` are the matchers of those that count as calls.
+
+    `serves` are those of what an end serves, whoever asks; None where it counts connections, of which one bears many requests.
+    """
 
     source: str
     name: str
     caller: EndLabels
     callee: EndLabels
     only: tuple[str, ...] = ()
+    serves: tuple[str, ...] | None = None
 
     def query(self, window: timedelta = WINDOW) -> str:
         """PromQL for the calls of the last `window`: one more than may be, to see that there are too many."""
@@ -73,26 +77,39 @@ class CallMetric:
         series = f"{self.name}{{{','.join(self.only)}}}[{seconds(window)}]"
         return f"topk({EDGES_MAX + 1}, sum by ({labels}) (rate({series})) > 0)"
 
+    def around(self, names: str, window: timedelta) -> str:
+        """PromQL for requests/s by pair of ends, of what these call and of all that they serve; `names` is an RE2 expression.
+
+        Both sides of a call may report it, and then it is one call.
+        """
+        matchers = [(*self.only, f'{label}=~"{names}"') for label, _ in self.caller.names]
+        matchers += [(*(self.serves or ()), f'{label}=~"{names}"') for label, _ in self.callee.names]
+        rates = " or ".join(f"rate({self.name}{{{','.join(each)}}}[{seconds(window)}])" for each in matchers)
+        labels = ", ".join((*self.caller.all, *self.callee.all))
+        return f"max by ({labels}) (sum by ({labels}, reporter) ({rates}))"
+
     def call(self, labels: Mapping[str, str]) -> Call | None:
         """The call that a series of the answer tells; None where an end is not named."""
         caller, callee = self.caller.end(labels), self.callee.end(labels)
         return None if caller is None or callee is None else (caller, callee)
 
 
-def _istio(name: str) -> CallMetric:
+def _istio(name: str, *, requests: bool = True) -> CallMetric:
     """Whoever reports it: a callee that is down reports nothing, and a waypoint speaks for both."""
     caller, callee = (
         EndLabels(names=((f"{end}_workload", ""),), namespace=f"{end}_workload_namespace")
         for end in ("source", "destination")
     )
     only = tuple(f'{labels.names[0][0]}!~"|{UNKNOWN}"' for labels in (caller, callee))
-    return CallMetric(source="istio", name=name, caller=caller, callee=callee, only=only)
+    serves = only[1:] if requests else None
+    return CallMetric(source="istio", name=name, caller=caller, callee=callee, only=only, serves=serves)
 
 
 _CONTROLLERS = (("deployment", "Deployment"), ("statefulset", "StatefulSet"), ("daemonset", "DaemonSet"))
 
 
-def _linkerd(name: str, *only: str) -> CallMetric:
+def _linkerd(name: str, *only: str, requests: bool = True) -> CallMetric:
+    only = ('direction="outbound"', 'dst_namespace!=""', *only)
     return CallMetric(
         source="linkerd",
         name=name,
@@ -100,7 +117,8 @@ def _linkerd(name: str, *only: str) -> CallMetric:
         callee=EndLabels(
             names=tuple((f"dst_{label}", kind) for label, kind in _CONTROLLERS), namespace="dst_namespace"
         ),
-        only=('direction="outbound"', 'dst_namespace!=""', *only),
+        only=only,
+        serves=only if requests else None,
     )
 
 
@@ -112,9 +130,9 @@ def _traced(end: str) -> EndLabels:
 
 METRICS = (
     _istio("istio_requests_total"),
-    _istio("istio_tcp_connections_opened_total"),
+    _istio("istio_tcp_connections_opened_total", requests=False),
     _linkerd("response_total"),
-    _linkerd("tcp_open_total", 'peer="dst"'),
+    _linkerd("tcp_open_total", 'peer="dst"', requests=False),
     CallMetric(
         source="traces",
         name="traces_service_graph_request_total",
@@ -122,6 +140,7 @@ METRICS = (
         callee=_traced("server"),
         # The name of a database is none of a service.
         only=('connection_type!="database"',),
+        serves=('connection_type!="database"',),
     ),
 )
 

@@ -78,3 +78,12 @@ def pairs(calls: Iterable[Call], names: Names) -> tuple[list[Pair], int]:
         unmatched += not (callers and callees)
         found += [(one, other) for one in callers for other in callees]
     return found, unmatched
+
+
+def meanings(calls: Iterable[Call], names: Names) -> dict[End, tuple[Workload, ...]]:
+    """The workloads that each end of these calls means; not those whose meaning hangs on the other end."""
+    found: defaultdict[End, set[tuple[Workload, ...]]] = defaultdict(set)
+    for caller, callee in calls:
+        found[caller].add(tuple(names.of(caller, callee.namespace)))
+        found[callee].add(tuple(names.of(callee, caller.namespace)))
+    return {end: workloads for end, (workloads, *others) in found.items() if workloads and not others}

@@ -15,8 +15,8 @@ from daemon.core.model import Workload, WorkloadView
 from daemon.core.policy import Policy
 from daemon.ports import Clock
 from handlers.call_graph import CallGraph
-from handlers.call_metrics import SOURCES
-from handlers.call_names import Names, pairs
+from handlers.call_metrics import SOURCES, End
+from handlers.call_names import Names, meanings, pairs
 from handlers.call_search import Found
 
 KEPT = timedelta(seconds=30)
@@ -27,6 +27,9 @@ DECLARED, UNMATCHED = "declared", "unmatched"
 
 SHOWN_MAX = 20
 """Names in one line of the log."""
+
+Meanings = Mapping[str, Mapping[End, tuple[Workload, ...]]]
+"""By source: the workloads that an end of its calls means."""
 
 Declared = tuple[tuple[Workload, Workload], ...]
 
@@ -52,6 +55,7 @@ class LiveCalls:
         self._made_at: datetime | None = None
         self._made_of: Declared = ()
         self._counts: Mapping[str, int] = {}
+        self._meanings: Meanings = {}
         self._strangers: frozenset[Workload] = frozenset()
 
     def found(self, calls: Found) -> None:
@@ -68,12 +72,18 @@ class LiveCalls:
             self._made_at, self._made_of = now, declared
         return self._graph
 
+    def meanings(self) -> Meanings:
+        """Whom each source means by what it calls the ends of calls."""
+        self.graph()
+        return self._meanings
+
     def _made(self, declared: Declared) -> CallGraph | None:
         views = list(self._views())
         self._tell_strangers(declared, {view.workload for view in views})
         names = Names.shown(views)
         counts = dict.fromkeys((DECLARED, *SOURCES, UNMATCHED), 0) | {DECLARED: len(declared)}
         graph = CallGraph(declared)
+        self._meanings = {source: meanings(calls, names) for source, calls in self._found.items()}
         for source, calls in self._found.items():
             found, unmatched = pairs(calls, names)
             for caller, callee in found:

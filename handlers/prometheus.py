@@ -315,13 +315,19 @@ _RE2_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 def pods_regex(names: Sequence[str]) -> str:
     """An RE2 expression that matches exactly these pod names, not yet escaped for PromQL; nothing for no names.
 
-    Raises ValueError for more than PODS_MAX names. Escapes as Go's regexp.QuoteMeta does (Python's re.escape writes
-    sequences that RE2 refuses).
+    Raises ValueError for more than PODS_MAX names.
     """
     if len(names) > PODS_MAX:
         raise ValueError(f"{len(names)} pods, at most {PODS_MAX} fit into one query")
-    wanted = sorted({name for name in names if name})
-    return "|".join(_RE2_SPECIAL.sub(r"\\\g<0>", name) for name in wanted) or NO_POD
+    return exactly([name for name in names if name]) or NO_POD
+
+
+def exactly(names: Iterable[str]) -> str:
+    """An RE2 expression that matches exactly these, not yet escaped for PromQL.
+
+    Escapes as Go's regexp.QuoteMeta does (Python's re.escape writes sequences that RE2 refuses).
+    """
+    return "|".join(_RE2_SPECIAL.sub(r"\\\g<0>", name) for name in sorted(set(names)))
 
 
 _PLACEHOLDER = re.compile(r"\$(namespace|pods|window)\b")

@@ -17,7 +17,7 @@ from daemon.core.policy import Policy, SignalRule
 from handlers import signal_sources
 from handlers.faults import Fault, FaultKind, Permanent
 from handlers.pod_groups import PodGroup
-from handlers.prometheus import PEER, PrometheusClient, render
+from handlers.prometheus import PEER, Matrix, PrometheusClient, render
 
 SAMPLES_MAX = 240
 """Samples per signal of one measurement: two hours at the default interval. They are journalled with the verdict."""
@@ -106,6 +106,11 @@ class Sampler:
             ),
             faults=tuple(answer for answer in read if isinstance(answer, Fault)),
         )
+
+    async def matrix(self, promql: str, start: datetime, end: datetime, step: timedelta) -> Matrix:
+        """A query of another kind, that waits for its turn with all others. Raises Transient and Permanent."""
+        async with self._slots:
+            return await self._prometheus.query_range(promql, start, end, step)
 
     async def _signal(
         self, rule: SignalRule, groups: Sequence[PodGroup], start: datetime, end: datetime, step: timedelta

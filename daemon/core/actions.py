@@ -56,6 +56,7 @@ class Measure:
     For BLAME `new` is the revision under suspicion and `old` the one it replaced; for RECOVERY `new` is what serves now and
     `old` only gives the baseline of the time before `rollout_started_at` (Measurement.before). Pod names known from the
     journal are given; the handler adds those it sees now. `peers` had no rollout of late: they show a common cause.
+    `candidates` are all that may be to blame, with the start of their rollouts: whether they ask more than before.
     Where names are given again (StatefulSets) only `new_stints` and `old_stints` tell the revisions' pods apart.
     """
 
@@ -74,6 +75,7 @@ class Measure:
     onset: datetime
     alerts: tuple[Alert, ...]
     peers: tuple[Workload, ...] = ()
+    candidates: tuple[tuple[Workload, datetime], ...] = ()
     new_stints: tuple[Stint, ...] = ()
     old_stints: tuple[Stint, ...] = ()
     kind: Literal["measure"] = "measure"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from daemon.core.contrast import Contrast, contrast_of
+from daemon.core.fan_out import fan_out_terms
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement
 from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
@@ -114,6 +115,7 @@ def suspect(
         _timing(rollout, onset, onset_source, policy, chain_start, felt_at=felt_at or onset),
         *_graph(neighbour),
         *_explains(explains, neighbour),
+        *fan_out_terms(measurement, rollout.workload),
         *_accused(accused=accused),
         *_declared(declared),
     ]

@@ -17,7 +17,10 @@ from daemon.core.state import State, Tracked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """All that a guard may look at: values only. `ambiguous` names the runner-up where the lead is too small."""
+    """All that a guard may look at: values only. `ambiguous` names the runner-up where the lead is too small.
+
+    `elsewhere`: only by timing, and it hurts at others near in the call graph, so that signals of its own decide nothing.
+    """
 
     incident: Incident
     state: State
@@ -29,6 +32,7 @@ class Case:
     measurement: Measurement
     contrast: Contrast
     inherits: bool
+    elsewhere: bool
     choice: TargetChoice
     ambiguous: Suspicion | None
     contrast_due: bool

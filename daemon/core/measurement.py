@@ -66,6 +66,20 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FanOut:
+    """How often a workload that was rolled out asks another, in calls per request that it serves itself.
+
+    One number a sample, oldest first: `before` its rollout, and in the latest samples. What it serves carries no blame: a spike
+    of traffic makes more calls, and no more of them per request.
+    """
+
+    workload: Workload
+    callee: Workload
+    before: tuple[float, ...]
+    now: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertState:
     """What Alertmanager's API says of one alert of the incident now; RESOLVED where it is not listed any more."""
 
@@ -96,6 +110,7 @@ class Measurement:
     peers: tuple[Peer, ...] = ()
     callers: tuple[Peer, ...] = ()
     callees: tuple[Peer, ...] = ()
+    fan_outs: tuple[FanOut, ...] = ()
     alerts: tuple[AlertState, ...] = ()
     start_failure: StartFailure | None = None
     new_ready: int = 0

@@ -21,6 +21,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MEASURE_FOR = timedelta(seconds=30)
 """Time a measurement may take: beyond it the answer would be about another moment. The next attempt asks again."""
 
+CANDIDATES_MAX = 20
+"""Of whose calls is asked, at most: those where it hurts come first, then the nearest."""
+
 PEERS_MAX = 6
 """Unrelated workloads measured beside the suspect: four queries each, and a common cause shows in more than one."""
 
@@ -60,7 +63,13 @@ def _measure(draft: Draft, incident: Incident, attempt: int, *, deciding: bool) 
         onset=incident.onset,
         alerts=tuple(located.alert for located in incident.alerts),
         peers=_peers(draft, incident, workload) if deciding else (),
+        candidates=_candidates(draft, incident) if deciding else (),
     )
+
+
+def _candidates(draft: Draft, incident: Incident) -> tuple[tuple[Workload, datetime], ...]:
+    found = verdicts.candidates(incident, draft.state, draft.policy)
+    return tuple((rollout.workload, rollout.started_at) for rollout in found[:CANDIDATES_MAX])
 
 
 def of_rollout(draft: Draft, rollout: Rollout, action_id: ActionId) -> Measure:

@@ -69,12 +69,18 @@ def surroundings(incident: Incident, state: State) -> Surroundings:
 
 
 def _accused(incident: Incident, state: State) -> Iterator[Workload]:
-    """Who is blamed already for what began at the same time elsewhere, by a proposal that was not taken back."""
+    """Who is blamed already, by a proposal that was not taken back: for what began at the same time, or what goes on still."""
     for other in state.incidents.values():
         blamed = other.verdict is not None and other.verdict.blames and bool(other.suspicions)
         stands = other.phase not in (Phase.OPEN, Phase.DISMISSED) and other.id != incident.id
-        if blamed and stands and abs(other.onset - incident.onset) <= TOGETHER:
+        if blamed and stands and (abs(other.onset - incident.onset) <= TOGETHER or _goes_on(other, incident)):
             yield other.suspicions[0].workload
+
+
+def _goes_on(other: Incident, incident: Incident) -> bool:
+    """Nobody has seen to it yet: what began later may be more of the same."""
+    unmended = other.phase in (Phase.PROPOSED, Phase.ESCALATED) and not other.judged_wrong
+    return unmended and other.onset <= incident.onset
 
 
 def _calls(place: Place, workload: Workload) -> bool:

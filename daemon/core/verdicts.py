@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from daemon.core import asked, blame, guards, switches
 from daemon.core.case import Case
 from daemon.core.contrast import Contrast, contrast_of
+from daemon.core.fan_out import asks_more
 from daemon.core.incidents import Ask, Incident, Phase, Suspicion, Tier, Verdict, VerdictKind
 from daemon.core.ledger import TargetChoice, choose_target
 from daemon.core.measurement import Measurement
@@ -187,9 +188,15 @@ def _suspicion(look: _Look, incident: Incident, around: Surroundings, state: Sta
         neighbour=around.neighbour(rollout.workload),
         explains=around.explains(rollout.workload),
         besides=around.besides(rollout.workload),
-        inherits=around.inherits(rollout.workload),
+        inherits=_inherits(look, around),
         accused=rollout.workload in around.accused,
     )
+
+
+def _inherits(look: _Look, around: Surroundings) -> bool:
+    """Its pods of either revision may fail by what it calls: that hurts, or is asked more than before."""
+    workload = look.rollout.workload
+    return around.inherits(workload) or asks_more(look.measured, workload)
 
 
 def _with_witnesses(measurement: Measurement, state: State, policy: Policy) -> Measurement:
@@ -230,6 +237,7 @@ def _seen_of(tracked: Tracked, incident: Incident, measurement: Measurement) -> 
     return Measurement(
         at=measurement.at,
         peers=measurement.peers,
+        fan_outs=measurement.fan_outs,
         missing=measurement.missing,
         start_failure=view.start_failure,
         new_ready=sum(pods.ready for pods in view.pods if pods.revision == view.current.id),
@@ -251,9 +259,10 @@ def _case(
     tracked = state.workloads[rollout.workload.key]
     # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
     enough = contrast.recent >= policy.persistence_of and not contrast.convicting
-    inherits = around.inherits(rollout.workload)
-    elsewhere = inherits or (leader.tier is Tier.TIMING and around.neighbour(rollout.workload) is not None)
-    compared = enough and elsewhere
+    inherits = _inherits(look, around)
+    elsewhere = leader.tier is Tier.TIMING and around.neighbour(rollout.workload) is not None
+    waited = now >= incident.opened_at + policy.persistence_of * policy.sample_interval
+    compared = (enough and (inherits or elsewhere)) or (waited and elsewhere)
     close = second is not None and leader.score - second.score < policy.blame_margin
     return Case(
         incident=incident,
@@ -266,6 +275,7 @@ def _case(
         measurement=look.measured,
         contrast=contrast,
         inherits=inherits,
+        elsewhere=elsewhere,
         choice=target_of(tracked, rollout, policy, incident.asked),
         ambiguous=second if close else None,
         contrast_due=not compared and _contrast_due(rollout, measurement, policy, now),

@@ -32,6 +32,8 @@ WEIGHTS = {
     # Per further place where it hurts and that it may have broken: what all share is likelier than what one has by itself. It
     # decides between equals: what lies deep in the call graph is shared by most, whatever it did.
     "explains": 0.02,
+    # It changed with the rollout how often it asks others: half of a conviction, for a new feature asks as well.
+    "fan_out": 0.4,
     # Two causes in the same ten minutes are rarer than one: who is blamed for the one is likelier to have caused the other.
     "accused": 0.2,
 }

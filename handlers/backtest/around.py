@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from daemon.core import silence
-from daemon.core.measurement import Peer, Sample
+from daemon.core.measurement import FanOut, Peer, Sample
 from daemon.core.model import Workload
 from daemon.core.policy import Policy
 from daemon.core.signals import typical
@@ -16,6 +16,9 @@ from handlers.backtest.samples import SampleStore
 
 BEFORE_SAMPLES = 10
 """Of the time before the rollout, as in the daemon's own measurements."""
+
+CALLEES_MAX = 20
+"""Whom one workload asks, at most: a gateway asks all."""
 
 TRAFFIC = "traffic_rate"
 
@@ -57,6 +60,27 @@ class Around:
             found.append(Peer(workload=callee, before=asked[0], now=asked[1]))
         return tuple(found)
 
+    def fan_outs(
+        self, workload: Workload, callees: Sequence[Workload], began: datetime, now: datetime
+    ) -> Iterator[FanOut]:
+        """How often it asks each of these per request of its own, before the rollout that `began` and in the latest samples."""
+        step = self._policy.sample_interval
+        spans = (began - BEFORE_SAMPLES * step, began - step), (max(began, now - 4 * step), now)
+        served = [_rates(self._samples.whole(workload.key, *span)) for span in spans]
+        for callee in callees[:CALLEES_MAX]:
+            before, late = (
+                tuple(self._asked(workload.key, callee.key, span, own)) for span, own in zip(spans, served, strict=True)
+            )
+            if before and late:
+                yield FanOut(workload=workload, callee=callee, before=before, now=late)
+
+    def _asked(self, caller: str, callee: str, span: Span, served: Mapping[datetime, float]) -> Iterator[float]:
+        """Calls per request, by what the caller tells of its calls; else by what the callee does."""
+        asked = _rates(self._samples.calls(caller, callee, "outbound", *span)) or _rates(
+            self._samples.calls(callee, caller, "inbound", *span)
+        )
+        return (rate / served[at] for at, rate in asked.items() if served.get(at))
+
     def _spans(self, began: datetime, now: datetime) -> tuple[Span, Span]:
         step = self._policy.sample_interval
         return (began - BEFORE_SAMPLES * step, began - step), (now - (silence.SILENT_SAMPLES - 1) * step, now)
@@ -83,6 +107,10 @@ class Around:
                 _with_traffic(sample, of if apart else None) for sample, of in zip((before, latest), asked, strict=True)
             )
         return Peer(workload=caller, before=before, now=latest, since=_change(since), apart=apart, kept=changes)
+
+
+def _rates(samples: Iterable[Sample]) -> dict[datetime, float]:
+    return {sample.at: rate for sample in samples if (rate := sample.value(TRAFFIC)) is not None}
 
 
 def _change(samples: Sequence[Sample | None]) -> tuple[Sample, Sample] | None:

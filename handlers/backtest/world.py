@@ -33,7 +33,7 @@ from daemon.core.actions import (
     Soaked,
 )
 from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
-from daemon.core.measurement import AlertState, Health, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
+from daemon.core.measurement import AlertState, FanOut, Health, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
 from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Rung, Workload
 from daemon.core.onsets import LOOK_BACK, felt_since
 from daemon.core.policy import Policy, SignalKind
@@ -229,6 +229,7 @@ class World:
             new=fresh,
             callers=around.callers(key, self._graph.callers(action.workload), began, turns, now) if turns else (),
             callees=around.callees(key, self._graph.callees(action.workload), began, now) if turns else (),
+            fan_outs=self._fan_outs(around, action, now),
             old=self._of(key, old.id, since, now) if old else (),
             before=before,
             peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers),
@@ -243,6 +244,13 @@ class World:
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
         )
         return Measured(measurement=measurement)
+
+    def _fan_outs(self, around: Around, action: Measure, now: datetime) -> tuple[FanOut, ...]:
+        return tuple(
+            each
+            for workload, began in action.candidates
+            for each in around.fan_outs(workload, self._graph.callees(workload), began, now)
+        )
 
     def _of(self, workload: str, revision: str, first: datetime, last: datetime) -> tuple[Sample, ...]:
         cluster, after = self.cluster, self._policy.latency_warm_up

@@ -4,9 +4,9 @@ What cannot be read is named in `missing`, and the rest still counts; it is neve
 worth a retry by itself: the core asks again at the next sample.
 
 Queries per measurement, with S signals (4 by default) of which E are traffic or error ratio (2), and P peers (6 at most):
-4 S + 2 E P = 40 to blame (4 E more per direct caller, six at most, where nothing is heard of the new pods), 2 S = 8 to see a
-recovery; one request to each Alertmanager's list and status. A StatefulSet's revision has one per span (pod_groups.SPANS_MAX)
-in place of one.
+4 S + 2 E P = 40 to blame (4 E more per direct caller, six at most, where nothing is heard of the new pods; one more per metric
+of requests that a mesh or traces have), 2 S = 8 to see a recovery; one request to each Alertmanager's list and status. A
+StatefulSet's revision has one per span (pod_groups.SPANS_MAX) in place of one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from handlers import pod_groups
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.cache import ClusterCache, PodSeen
 from handlers.call_graph import CallGraph
+from handlers.fan_outs import FanOuts
 from handlers.faults import Fault
+from handlers.live_calls import Meanings
 from handlers.pod_groups import PodGroup
 from handlers.pods import stint_of
 from handlers.prometheus import PEER, PODS_MAX
@@ -104,7 +106,10 @@ def _ready_since(pods: Sequence[PodSeen]) -> list[datetime]:
 
 
 class MeasureRunner:
-    """ports.Runner of Measure. `alerts` is None where no Alertmanager is configured, `calls` says who calls whom now."""
+    """ports.Runner of Measure. `alerts` is None where no Alertmanager is configured, `calls` says who calls whom now.
+
+    `meanings` says which workloads the metrics of calls mean by the names of its ends.
+    """
 
     def __init__(
         self,
@@ -113,8 +118,10 @@ class MeasureRunner:
         alerts: AlertmanagerApi | None,
         clock: Clock,
         calls: Callable[[], CallGraph | None] = lambda: None,
+        meanings: Callable[[], Meanings] = dict,
     ) -> None:
         self._sampler = sampler
+        self._fan_outs = FanOuts(sampler, meanings)
         self._cache = cache
         self._alerts = alerts
         self._clock = clock
@@ -129,12 +136,13 @@ class MeasureRunner:
         now = self._clock.now()
         missing = _Missing()
         # In the order of their worth: queries wait for their turn in this order.
-        sides, before, yesterday, peers, states = await asyncio.gather(
+        sides, before, yesterday, peers, states, fan_outs = await asyncio.gather(
             self._sides(action, now, missing),
             self._before(action, missing),
             self._yesterday(action, now, missing),
             self._peers(action, now, missing),
             self._alert_states(action, missing),
+            self._fan_outs.read(action.candidates, now),
         )
         pods = self._pods(action, action.new)
         others = self._pods(action, action.old)
@@ -147,6 +155,7 @@ class MeasureRunner:
             yesterday=yesterday,
             peers=peers,
             callers=await self._callers(action, sides.new, now, missing),
+            fan_outs=fan_outs,
             alerts=states,
             start_failure=self._cache.start_failure(action.workload, action.new.id) if action.new else None,
             new_ready=sum(pod.ready for pod in pods),

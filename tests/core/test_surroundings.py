@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from daemon.core.incidents import Phase
-from daemon.core.model import Neighbour, Workload
+from daemon.core.incidents import Phase, Word
+from daemon.core.model import IncidentId, Neighbour, Workload
 from daemon.core.reasons import Reason
 from daemon.core.surroundings import TOGETHER, Surroundings, surroundings
 from daemon.core.weights import WEIGHTS
@@ -157,14 +157,38 @@ def later(minutes: int) -> Story:
     return story
 
 
-@pytest.mark.parametrize(("minutes", "expected"), [(9, WEIGHTS["accused"]), (11, None)])
-def test_who_is_blamed_for_one_is_likelier_to_have_caused_the_other(minutes: int, expected: float | None) -> None:
-    """Where both began within ten minutes."""
-    assert timedelta(minutes=10) == TOGETHER
-    story = later(minutes)
+def accused(story: Story) -> float | None:
+    """What speaks against the shop for being blamed already, as the cart hurts later."""
     story.fires(an_alert("later"))
     found = next(incident for incident in reversed(story.incidents) if incident.symptom == CART)
-    assert weight(found.suspicions[0], "accused") == expected
+    return weight(found.suspicions[0], "accused")
+
+
+@pytest.mark.parametrize("minutes", [9, 11, 20])
+def test_who_is_blamed_for_one_is_likelier_to_have_caused_the_other(minutes: int) -> None:
+    """Where both began within ten minutes, and later as well while nobody has seen to it: proposed, or with a person."""
+    story = later(minutes)
+    assert story.incidents[0].phase is (Phase.PROPOSED if minutes < 15 else Phase.ESCALATED)
+    assert accused(story) == WEIGHTS["accused"]
+
+
+def test_what_was_seen_to_accuses_nobody_of_what_began_later() -> None:
+    """A person has closed it, or has said that the rollout is innocent: what begins after that has a cause of its own."""
+    assert timedelta(minutes=10) == TOGETHER
+    for see_to_it in (Story.closes, lambda story: story.judges(Word.WRONG)):
+        story = later(20)
+        see_to_it(story)
+        assert accused(story) is None
+
+
+def test_what_began_earlier_is_not_more_of_the_same() -> None:
+    """Eleven minutes before the one that is blamed, which goes on; what began eleven minutes after it may be."""
+    story = hurting(STORE)
+    story.waits(3 * STEP)
+    (blamed,) = story.incidents
+    for minutes, expected in ((-11, frozenset()), (11, {SHOP})):
+        other = replace(blamed, id=IncidentId("other"), onset=blamed.onset + timedelta(minutes=minutes))
+        assert surroundings(other, story.state).accused == expected
 
 
 def test_nobody_accuses_himself() -> None:

@@ -177,4 +177,12 @@ DECIDING = (
         new="",
         tests=("tests/core/test_felt.py",),
     ),
+    Mutant(
+        name="spike-is-fan-out",
+        why="blames whoever serves more requests for making more calls",
+        file="handlers/fan_outs.py",
+        old="each = {at: rate / served[at] for",
+        new="each = {at: rate for",
+        tests=("tests/handlers/test_fan_outs.py",),
+    ),
 )
