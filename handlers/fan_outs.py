@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from daemon.core.fan_out import growth
 from daemon.core.measurement import FanOut
 from daemon.core.model import Workload
 from handlers.call_metrics import METRICS, CallMetric, End
@@ -35,7 +36,10 @@ NAMES_MAX = 100
 """Names of candidates in one query: each has a handful, and its length is limited."""
 
 CALLEES_MAX = 20
-"""Whom one workload asks most, at most: a gateway asks all. They are journalled with each measurement."""
+"""Whom one workload asks most, at most: a gateway asks all."""
+
+TOLD_MAX = 3
+"""Of these the ones that it asks so much more than before: they are journalled with each measurement, some 200 bytes each."""
 
 Candidates = Sequence[tuple[Workload, datetime]]
 """Workloads with the start of their rollouts."""
@@ -104,17 +108,26 @@ class _Told:
                     if calling != called:
                         _add(self._asked[calling][called], points)
 
-    def fan_outs(self, workload: Workload, began: datetime, end: datetime, step: timedelta) -> Iterator[FanOut]:
-        """Before its rollout that `began` and in the latest samples, of those that it asks most."""
+    def fan_outs(self, workload: Workload, began: datetime, end: datetime, step: timedelta) -> list[FanOut]:
+        """Before its rollout that `began` and in the latest samples; the most growth first."""
+        found = self._of_busiest(workload, began, end, step)
+        return sorted(found, key=growth, reverse=True)[:TOLD_MAX]
+
+    def _of_busiest(self, workload: Workload, began: datetime, end: datetime, step: timedelta) -> Iterator[FanOut]:
         served = self._served.get(workload, {})
         asked: Mapping[Workload, Rates] = self._asked.get(workload, {})
         most = sorted(asked, key=lambda callee: (-sum(asked[callee].values()), callee.key))
         for callee in most[:CALLEES_MAX]:
-            each = {at: rate / served[at] for at, rate in asked[callee].items() if served.get(at)}
+            each = {at: _short(rate / served[at]) for at, rate in asked[callee].items() if served.get(at)}
             before = tuple(each[at] for at in sorted(each) if began - BEFORE_SAMPLES * step <= at < began)
             late = tuple(each[at] for at in sorted(each) if max(began, end - NOW_SAMPLES * step) < at <= end)
             if before and late:
                 yield FanOut(workload=workload, callee=callee, before=before, now=late)
+
+
+def _short(number: float) -> float:
+    """Four digits: more say nothing, and each is kept."""
+    return float(f"{number:.4g}")
 
 
 def _add(rates: Rates, points: Iterable[tuple[datetime, float]]) -> None:

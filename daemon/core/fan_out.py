@@ -24,14 +24,14 @@ def fan_out_terms(measurement: Measurement, workload: Workload) -> list[Term]:
     grown = _grown(measurement, workload)
     if not grown:
         return []
-    most = max(grown, key=_growth)
+    most = max(grown, key=growth)
     return [
         Term(
             name="fan_out",
-            value=round(_growth(most), 2),
+            value=round(growth(most), 2),
             threshold=GROWN,
             weight=WEIGHTS["fan_out"],
-            sentence=f"It asks {most.callee.name} {_growth(most):.1f} times as often per request as before the rollout.",
+            sentence=f"It asks {most.callee.name} {growth(most):.1f} times as often per request as before the rollout.",
         )
     ]
 
@@ -46,9 +46,11 @@ def _grown(measurement: Measurement, workload: Workload) -> list[FanOut]:
 
 
 def _grew(fan_out: FanOut) -> bool:
-    known = len(fan_out.before) >= BEFORE_MIN and fan_out.now and median(fan_out.before) > 0
-    return bool(known) and median(fan_out.now) > max(fan_out.before) * GROWN
+    known = len(fan_out.before) >= BEFORE_MIN and growth(fan_out) > 0
+    return known and median(fan_out.now) > max(fan_out.before) * GROWN
 
 
-def _growth(fan_out: FanOut) -> float:
-    return median(fan_out.now) / median(fan_out.before)
+def growth(fan_out: FanOut) -> float:
+    """How many times as often as before; 0 where nothing was asked before, or nothing is known of either time."""
+    before = median(fan_out.before) if fan_out.before else 0.0
+    return median(fan_out.now) / before if before > 0 and fan_out.now else 0.0

@@ -17,9 +17,6 @@ from handlers.backtest.samples import SampleStore
 BEFORE_SAMPLES = 10
 """Of the time before the rollout, as in the daemon's own measurements."""
 
-CALLEES_MAX = 20
-"""Whom one workload asks, at most: a gateway asks all."""
-
 TRAFFIC = "traffic_rate"
 
 Span = tuple[datetime, datetime]
@@ -67,7 +64,7 @@ class Around:
         step = self._policy.sample_interval
         spans = (began - BEFORE_SAMPLES * step, began - step), (max(began, now - 4 * step), now)
         served = [_rates(self._samples.whole(workload.key, *span)) for span in spans]
-        for callee in callees[:CALLEES_MAX]:
+        for callee in callees:
             before, late = (
                 tuple(self._asked(workload.key, callee.key, span, own)) for span, own in zip(spans, served, strict=True)
             )

@@ -181,8 +181,8 @@ DECIDING = (
         name="spike-is-fan-out",
         why="blames whoever serves more requests for making more calls",
         file="handlers/fan_outs.py",
-        old="each = {at: rate / served[at] for",
-        new="each = {at: rate for",
+        old="_short(rate / served[at])",
+        new="_short(rate)",
         tests=("tests/handlers/test_fan_outs.py",),
     ),
 )
