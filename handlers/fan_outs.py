@@ -90,11 +90,11 @@ class FanOuts:
         end = self._sampler.settled(now)
         start = max(min(began for _, began in candidates) - BEFORE_SAMPLES * step, end - LOOK_BACK_MAX)
         query = metric.around(escape_label(exactly(names)), policy.signal_window)
-        told = _Told(metric, meant, await self._sampler.matrix(query, start, end, step))
+        told = Told(metric, meant, await self._sampler.matrix(query, start, end, step))
         return [each for workload, began in candidates for each in told.fan_outs(workload, began, end, step)]
 
 
-class _Told:
+class Told:
     """What one metric tells: requests/s that each workload serves, and that it asks of each other."""
 
     def __init__(self, metric: CallMetric, meant: Mapping[End, tuple[Workload, ...]], matrix: Matrix) -> None:
@@ -108,6 +108,10 @@ class _Told:
                     if calling != called:
                         _add(self._asked[calling][called], points)
 
+    def asked(self, workload: Workload) -> Mapping[Workload, Mapping[datetime, float]]:
+        """The requests/s that it makes of each other one, by moment."""
+        return self._asked.get(workload, {})
+
     def fan_outs(self, workload: Workload, began: datetime, end: datetime, step: timedelta) -> list[FanOut]:
         """Before its rollout that `began` and in the latest samples; the most growth first."""
         found = self._of_busiest(workload, began, end, step)
@@ -115,7 +119,7 @@ class _Told:
 
     def _of_busiest(self, workload: Workload, began: datetime, end: datetime, step: timedelta) -> Iterator[FanOut]:
         served = self._served.get(workload, {})
-        asked: Mapping[Workload, Rates] = self._asked.get(workload, {})
+        asked = self.asked(workload)
         most = sorted(asked, key=lambda callee: (-sum(asked[callee].values()), callee.key))
         for callee in most[:CALLEES_MAX]:
             each = {at: _short(rate / served[at]) for at, rate in asked[callee].items() if served.get(at)}

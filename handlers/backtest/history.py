@@ -18,7 +18,7 @@ from handlers.alert_history import Spell
 from handlers.backtest import past_alerts, past_calls, past_pods, past_rollouts, past_signals
 from handlers.backtest.past_rollouts import COARSE, Key, Past, key_of, name_of
 from handlers.backtest.reading import Progress, Reader, Steps, a_few_at_once, merged, spans
-from handlers.backtest.recording import EdgeSeen, Record, Recording, RolloutSeen, SampleSeen, recording
+from handlers.backtest.recording import Record, Recording, RolloutSeen, SampleSeen, recording
 from handlers.faults import Fault
 from handlers.prometheus import PrometheusClient
 
@@ -95,23 +95,25 @@ async def from_prometheus(
     past.add(each for each in known if start <= each.at <= end)
     if not past.workloads:
         raise HistoryError(_no_workloads(start, end))
-    records: list[Record] = [*await _calls(client, reader, past, (start, end), tell), *past.rollouts]
+    calls = await _calls(client, reader, past, (start, end), tell)
+    records: list[Record] = [*calls.edges, *past.rollouts]
     for spell, onset in alerts:
         records += past_alerts.records(spell, onset, end, step)
-    records += await _windows(reader, signals, past, [spell for spell, _ in alerts], (start, end), step, steps)
-    for warning in _missing(past, signals):
+    spells = [spell for spell, _ in alerts]
+    records += await _windows(reader, signals, calls, past, spells, (start, end), step, steps)
+    for warning in _missing(past, signals, calls):
         tell(warning)
     steps.end()
     return recording(f"{start:%Y-%m-%dT%H:%M:%SZ}..{end:%Y-%m-%dT%H:%M:%SZ}", records)
 
 
-async def _calls(client: PrometheusClient, reader: Reader, past: Past, span: Window, tell: Tell) -> list[EdgeSeen]:
+async def _calls(client: PrometheusClient, reader: Reader, past: Past, span: Window, tell: Tell) -> past_calls.Calls:
     """Who called whom. It is optional: where it cannot be read, the recording goes without."""
     try:
         return await past_calls.read(client, reader, past.workloads, *span)
     except Fault as fault:
         tell(f"who calls whom could not be read, so only rollouts of where it hurts are candidates: {fault.reason}")
-        return []
+        return past_calls.Calls()
 
 
 def _check(start: datetime, end: datetime, step: timedelta) -> None:
@@ -131,12 +133,14 @@ def _no_workloads(start: datetime, end: datetime) -> str:
     )
 
 
-def _missing(past: Past, signals: past_signals.Signals) -> Iterator[str]:
+def _missing(past: Past, signals: past_signals.Signals, calls: past_calls.Calls) -> Iterator[str]:
     if not past.rollouts:
         yield "no rollout was found: there is nothing to blame"
         return
     for name in signals.unseen:
         yield f"signal {name} had no value for any pod: check its query, or the labels namespace and pod of its metrics"
+    if calls.unread is not None:
+        yield f"how often workloads ask each other could not be read everywhere, so who asks more may be missed: {calls.unread}"
 
 
 async def _scrape_interval(reader: Reader, end: datetime, step: timedelta) -> timedelta:
@@ -151,6 +155,7 @@ async def _scrape_interval(reader: Reader, end: datetime, step: timedelta) -> ti
 async def _windows(
     reader: Reader,
     signals: past_signals.Signals,
+    calls: past_calls.Calls,
     past: Past,
     spells: Sequence[Spell],
     span: Window,
@@ -172,10 +177,14 @@ async def _windows(
             samples[piece] = await signals.read(
                 piece.workload, found.names, piece.start, piece.end, lambda at, pod: pod in alive.get(at, ())
             )
+            if name_of(piece.workload) in rollouts:
+                samples[piece] += await calls.samples(
+                    reader, piece.workload, piece.start, piece.end, step, signals.window
+                )
         steps.one()
 
-    await a_few_at_once(read, pieces)
     rollouts = past_pods.by_workload(past.rollouts)
+    await a_few_at_once(read, pieces)
     tellers: dict[Key, past_pods.Teller] = {}
     told: list[Record] = []
     for piece in pieces:

@@ -1,20 +1,24 @@
-"""Who called whom, from the metrics of meshes and traces that a Prometheus has kept; as the daemon asks them.
+"""Who called whom and how often, from the metrics of meshes and traces that a Prometheus has kept; as the daemon asks them.
 
-Looked at now and then over the whole time: who calls whom seldom changes, and a mesh's metrics are among the largest.
+Who calls whom is looked at now and then over the whole time: it seldom changes, and a mesh's metrics are among the largest. How
+often is read where a decision could need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from daemon.core.model import Workload
-from handlers.backtest.past_rollouts import Key
+from handlers.backtest.past_rollouts import Key, name_of
 from handlers.backtest.reading import Reader
-from handlers.backtest.recording import EdgeSeen
-from handlers.call_metrics import EDGES_MAX, WINDOW, Call, CallMetric
-from handlers.call_names import Names, pairs
+from handlers.backtest.recording import EdgeSeen, SampleSeen
+from handlers.call_metrics import EDGES_MAX, WINDOW, Call, CallMetric, End
+from handlers.call_names import Names, meanings, pairs
 from handlers.call_search import Metrics, existing
+from handlers.fan_outs import Told
+from handlers.faults import Fault
+from handlers.prometheus import escape_label, exactly
 
 HOUR = timedelta(hours=1)
 LOOKS_MAX = 120
@@ -23,18 +27,63 @@ LOOKS_MAX = 120
 First = dict[Call, datetime]
 """When each call was first seen."""
 
+Meant = Mapping[End, tuple[Workload, ...]]
 
-async def read(
-    client: Metrics, reader: Reader, workloads: Iterable[Key], start: datetime, end: datetime
-) -> list[EdgeSeen]:
-    """The calls between these workloads, each when it was first seen. Raises Transient and Permanent."""
-    first: First = {}
-    for metric in await existing(client, start, end):
-        await _look(reader, metric, start, end, first)
+
+class Calls:
+    """`edges` are the calls, each when it was first seen; `sources` the metrics of requests with whom they mean by an end."""
+
+    def __init__(self, edges: Iterable[EdgeSeen] = (), sources: Iterable[tuple[CallMetric, Meant]] = ()) -> None:
+        self.edges = list(edges)
+        self._sources = list(sources)
+        self.unread: str | None = None
+        """Why some numbers of calls are missing; None where none is."""
+
+    async def samples(
+        self, reader: Reader, workload: Key, start: datetime, end: datetime, step: timedelta, window: timedelta
+    ) -> list[SampleSeen]:
+        """What a workload asked of each other one, by the first metric that tells; nothing where it cannot be read."""
+        caller = _workload(workload)
+        for metric, meant in self._sources:
+            names = sorted({each.name for each, workloads in meant.items() if caller in workloads})
+            if not names:
+                continue
+            query = metric.around(escape_label(exactly(names)), window)
+            try:
+                told = Told(metric, meant, await reader.matrix(query, start, end, step))
+            except Fault as fault:
+                self.unread = fault.reason
+                continue
+            if asked := told.asked(caller):
+                return [
+                    SampleSeen(
+                        at=at,
+                        signal="traffic_rate",
+                        workload=name_of(workload),
+                        peer=callee.key,
+                        direction="outbound",
+                        value=rate,
+                    )
+                    for callee in sorted(asked, key=lambda each: each.key)
+                    for at, rate in asked[callee].items()
+                ]
+        return []
+
+
+async def read(client: Metrics, reader: Reader, workloads: Iterable[Key], start: datetime, end: datetime) -> Calls:
+    """The calls between these workloads. Raises Transient and Permanent."""
     names = Names()
-    for namespace, kind, name in workloads:
-        names.add(Workload(namespace=namespace, kind=kind, name=name))
-    return sorted(set(_edges(first, names)), key=lambda edge: (edge.at, edge.caller, edge.callee))
+    for key in workloads:
+        names.add(_workload(key))
+    edges: set[EdgeSeen] = set()
+    sources = []
+    for metric in await existing(client, start, end):
+        first: First = {}
+        await _look(reader, metric, start, end, first)
+        edges.update(_edges(first, names))
+        if metric.serves is not None:
+            sources.append((metric, meanings(first, names)))
+    return Calls(_earliest(edges), sources)
 
 
 async def _look(reader: Reader, metric: CallMetric, start: datetime, end: datetime, first: First) -> None:
@@ -55,11 +104,20 @@ def _note(first: First, call: Call | None, at: datetime) -> None:
 
 
 def _edges(first: First, names: Names) -> Iterator[EdgeSeen]:
-    earliest: dict[tuple[str, str], datetime] = {}
     for call, at in first.items():
         for caller, callee in pairs([call], names)[0]:
-            key = (caller.key, callee.key)
-            earliest[key] = min(at, earliest.get(key, at))
-    for (one, other), at in earliest.items():
-        if one != other:
-            yield EdgeSeen(at=at, caller=one, callee=other)
+            if caller != callee:
+                yield EdgeSeen(at=at, caller=caller.key, callee=callee.key)
+
+
+def _earliest(edges: Iterable[EdgeSeen]) -> list[EdgeSeen]:
+    """Each call once, when it was first seen by whichever metric."""
+    found: dict[tuple[str, str], EdgeSeen] = {}
+    for edge in sorted(edges, key=lambda edge: (edge.at, edge.caller, edge.callee)):
+        found.setdefault((edge.caller, edge.callee), edge)
+    return list(found.values())
+
+
+def _workload(key: Key) -> Workload:
+    namespace, kind, name = key
+    return Workload(namespace=namespace, kind=kind, name=name)

@@ -112,7 +112,7 @@ class Signals:
         """`window` is what a rate looks back on; it holds two scrapes at least."""
         self._reader = reader
         self._step = step
-        self._window = window
+        self.window = window
         self._asked = tuple(each for each in asked if _names_pods(each))
         self.seen: set[str] = set()
 
@@ -168,7 +168,7 @@ class Signals:
         return [(pod, sources[source]) for pod, sources in by_pod.items() if source in sources]
 
     async def _ask(self, query: str, namespace: str, pods: Sequence[str], start: datetime, end: datetime) -> Matrix:
-        filled = render(query, namespace=namespace, pods=pods, window=self._window)
+        filled = render(query, namespace=namespace, pods=pods, window=self.window)
         return await self._reader.matrix(filled, start, end, self._step)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +17,14 @@ from daemon.core.model import ActionId, Alert, AlertStatus, Neighbour, Workload
 from daemon.core.policy import Policy
 from handlers.backtest import history
 from handlers.backtest.intervals import Sampling
-from handlers.backtest.past_rollouts import Past
+from handlers.backtest.past_calls import Calls
+from handlers.backtest.past_rollouts import Past, key_of
 from handlers.backtest.reading import Reader
-from handlers.backtest.recording import EdgeSeen, PodSeen
+from handlers.backtest.recording import EdgeSeen, PodSeen, Recording, RolloutSeen, SampleSeen
 from handlers.backtest.world import World
+from handlers.call_metrics import METRICS, End
 from handlers.faults import FaultKind, Permanent
+from handlers.prometheus import Matrix
 from tests.backtest import past_world as world
 from tests.backtest.filled_prometheus import client_of, filled_with
 from tests.backtest.openmetrics import text_of
@@ -52,11 +56,10 @@ def series(*calls: tuple[str, str, timedelta], until: datetime = world.END) -> I
             at, value = at + MINUTE, value + 100
 
 
-def edges(url: str) -> Sequence[EdgeSeen]:
-    async def ask() -> Sequence[EdgeSeen]:
+def recorded(url: str) -> Recording:
+    async def ask() -> Recording:
         async with client_of(url) as client:
-            found = await history.from_prometheus(client, BEGIN, world.END, step=STEP, policy=POLICY)
-        return [record for record in found.evidence if isinstance(record, EdgeSeen)]
+            return await history.from_prometheus(client, BEGIN, world.END, step=STEP, policy=POLICY)
 
     return asyncio.run(ask())
 
@@ -67,18 +70,47 @@ def test_a_recording_has_the_calls_from_when_they_were_seen(tmp_path: Path) -> N
     """What is there at the start is known from then on, a new call at the next hour, never before it was made."""
     text = [*series(*PLANTED), *text_of(world.planted(), STEP)]
     with filled_with(text, tmp_path) as url:
-        found = edges(url)
-    assert [(edge.caller, edge.callee, edge.at) for edge in found] == [
+        found = recorded(url)
+    assert [(edge.caller, edge.callee, edge.at) for edge in found.evidence if isinstance(edge, EdgeSeen)] == [
         (world.WEB, world.API, BEGIN),
         (world.API, world.CART, START + 4 * HOUR),
     ]
+    asked = [each for each in found.evidence if isinstance(each, SampleSeen) and each.peer is not None]
+    rolled = {each.workload for each in found.evidence if isinstance(each, RolloutSeen)}
+    assert {(each.workload, each.peer) for each in asked} == {
+        ends for ends in ((world.WEB, world.API), (world.API, world.CART)) if ends[0] in rolled
+    }
+    assert {(each.signal, each.direction, each.pod) for each in asked} == {("traffic_rate", "outbound", None)}
+    assert asked[-1].value == pytest.approx(100 / 60)
+
+
+async def test_what_cannot_be_read_of_calls_is_told_once() -> None:
+    """The recording goes without, and says what that costs."""
+    api = _named(world.API)
+    meant = {End(name=name): (workload,) for name, workload in (("web", _named(world.WEB)), ("api", api))}
+    calls = Calls((), [(METRICS[0], meant)])
+    reader: Any = Refusing()
+    web = key_of(world.WEB)
+    for _ in range(2):
+        assert await calls.samples(reader, web, START, START + HOUR, STEP, MINUTE) == []
+    assert await calls.samples(reader, key_of(world.CART), START, START + HOUR, STEP, MINUTE) == []
+    past = Past(rollouts=[RolloutSeen(at=START, workload=world.WEB, revision="r", replaces="q", phase="started")])
+    signals: Any = SimpleNamespace(unseen=[])
+    (said,) = history._missing(past, signals, calls)
+    assert said.endswith("who asks more may be missed: prometheus answered 422: too much")
+
+
+REFUSED = Permanent("prometheus answered 422: too much", FaultKind.CLIENT, status=422)
 
 
 class Refusing:
     """A Prometheus that does not want to tell of calls."""
 
     async def label_values(self, label: str, selector: str, start: datetime, end: datetime) -> frozenset[str]:
-        raise Permanent("prometheus answered 422: too much", FaultKind.CLIENT, status=422)
+        raise REFUSED
+
+    async def matrix(self, promql: str, start: datetime, end: datetime, step: timedelta) -> Matrix:
+        raise REFUSED
 
 
 async def test_without_calls_there_is_a_recording_all_the_same() -> None:
@@ -86,7 +118,8 @@ async def test_without_calls_there_is_a_recording_all_the_same() -> None:
     told: list[str] = []
     client: Any = Refusing()
     span = (world.START, world.END)
-    assert await history._calls(client, Reader(client), Past(), span, told.append) == []
+    calls = await history._calls(client, Reader(client), Past(), span, told.append)
+    assert calls.edges == []
     (said,) = told
     assert said.startswith("who calls whom could not be read")
 
