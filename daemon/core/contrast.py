@@ -17,6 +17,7 @@ from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.model import Rollout
 from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.signals import (
+    CPU_TRIGGER,
     FAR,
     enough_traffic,
     is_heard,
@@ -54,6 +55,9 @@ SINGLE_POD_SLOW_FOR = timedelta(minutes=8)
 
 CPU_PER_REQUEST = 1.5
 """How many times the CPU of a request must have grown: a pod that is sent more than the others has more to do."""
+
+MORE_ASKED = 1.1
+"""How many times the requests of an old pod are more than an uneven balance."""
 
 FAR_WORSE = 2.0
 """How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
@@ -109,7 +113,10 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
         guilty = [
             rule
             for rule in bad
-            if rule not in ailing and _stands_out(rule, new, old) and not _has_more_to_do(policy, rule, new, old)
+            if rule not in ailing
+            and _stands_out(rule, new, old)
+            and not _has_more_to_do(policy, rule, new, old)
+            and not _queues(policy, rule, new, old)
         ]
         for rule in guilty:
             against[rule.name] = against.get(rule.name, 0) + 1
@@ -127,7 +134,8 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     )
     new_value, old_value = _typical_pair(worst, window)
     asked = sum(1 for rule in policy.signals if any(new.value(rule.name) is not None for new, _ in window))
-    sure = worst is not None and _is_sure(worst, window, pairs, measurement.before, asked, policy)
+    later = _later(worst, measurement, window, policy) if worst is not None else []
+    sure = worst is not None and _is_sure(worst, window, pairs, later, measurement.before, asked, policy)
     sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
     return Contrast(
         pairs=len(pairs),
@@ -204,6 +212,22 @@ def _typical_pair(
     )
 
 
+def _later(
+    rule: SignalRule, measurement: Measurement, window: Sequence[tuple[Sample, Sample]], policy: Policy
+) -> list[tuple[Sample, Sample]]:
+    """What the new pods say of their latency after the old ones are gone, held against what those said last.
+
+    It begins no conviction. It answers what the minutes side by side left open where these were few: pods that came later are
+    on other nodes, and once the youngest of them has served for SLOW_FOR all caches are warm. In a rolling update of two
+    minutes that is all there is to go by.
+    """
+    old = typical([pair[1] for pair in window])
+    if rule.kind not in policy.latency_kinds or old is None or not measurement.ready_since:
+        return []
+    warm = max(window[-1][0].at, measurement.ready_since[-1] + SLOW_FOR)
+    return [(each, old) for each in measurement.new if each.at > warm and each.value(rule.name) is not None]
+
+
 def _lasts(rule: SignalRule, measurement: Measurement, window: Sequence[tuple[Sample, Sample]]) -> bool:
     """The new pods are bad still, as far as they have said anything since: pods that were slow to warm up are well by now."""
     latest = [sample for sample in measurement.new if sample.value(rule.name) is not None][-LASTING_SAMPLES:]
@@ -224,13 +248,27 @@ def _stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
 
 def _has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
     """Its CPU is what its requests cost; told where the traffic and the pods of both sides are known."""
-    there, here = new.value(rule.name), old.value(rule.name)
-    rates = traffic(policy, new), traffic(policy, old)
-    if rule.kind is not SignalKind.CPU or None in (there, here, *rates) or not (new.pods and old.pods):
+    there, here, more = new.value(rule.name), old.value(rule.name), _times_asked(policy, new, old)
+    if rule.kind is not SignalKind.CPU or there is None or here is None or more is None:
         return False
-    each_new, each_old = (rates[0] or 0.0) / new.pods, (rates[1] or 0.0) / old.pods
-    more = max(each_new / each_old, 1.0) if each_old > 0 else 1.0
-    return (there or 0.0) < CPU_PER_REQUEST * more * (here or 0.0)
+    return there < CPU_PER_REQUEST * max(more, 1.0) * here
+
+
+def _queues(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """It is sent so much that old pods, too, would have no CPU left: what waits in a queue is slow with any revision."""
+    more = _times_asked(policy, new, old)
+    if rule.kind not in policy.latency_kinds or more is None or more < MORE_ASKED:
+        return False
+    used = (old.value(each.name) for each in policy.signals if each.kind is SignalKind.CPU)
+    return any(share is not None and share * more > CPU_TRIGGER for share in used)
+
+
+def _times_asked(policy: Policy, new: Sample, old: Sample) -> float | None:
+    """How many times the requests of an old pod each new one is sent; None where traffic or pods are not known."""
+    there, here = traffic(policy, new), traffic(policy, old)
+    if there is None or here is None or not (new.pods and old.pods):
+        return None
+    return (there / new.pods) / (here / old.pods) if here > 0 else 1.0
 
 
 def _far_worse(rule: SignalRule, new: Sample, old: Sample) -> bool:
@@ -247,6 +285,7 @@ def _is_sure(
     rule: SignalRule,
     window: Sequence[tuple[Sample, Sample]],
     pairs: Sequence[tuple[Sample, Sample]],
+    later: Sequence[tuple[Sample, Sample]],
     before: Sequence[Sample],
     asked: int,
     policy: Policy,
@@ -262,10 +301,11 @@ def _is_sure(
     far = tests.robust_z(middle, values, floor=floor)
     if far is not None and far < FAR_OUT:
         return False
-    lasted = _bad_for(rule, pairs)
-    if rule.kind is SignalKind.LATENCY and lasted < SLOW_FOR:
+    if rule.kind is SignalKind.LATENCY and _bad_for(rule, [*pairs, *later]) < SLOW_FOR:
         return False
-    return _most_pods(rule, told, policy, lasted)
+    if _most_pods(rule, told, policy, _bad_for(rule, pairs)):
+        return True
+    return bool(later) and _persists([*told, *later[-policy.persistence_of :]], rule, policy)
 
 
 def _bad_for(rule: SignalRule, pairs: Sequence[tuple[Sample, Sample]]) -> timedelta:
@@ -287,6 +327,10 @@ def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: 
     if rule.kind in policy.latency_kinds and max(len(_each(rule, new)) for new, _ in told) == 1:
         far = [new for new, old in told if _times(rule, new, old) >= SINGLE_POD_TIMES]
         return len(far) > policy.persistence_bad or lasted >= SINGLE_POD_SLOW_FOR
+    return _persists(told, rule, policy)
+
+
+def _persists(told: Sequence[tuple[Sample, Sample]], rule: SignalRule, policy: Policy) -> bool:
     return sum(_most_are_bad(rule, new, old) for new, old in told) >= policy.persistence_bad
 
 

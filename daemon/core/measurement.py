@@ -98,7 +98,8 @@ class Measurement:
     by themselves, else by all they do; `callees` are those it calls, with what reaches them from it. `missing` names every
     source that could not be read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of
     unrelated workloads are not ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the
-    rollout began. `ready_since`: since when each new pod that is ready now has been.
+    rollout began; `restarted_at` is the newest of the new pods', None where nobody knows. `ready_since`: since when each new
+    pod that is ready now has been.
     """
 
     at: datetime
@@ -118,6 +119,7 @@ class Measurement:
     old_ready: int = 0
     ready_since: tuple[datetime, ...] = ()
     restarts: int = 0
+    restarted_at: datetime | None = None
     old_restarts: int = 0
     failed_nodes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()

@@ -97,7 +97,7 @@ def _judge(draft: Draft, incident: Incident, measurement: Measurement) -> None:
         )
     )
     seen = symptom(incident, measurement, draft.policy, usual(draft, incident))
-    if seen is Health.HEALTHY and not verdicts.is_convicted(judgement):
+    if seen is Health.HEALTHY and not verdicts.is_convicted(judgement, measurement, draft.policy):
         _end(draft, incident.id, Trigger.SYMPTOM_GONE, Reason.SYMPTOM_GONE)
     elif incident.phase is Phase.OPEN:
         _follow_open(draft, incident.id, judgement.verdict)
@@ -144,8 +144,7 @@ def _follow_asked(draft: Draft, ask: Ask, incident_id: IncidentId, verdict: Verd
 def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
     """Incidents whose best candidate, blamed or refused for good, is the same revision become one: the oldest.
 
-    The oldest of those that have made up their mind, that is: an older one that still held until now must not propose the
-    same rollback a second time.
+    Of those that have made up their mind: an older one that held until now must not propose the same rollback a second time.
     """
     incident = draft.incident(incident_id)
     if not (verdict.blames or verdict.kind is VerdictKind.ESCALATE) or not incident.suspicions:
@@ -156,7 +155,7 @@ def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
             leader.workload,
             leader.revision.id,
         )
-        if other.id != incident_id and same and _settled_on(other):
+        if other.id != incident_id and same and _settled_on(other, verdict):
             for found in incident.alerts:
                 severity = other.severity.or_louder(incident.severity)
                 draft.add(AlertJoined(at=draft.now, incident=other.id, alert=found, severity=severity))
@@ -166,9 +165,13 @@ def _merge(draft: Draft, incident_id: IncidentId, verdict: Verdict) -> bool:
     return False
 
 
-def _settled_on(other: Incident) -> bool:
-    """The other incident has made up its mind about its leading candidate."""
-    return other.phase is not Phase.OPEN
+def _settled_on(other: Incident, verdict: Verdict) -> bool:
+    """It has made up its mind about its leading candidate.
+
+    Not so where it was handed over with nobody asked, for want of what convicts now: joining it would bury that.
+    """
+    gave_up = other.phase is Phase.ESCALATED and other.target is None
+    return other.phase is not Phase.OPEN and not (gave_up and verdict.kind is VerdictKind.ROLL_BACK)
 
 
 def _propose(draft: Draft, incident_id: IncidentId, verdict: Verdict, trigger: Trigger | None) -> None:

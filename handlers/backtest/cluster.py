@@ -95,8 +95,8 @@ class RecordedCluster:
                 restarts_before=record.restarts if life.completed else 0,
             )
             life.stints.setdefault(record.pod, []).append((record.at, record.revision))
-        elif record.restarts > pod.restarts and record.reason in {OUT_OF_MEMORY, *CRASHES}:
-            pod.killed_at = record.at
+        elif record.restarts > pod.restarts:
+            pod.restarts_again(record.at, killed=record.reason in {OUT_OF_MEMORY, *CRASHES})
         if pod.ready and not record.ready and record.restarts == pod.restarts and record.reason not in CRASHES:
             pod.lost_at = record.at
         pod.ready_since = (pod.ready_since or record.at) if record.ready else None

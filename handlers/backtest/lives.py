@@ -22,10 +22,17 @@ class Pod:
     restarts: int = 0
     restarts_before: int = 0
     reason: str | None = None
+    restarted_at: datetime | None = None
     killed_at: datetime | None = None
     lost_at: datetime | None = None
     heard_at: datetime | None = None
     deleted_at: datetime | None = None
+
+    def restarts_again(self, at: datetime, *, killed: bool) -> None:
+        """It restarted; `killed` where that was its own doing."""
+        self.restarted_at = at
+        if killed:
+            self.killed_at = at
 
     def is_back(self, heard_at: datetime) -> bool:
         """A sample of it; true where it was taken for gone: nobody could be heard for a while."""
@@ -71,6 +78,11 @@ class Life:
         return tuple(
             sorted(pod.ready_since for pod in self.alive(revision) if pod.ready and pod.ready_since is not None)
         )
+
+    def restarted_at(self, revision: str) -> datetime | None:
+        """When a pod of the revision restarted last; None where none did while it was watched."""
+        moments = (pod.restarted_at for pod in self.alive(revision))
+        return max((moment for moment in moments if moment is not None), default=None)
 
     @property
     def has_gone_over(self) -> bool:

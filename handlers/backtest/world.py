@@ -221,7 +221,8 @@ class World:
         if not before:
             before = self.samples.whole(key, began - BEFORE_SAMPLES * step, began - step)
         fresh = self._of(key, new.id, since, now) if new else ()
-        ready_since = self.cluster.life(key).ready_since(new.id) if new else ()
+        life = self.cluster.life(key)
+        ready_since = life.ready_since(new.id) if new else ()
         turns = silence.fell_silent_at(fresh, ready_since, self._policy, now)
         around = Around(self.samples, self.cluster, self._policy)
         measurement = Measurement(
@@ -241,6 +242,7 @@ class World:
             ready_since=ready_since,
             failed_nodes=UNNAMED_NODE if new and self.cluster.lost_with_others(key, new.id) else (),
             restarts=restarts,
+            restarted_at=life.restarted_at(new.id) if new else None,
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
         )
         return Measured(measurement=measurement)

@@ -163,6 +163,7 @@ class MeasureRunner:
             old_ready=sum(pod.ready for pod in others),
             ready_since=tuple(sorted(_ready_since(pods))),
             restarts=sum(pod.restarts for pod in pods),
+            restarted_at=max((pod.last_restart_at for pod in pods if pod.last_restart_at is not None), default=None),
             failed_nodes=self._failed_nodes(action, pods),
             missing=missing.lines(),
         )

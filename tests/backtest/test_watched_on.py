@@ -79,6 +79,19 @@ def test_pods_that_are_killed_for_their_memory_are_proposed(letters: str, ready:
     assert [(each.verdict, each.workload) for each in found][:1] == [(VerdictKind.PROPOSE, WEB)]
 
 
+def test_pods_that_are_killed_soon_after_the_rollout_are_rolled_back() -> None:
+    """Nobody complains and no sample shows it: the third kill within half an hour convicts, though the pod is back at once."""
+    case, at = Watched(slope=0.0), ROLLED_AT + 12 * MINUTE
+    killed: list[Record] = [
+        PodSeen(at=at + n * 4 * MINUTE, pod="web-new-a", workload=WEB, revision="new", ready=True, restarts=n + 1)
+        for n in range(3)
+    ]
+    lines = sorted([*case.recording().evidence, *killed], key=lambda record: record.at)
+    found = [each for each in replay(recording("killed.jsonl", lines)) if each.verdict is VerdictKind.ROLL_BACK]
+    assert [(each.workload, each.evidence[0].name) for each in found] == [(WEB, "restarts")]
+    assert timedelta(0) <= found[0].at - killed[-1].at <= 2 * MINUTE
+
+
 # -- a recording that begins in the middle of a rollout
 
 

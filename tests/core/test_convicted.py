@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from daemon.core.incidents import Phase, Suspicion, Term, Tier, Verdict, VerdictKind
-from daemon.core.measurement import Measurement
+from daemon.core.measurement import Measurement, Sample
 from daemon.core.model import AlertStatus
 from daemon.core.reasons import Reason
 from daemon.core.verdicts import Judgement, is_convicted
-from tests.core.builders import SHOP, STEP, V1, V2, a_measurement, samples, states
+from tests.core.builders import (
+    DAY,
+    MINUTE,
+    NOON,
+    SECOND,
+    SHOP,
+    STEP,
+    V1,
+    V2,
+    a_measurement,
+    a_policy,
+    a_sample,
+    samples,
+    states,
+)
 from tests.core.story import Story
 
 
@@ -37,15 +52,40 @@ def judged(*names: str, blames: bool = True, weight: float = 0.8, suspected: boo
     ],
 )
 def test_only_what_is_seen_beside_the_old_pods_goes_on(names: tuple[str, ...], convicted: bool) -> None:
-    """Restarts are counted since the rollout began: they go on only where it got worse as well."""
-    assert is_convicted(judged(*names)) is convicted
+    """Restarts are counted since the rollout began: of those nobody knows when, it must have got worse as well."""
+    assert is_convicted(judged(*names), a_measurement(NOON), a_policy()) is convicted
 
 
 def test_who_is_not_blamed_is_not_convicted() -> None:
     """Not with a verdict that blames nobody, not without a suspect, not by what speaks for it."""
-    assert not is_convicted(judged("contrast", blames=False))
-    assert not is_convicted(judged("contrast", suspected=False))
-    assert not is_convicted(judged("contrast", weight=-0.8))
+    seen, policy = a_measurement(NOON), a_policy()
+    assert not is_convicted(judged("contrast", blames=False), seen, policy)
+    assert not is_convicted(judged("contrast", suspected=False), seen, policy)
+    assert not is_convicted(judged("contrast", weight=-0.8), seen, policy)
+
+
+@pytest.mark.parametrize(
+    ("answered", "restarted", "convicted"),
+    [
+        (10 * MINUTE, SECOND, True),
+        (10 * MINUTE, 3 * STEP, True),
+        (10 * MINUTE, 3 * STEP + SECOND, False),
+        (3 * MINUTE, timedelta(0), True),
+        (3 * MINUTE, SECOND, False),
+        (None, SECOND, False),
+        (10 * MINUTE, None, False),
+    ],
+    ids=["just now", "three samples ago", "longer ago", "after the start", "within it", "never heard", "none known"],
+)
+def test_restarts_that_go_on_convict_however_well_the_pods_are_in_between(
+    answered: timedelta | None, restarted: timedelta | None, convicted: bool
+) -> None:
+    """Killed for its memory a pod is well again at once: the newest restart is what counts, once the pods have answered."""
+    new = () if answered is None else (a_sample(NOON - answered), *samples(0.0, until=NOON))
+    at = None if restarted is None else NOON - restarted
+    seen = replace(a_measurement(NOON), new=(Sample(at=NOON - DAY, values=(("cpu", 0.1),)), *new), restarted_at=at)
+    assert is_convicted(judged("restarts", "timing"), seen, a_policy()) is convicted
+    assert not is_convicted(judged("before_after", "timing"), seen, a_policy())
 
 
 @pytest.mark.parametrize(

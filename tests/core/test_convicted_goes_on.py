@@ -1,4 +1,4 @@
-"""What convicts is not dismissed because the newest sample looks well; restarts alone are (daemon.core.verdicts.is_convicted)."""
+"""What convicts is not dismissed for the newest sample looks well; restarts that are over are (verdicts.is_convicted)."""
 
 from __future__ import annotations
 
@@ -92,6 +92,26 @@ def test_pods_that_restarted_at_their_start_and_are_well_are_left_alone(old: dic
     story.expect(Phase.DISMISSED, Reason.SYMPTOM_GONE)
     story.waits(10 * MINUTE)
     assert (story.rollbacks, story.told) == ([], [])
+
+
+def test_a_leak_is_rolled_back_though_its_pods_are_well_after_each_kill() -> None:
+    """No alert, no old pods any more: the third kill opens the incident, and the pod that is back does not end it."""
+    story = Story()
+    story.watches = story.measures = lambda _: a_measurement(story.now, new=0.0, alerts=())
+    story.proves_v1()
+    story.rolls_out()
+    story.waits(10 * MINUTE)
+    story.completes()
+    killed = story.now
+
+    def measured(_: Measure) -> Measurement:
+        new = samples(0.0, until=story.now, count=30)
+        seen = a_measurement(story.now, new=0.0, alerts=())
+        return replace(seen, **{**ALONE, "new": new, "restarts": 3, "restarted_at": killed})
+
+    story.watches = story.measures = measured
+    story.waits(MINUTE)
+    assert [each.target for each in story.rollbacks] == [V1]
 
 
 def test_restarts_of_pods_that_are_not_well_convict() -> None:

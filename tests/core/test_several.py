@@ -1,14 +1,13 @@
-"""More than one: alerts of one anomaly, incidents of one revision, and the incidents that follow each other."""
+"""More than one: alerts of one anomaly, and the incidents that follow each other."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from daemon.core.actions import CheckTarget, Locate
+from daemon.core.actions import Locate
 from daemon.core.events import AlertSource, AlertsReported
 from daemon.core.incidents import Phase
-from daemon.core.measurement import TargetCheck
 from daemon.core.model import AlertStatus, OnsetSource, Rung, Severity, Workload
 from daemon.core.reasons import Reason
 from tests.core.builders import (
@@ -22,7 +21,6 @@ from tests.core.builders import (
     V1,
     V2,
     V3,
-    a_check,
     a_location,
     a_measurement,
     a_rollout_view,
@@ -32,8 +30,6 @@ from tests.core.builders import (
     pods_of,
 )
 from tests.core.story import Story, failed
-
-FRONT = Workload(namespace="shop", kind="Deployment", name="front")
 
 
 def ended(story: Story, phase: Phase) -> Story:
@@ -210,53 +206,6 @@ def test_a_namespace_alert_hurts_the_namespace_and_accuses_its_youngest_rollout(
     assert story.incident.suspect == SHOP
     story.expect(Phase.PROPOSED)
     assert story.incident.shown == (Reason.MAPPED_BY_NAMESPACE,)
-
-
-# -- incidents of one revision
-
-
-def front_and_shop(story: Story) -> None:
-    """Two symptoms, one cause: the shop's rollout is in the scope of both alerts."""
-    story.where["f2"] = a_location(FRONT, SHOP, rung=Rung.SERVICE)
-    story.proves_v1()
-    story.rolls_out()
-
-
-def test_incidents_that_blame_the_same_revision_become_one() -> None:
-    """The second incident joins the first with its alerts; one page, one rollback."""
-    story = Story()
-    front_and_shop(story)
-    story.fires(an_alert("f2", starts_at=NOON + MINUTE))
-    story.fires()
-    assert len(story.rollbacks) <= 1
-    story.waits(31 * SECOND)
-    assert len(story.rollbacks) == 1
-    assert len(story.triggers) == 1
-    assert len([i for i in story.incidents if not i.phase.ended]) == 1
-
-
-def test_an_older_incident_that_held_joins_the_one_that_has_settled() -> None:
-    """Whichever makes up its mind first proposes; the other one must not propose the same rollback again."""
-    story = Story()
-    story.checks = lambda action: None if action.incident.endswith("-1") else _fine(action)
-    front_and_shop(story)
-    story.fires(an_alert("f2", starts_at=NOON + MINUTE))
-    assert story.incidents[0].symptom == FRONT
-    story.where["f1"] = a_location(SHOP)
-    held = replace(story.incidents[0], blamed=None)
-    story.state = replace(story.state, incidents={held.id: held})
-    story.fires()
-    assert [incident.phase for incident in story.incidents] == [Phase.OPEN, Phase.PROPOSED]
-    story.checks = _fine
-    story.waits(31 * SECOND)
-    first, second = story.incidents
-    assert (first.phase, first.reason, first.merged_into) == (Phase.DISMISSED, Reason.MERGED, second.id)
-    assert {located.alert.fingerprint for located in second.alerts} == {"f1", "f2"}
-    assert len(story.rollbacks) == 1
-
-
-def _fine(action: CheckTarget) -> TargetCheck:
-    return a_check(action.target)
 
 
 # -- incidents that follow each other

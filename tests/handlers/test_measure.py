@@ -156,13 +156,14 @@ async def test_a_prometheus_that_is_down_is_one_line() -> None:
     scene.cluster.failure = StartFailure(
         kind=StartFailureKind.CRASH, pods=("p",), restarts=3, since=NOW, message="exit code 1"
     )
-    scene.cluster.pods[WEB, V2.id] = [pod("a"), pod("b", ready_since=None, restarts=3)]
+    killed = [pod("b", ready_since=None, restarts=3, last_restart_at=NOW), pod("c", last_restart_at=NOW - MINUTE)]
+    scene.cluster.pods[WEB, V2.id] = [pod("a"), *killed]
     got = await scene.measured(peers=PEERS, alerts=(alert(),))
     assert (got.new, got.old, got.before, got.yesterday) == ((), (), (), ())
     assert all(peer.before is None and peer.now is None for peer in got.peers)
     assert got.missing == (f"{DOWN.reason} (before the rollout, new and old pods, peers, yesterday)",)
     assert got.start_failure is scene.cluster.failure
-    assert (got.new_ready, got.new_pods, got.restarts) == (1, 2, 3)
+    assert (got.new_ready, got.new_pods, got.restarts, got.restarted_at) == (2, 3, 3, NOW)
     assert [state.status for state in got.alerts] == [AlertStatus.FIRING]
 
 

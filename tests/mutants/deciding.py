@@ -165,7 +165,7 @@ DECIDING = (
         name="merged-twice",
         why="proposes the same rollback once per symptom",
         file="daemon/core/progress.py",
-        old="        if other.id != incident_id and same and _settled_on(other):",
+        old="        if other.id != incident_id and same and _settled_on(other, verdict):",
         new="        if False:",
         tests=("tests/core/test_neighbours.py",),
     ),

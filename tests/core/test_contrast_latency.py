@@ -1,0 +1,121 @@
+"""A latency that convicts is not that of a warm-up, of one bad node, or of a queue: what new pods say when the old are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from daemon.core.measurement import Sample
+from daemon.core.policy import SignalKind, SignalRule
+from tests.core.builders import NOON, SECOND, STEP, a_policy
+from tests.core.contrast_cases import K, asking, by_pod, contrast, convicts, side
+
+
+@pytest.mark.parametrize(
+    ("overlap", "later", "ready", "guilty"),
+    [
+        ([0.3] * 4, [0.3] * 6, (0,), True),
+        ([0.3] * 4, [0.3] * 6, (0, 120), False),
+        ([0.3] * 4, [0.3] * 7, (0, 120), True),
+        ([0.3] * 4, [0.3] * 4 + [0.1, 0.1], (0,), False),
+        ([0.1] * 4, [0.3] * 9, (0,), False),
+        ([0.3] * 4, [0.3] * 9, (), False),
+    ],
+    ids=[
+        "goes on",
+        "the youngest may be cold",
+        "the youngest is warm",
+        "well since",
+        "well beside the old pods",
+        "unknown",
+    ],
+)
+def test_a_latency_that_goes_on_when_all_pods_are_warm_was_no_warm_up(
+    overlap: list[float], later: list[float], ready: Sequence[int], guilty: bool
+) -> None:
+    """After 90 s side by side, as of a rolling update: what goes on is none, and what begins later convicts nobody."""
+    since = tuple(NOON + second * SECOND for second in ready)
+    found = contrast(asking(K.LATENCY), side(overlap + later), side([0.1] * len(overlap)), ready_since=since)
+    assert found.convicts(a_policy()) is guilty
+
+
+@pytest.mark.parametrize(
+    ("later", "guilty"),
+    [
+        ([[0.16, 0.16]] * 2, True),
+        ([[0.16, 0.16]], False),
+        ([[0.2, 0.1]] * 5, False),
+        ([[0.1, 0.1]] + [[0.16, 0.16]] * 4, True),
+        ([[0.16]] * 20, False),
+        ([[0.2, 0.1]] * 20, False),
+    ],
+    ids=[
+        "all of them, twice",
+        "all of them, once",
+        "one of two",
+        "all of them, in the end",
+        "still the only one",
+        "one of two for long",
+    ],
+)
+def test_pods_that_came_later_tell_whether_it_was_the_node_of_the_first(later: list[list[float]], guilty: bool) -> None:
+    """Beside the old pods there was one new one, a little slow: others that are as slow once the old ones are gone convict."""
+    new = by_pod([[0.16]] * 6 + later)
+    assert convicts(asking(K.LATENCY), new, side([0.1] * 6), ready_since=(NOON,)) is guilty
+
+
+@pytest.mark.parametrize("kind", [K.CPU, K.MEMORY])
+def test_only_latency_is_told_by_pods_that_came_later(kind: SignalKind) -> None:
+    """What the old pods did is done by fewer or more of the new ones then: that they use more proves nothing."""
+    assert not convicts(asking(kind), by_pod([[0.95]] * 6 + [[0.95, 0.95]] * 5), side([0.1] * 6), ready_since=(NOON,))
+
+
+@pytest.mark.parametrize(
+    ("times", "cpu", "pods", "guilty"),
+    [
+        (1.6, 0.6, 2, False),
+        (1.4, 0.6, 2, True),
+        (1.1, 0.83, 2, False),
+        (1.05, 0.95, 2, True),
+        (1.6, None, 2, True),
+        (1.6, 0.6, 4, True),
+        (1.6, 0.6, 0, True),
+    ],
+    ids=[
+        "too much",
+        "it bears that",
+        "a little too much",
+        "as much as the others",
+        "no CPU known",
+        "per pod",
+        "uncounted",
+    ],
+)
+def test_pods_that_are_sent_more_than_their_cpu_bears_are_slow_with_any_revision(
+    times: float, cpu: float | None, pods: int, guilty: bool
+) -> None:
+    """What the old pods use for their requests, times what the new ones are sent: over the trigger it is a queue."""
+
+    def sent(latency: float, rate: float, used: float | None, count: int) -> tuple[Sample, ...]:
+        known = {"traffic": rate, "s": latency, "cpu": used}
+        values = tuple((name, number) for name, number in known.items() if number is not None)
+        each = (("s", (latency,) * count),) if count else ()
+        return tuple(Sample(at=NOON + STEP * n, values=values, pods=count or None, each=each) for n in range(8))
+
+    policy = a_policy(signals=(*asking(K.LATENCY).signals, SignalRule(name="cpu", kind=K.CPU, query="q")))
+    new = sent(0.3, 20.0 * times, 0.5, pods)
+    assert convicts(policy, new, sent(0.1, 20.0, cpu, 2)) is guilty
+
+
+def test_only_latency_waits_in_a_queue() -> None:
+    """Errors of pods that are sent more are errors."""
+    rules = (*asking(K.ERROR_RATIO).signals, SignalRule(name="cpu", kind=K.CPU, query="q"))
+    sides = [
+        tuple(
+            Sample(at=NOON + STEP * n, values=(("traffic", rate), ("s", errors), ("cpu", 0.8)), pods=2)
+            for n in range(5)
+        )
+        for rate, errors in ((40.0, 0.3), (20.0, 0.01))
+    ]
+    assert convicts(a_policy(signals=rules), *sides)
