@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.fan_out import fan_out_terms
 from daemon.core.incidents import Suspicion, Term, Tier
-from daemon.core.measurement import Health, Measurement
+from daemon.core.measurement import Health, Measurement, Peer
 from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy
 from daemon.core.signals import enough_traffic, judge_sample, typical
@@ -60,11 +60,11 @@ def symptom_older(rollout: Rollout, onset: datetime, policy: Policy, chain_start
     return onset < began - policy.sample_interval
 
 
-def peers_failing(measurement: Measurement, policy: Policy) -> tuple[str, ...]:
-    """Unrelated workloads that were well before the onset and are bad now (DESIGN: common cause)."""
+def peers_failing(peers: Sequence[Peer], policy: Policy) -> tuple[str, ...]:
+    """Workloads that were well before the onset and are bad now: unrelated ones tell a common cause (DESIGN)."""
     return tuple(
         peer.workload.short
-        for peer in measurement.peers
+        for peer in peers
         if peer.now is not None
         and judge_sample(policy, peer.now, peer.before) is Health.UNHEALTHY
         and (peer.before is None or judge_sample(policy, peer.before, None) is not Health.UNHEALTHY)
@@ -73,7 +73,7 @@ def peers_failing(measurement: Measurement, policy: Policy) -> tuple[str, ...]:
 
 def shared_by_peers(measurement: Measurement, policy: Policy) -> tuple[str, ...]:
     """The failing peers if they are enough to speak of a common cause: one of a few, a fifth of many."""
-    failing = peers_failing(measurement, policy)
+    failing = peers_failing(measurement.peers, policy)
     measured = sum(1 for peer in measurement.peers if peer.now is not None)
     return failing if len(failing) >= max(1, measured // 5) else ()
 

@@ -141,7 +141,7 @@ def _wide(incident: Incident, policy: Policy) -> str:
     share = _share(measured, policy)
     if share is not None:
         parts.append(f"{share:.0%} of the traffic on them")
-    failing = peers_failing(measured, policy)
+    failing = peers_failing(measured.peers, policy)
     parts.append(f"also failing: {', '.join(failing[:5])}" if failing else "no other workload seen failing with it")
     return "; ".join(parts)
 

@@ -95,7 +95,8 @@ class Measurement:
     every scrape can be expected to be known; `unsettled` is the one pair (new, old) of a moment after that. `before` samples the
     replaced revision before it, `yesterday` the workload a day earlier. Only where nothing is heard of the new pods lately,
     before the rollout and now: `callers` are workloads that call it directly, told by their calls to it where these are known
-    by themselves, else by all they do; `callees` are those it calls, with what reaches them from it. `missing` names every
+    by themselves, else by all they do; `callees` are those it calls, with what reaches them from it. Where old and new pods are
+    bad alike, `below` are those it calls, before the onset and now. `missing` names every
     source that could not be read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of
     unrelated workloads are not ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the
     rollout began; `restarted_at` is the newest of the new pods', None where nobody knows. `ready_since`: since when each new
@@ -111,6 +112,7 @@ class Measurement:
     peers: tuple[Peer, ...] = ()
     callers: tuple[Peer, ...] = ()
     callees: tuple[Peer, ...] = ()
+    below: tuple[Peer, ...] = ()
     fan_outs: tuple[FanOut, ...] = ()
     alerts: tuple[AlertState, ...] = ()
     start_failure: StartFailure | None = None

@@ -49,11 +49,15 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
-    """What was measured of a candidate, and how its new pods compare with the old ones."""
+    """What was measured of a candidate, and how its new pods compare with the old ones.
+
+    `inherits`: its pods of either revision may fail by what it calls, for that hurts, fails, or is asked more than before.
+    """
 
     rollout: Rollout
     measured: Measurement
     contrast: Contrast
+    inherits: bool
 
 
 def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollout, ...]:
@@ -138,7 +142,7 @@ def judge(
         older = older_than_all(incident, state, policy)
         reason = Reason.SYMPTOM_OLDER if older else Reason.NO_CANDIDATE
         return Judgement(verdict=Verdict(kind=VerdictKind.DISMISS, reason=reason), suspicions=())
-    looks = {rollout.workload: _look(rollout, incident, measurement, state, policy) for rollout in rollouts}
+    looks = {rollout.workload: _look(rollout, incident, around, measurement, state, policy) for rollout in rollouts}
     suspicions = sorted(
         (_suspicion(look, incident, around, state, policy) for look in looks.values()),
         key=lambda suspicion: (-suspicion.score, suspicion.workload.key),
@@ -182,10 +186,24 @@ def _restarts_go_on(measurement: Measurement, policy: Policy) -> bool:
     return latest >= answered + STARTING and latest >= measurement.at - STALE_AFTER * policy.sample_interval
 
 
-def _look(rollout: Rollout, incident: Incident, measurement: Measurement, state: State, policy: Policy) -> _Look:
+def _look(
+    rollout: Rollout, incident: Incident, around: Surroundings, measurement: Measurement, state: State, policy: Policy
+) -> _Look:
     seen = _seen_of(state.workloads[rollout.workload.key], incident, measurement)
     measured = _with_witnesses(seen, state, policy)
-    return _Look(rollout=rollout, measured=measured, contrast=contrast_of(measured, rollout, policy))
+    look = _Look(
+        rollout=rollout,
+        measured=measured,
+        contrast=contrast_of(measured, rollout, policy),
+        inherits=around.inherits(rollout.workload) or asks_more(measured, rollout.workload),
+    )
+    if look.inherits or not blame.peers_failing(measured.below, policy):
+        return look
+    # No alert says so, but what it calls fails. Its own failing is left out only where enough is left to ask a person about it:
+    # else an outage beside a rollout would be nobody's until the deadline.
+    inheriting = replace(look, inherits=True)
+    named = _suspicion(inheriting, incident, around, state, policy).score >= policy.blame_threshold
+    return inheriting if named else look
 
 
 def _suspicion(look: _Look, incident: Incident, around: Surroundings, state: State, policy: Policy) -> Suspicion:
@@ -206,15 +224,9 @@ def _suspicion(look: _Look, incident: Incident, around: Surroundings, state: Sta
         neighbour=around.neighbour(rollout.workload),
         explains=around.explains(rollout.workload),
         besides=around.besides(rollout.workload),
-        inherits=_inherits(look, around),
+        inherits=look.inherits,
         accused=rollout.workload in around.accused,
     )
-
-
-def _inherits(look: _Look, around: Surroundings) -> bool:
-    """Its pods of either revision may fail by what it calls: that hurts, or is asked more than before."""
-    workload = look.rollout.workload
-    return around.inherits(workload) or asks_more(look.measured, workload)
 
 
 def _with_witnesses(measurement: Measurement, state: State, policy: Policy) -> Measurement:
@@ -277,10 +289,9 @@ def _case(
     tracked = state.workloads[rollout.workload.key]
     # What it does to others never shows in its own signals: once these were compared, nothing more is to come.
     enough = contrast.recent >= policy.persistence_of and not contrast.convicting
-    inherits = _inherits(look, around)
     elsewhere = leader.tier is Tier.TIMING and around.neighbour(rollout.workload) is not None
     waited = now >= incident.opened_at + policy.persistence_of * policy.sample_interval
-    compared = (enough and (inherits or elsewhere)) or (waited and elsewhere)
+    compared = (enough and (look.inherits or elsewhere)) or (waited and elsewhere)
     close = second is not None and leader.score - second.score < policy.blame_margin
     return Case(
         incident=incident,
@@ -292,7 +303,7 @@ def _case(
         suspicion=leader,
         measurement=look.measured,
         contrast=contrast,
-        inherits=inherits,
+        inherits=look.inherits,
         elsewhere=elsewhere,
         choice=target_of(tracked, rollout, policy, incident.asked),
         ambiguous=second if close else None,

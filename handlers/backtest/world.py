@@ -231,6 +231,10 @@ class World:
             callers=around.callers(key, self._graph.callers(action.workload), began, turns, now) if turns else (),
             callees=around.callees(key, self._graph.callees(action.workload), began, now) if turns else (),
             fan_outs=self._fan_outs(around, action, now),
+            below=tuple(
+                self._peer(callee, action.onset, now)
+                for callee in self._graph.callees(action.workload)[: silence.CALLERS_MAX]
+            ),
             old=self._of(key, old.id, since, now) if old else (),
             before=before,
             peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers),

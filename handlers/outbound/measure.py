@@ -4,9 +4,10 @@ What cannot be read is named in `missing`, and the rest still counts; it is neve
 worth a retry by itself: the core asks again at the next sample.
 
 Queries per measurement, with S signals (4 by default) of which E are traffic or error ratio (2), and P peers (6 at most):
-4 S + 2 E P = 40 to blame (4 E more per direct caller, six at most, where nothing is heard of the new pods; one more per metric
-of requests that a mesh or traces have), 2 S = 8 to see a recovery; one request to each Alertmanager's list and status. A
-StatefulSet's revision has one per span (pod_groups.SPANS_MAX) in place of one.
+4 S + 2 E P = 40 to blame (4 E more per direct caller, six at most, where nothing is heard of the new pods; 2 E more per
+callee, six at most, where old and new pods are bad alike; one more per metric of requests that a mesh or traces have), 2 S = 8
+to see a recovery; one request to each Alertmanager's list and status. A StatefulSet's revision has one per span
+(pod_groups.SPANS_MAX) in place of one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import TypeVar
 
 from daemon.core import silence
 from daemon.core.actions import Measure, Measured, MeasurePurpose, Outcome, OutcomeKind
-from daemon.core.measurement import AlertState, Measurement, Peer, Sample
+from daemon.core.measurement import AlertState, Health, Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Revision, RevisionId, Stint, Workload
 from daemon.core.policy import SignalKind
-from daemon.core.signals import typical
+from daemon.core.signals import judge_sample, typical
 from daemon.core.stints import settled
 from daemon.ports import Clock
 from handlers import pod_groups
@@ -155,6 +156,7 @@ class MeasureRunner:
             yesterday=yesterday,
             peers=peers,
             callers=await self._callers(action, sides.new, now, missing),
+            below=await self._below(action, sides, typical(before), now, missing),
             fan_outs=fan_outs,
             alerts=states,
             start_failure=self._cache.start_failure(action.workload, action.new.id) if action.new else None,
@@ -244,6 +246,19 @@ class MeasureRunner:
             return ()
         wanted = graph.callers(action.workload)[: silence.CALLERS_MAX]
         return tuple(await asyncio.gather(*(self._caller(caller, action, turns[0], now, missing) for caller in wanted)))
+
+    async def _below(
+        self, action: Measure, sides: _Sides, before: Sample | None, now: datetime, missing: _Missing
+    ) -> tuple[Peer, ...]:
+        """Those it calls, where its old and new pods are bad alike: they may fail by what these do."""
+        graph = self._calls()
+        if graph is None or action.purpose is not MeasurePurpose.BLAME or not (sides.new and sides.old):
+            return ()
+        latest = (sides.new[-1], sides.old[-1])
+        if any(judge_sample(self._sampler.policy, each, before) is not Health.UNHEALTHY for each in latest):
+            return ()
+        wanted = graph.callees(action.workload)[: silence.CALLERS_MAX]
+        return tuple(await asyncio.gather(*(self._peer(each, action.onset, now, missing) for each in wanted)))
 
     async def _caller(
         self, caller: Workload, action: Measure, turn: datetime, now: datetime, missing: _Missing
