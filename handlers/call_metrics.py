@@ -13,12 +13,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from handlers.prometheus import seconds
+from handlers.signal_presets import GRPC_NUMBERS
 
 WINDOW = timedelta(minutes=10)
 """A call counts that was made in this time: two searches long, and some scrapes whatever their interval."""
 
 EDGES_MAX = 2_000
 """Calls that one source may tell, the busiest first: ten callees of 200 workloads each. The answer is some 500 kB."""
+
+TRIED_AGAIN = f"8|{GRPC_NUMBERS}"
+"""gRPC's codes of calls that are tried again: the server's faults, and RESOURCE_EXHAUSTED."""
+
+SIDE, ASKED, SERVED = "lastgood_side", "asked", "served"
+"""The label that tells, of a pair of ends, the calls of the one from the requests of the other."""
 
 UNKNOWN = "unknown"
 """What Istio writes where an end is outside of the mesh."""
@@ -62,6 +69,7 @@ class CallMetric:
     """A counter with a series per pair of ends. `only` are the matchers of those that count as calls.
 
     `serves` are those of what an end serves, whoever asks; None where it counts connections, of which one bears many requests.
+    `fine` are those of calls that did not fail; `failed` is the counter of those that did, where it is one of its own.
     """
 
     source: str
@@ -70,6 +78,8 @@ class CallMetric:
     callee: EndLabels
     only: tuple[str, ...] = ()
     serves: tuple[str, ...] | None = None
+    fine: tuple[str, ...] = ()
+    failed: str = ""
 
     def query(self, window: timedelta = WINDOW) -> str:
         """PromQL for the calls of the last `window`: one more than may be, to see that there are too many."""
@@ -78,13 +88,21 @@ class CallMetric:
         return f"topk({EDGES_MAX + 1}, sum by ({labels}) (rate({series})) > 0)"
 
     def around(self, names: str, window: timedelta) -> str:
-        """PromQL for requests/s by pair of ends, of what these call and of all that they serve; `names` is an RE2 expression.
+        """PromQL for requests/s by pair of ends, each with its SIDE: what these asked without failing, and all that they served.
 
-        Both sides of a call may report it, and then it is one call.
+        `names` is an RE2 expression. A call that failed may be tried again, and those tries are its callee's doing.
         """
-        matchers = [(*self.only, f'{label}=~"{names}"') for label, _ in self.caller.names]
-        matchers += [(*(self.serves or ()), f'{label}=~"{names}"') for label, _ in self.callee.names]
-        rates = " or ".join(f"rate({self.name}{{{','.join(each)}}}[{seconds(window)}])" for each in matchers)
+        asked = self._rates(self.name, (*self.only, *self.fine), self.caller, names, window)
+        if self.failed:
+            asked = f"({asked} - ({self._rates(self.failed, self.only, self.caller, names, window)} or 0 * {asked}))"
+        served = self._rates(self.name, self.serves or (), self.callee, names, window)
+        sides = ((ASKED, asked), (SERVED, served))
+        return " or ".join(f'label_replace({rates}, "{SIDE}", "{side}", "", "")' for side, rates in sides)
+
+    def _rates(self, name: str, matchers: tuple[str, ...], end: EndLabels, names: str, window: timedelta) -> str:
+        """By pair of ends, where one of the `end`'s names is meant. Both sides of a call may report it: then it is one call."""
+        selectors = (",".join((*matchers, f'{label}=~"{names}"')) for label, _ in end.names)
+        rates = " or ".join(f"rate({name}{{{each}}}[{seconds(window)}])" for each in selectors)
         labels = ", ".join((*self.caller.all, *self.callee.all))
         return f"max by ({labels}) (sum by ({labels}, reporter) ({rates}))"
 
@@ -102,7 +120,8 @@ def _istio(name: str, *, requests: bool = True) -> CallMetric:
     )
     only = tuple(f'{labels.names[0][0]}!~"|{UNKNOWN}"' for labels in (caller, callee))
     serves = only[1:] if requests else None
-    return CallMetric(source="istio", name=name, caller=caller, callee=callee, only=only, serves=serves)
+    fine = ('response_code!~"5..|0"', f'grpc_response_status!~"{TRIED_AGAIN}"') if requests else ()
+    return CallMetric(source="istio", name=name, caller=caller, callee=callee, only=only, serves=serves, fine=fine)
 
 
 _CONTROLLERS = (("deployment", "Deployment"), ("statefulset", "StatefulSet"), ("daemonset", "DaemonSet"))
@@ -119,6 +138,7 @@ def _linkerd(name: str, *only: str, requests: bool = True) -> CallMetric:
         ),
         only=only,
         serves=only if requests else None,
+        fine=('classification!="failure"',) if requests else (),
     )
 
 
@@ -141,6 +161,7 @@ METRICS = (
         # The name of a database is none of a service.
         only=('connection_type!="database"',),
         serves=('connection_type!="database"',),
+        failed="traces_service_graph_request_failed_total",
     ),
 )
 

@@ -16,7 +16,7 @@ import structlog
 from daemon.core.fan_out import growth
 from daemon.core.measurement import FanOut
 from daemon.core.model import Workload
-from handlers.call_metrics import METRICS, CallMetric, End
+from handlers.call_metrics import METRICS, SERVED, SIDE, CallMetric, End
 from handlers.faults import Fault
 from handlers.live_calls import Meanings
 from handlers.prometheus import Matrix, escape_label, exactly
@@ -95,7 +95,7 @@ class FanOuts:
 
 
 class Told:
-    """What one metric tells: requests/s that each workload serves, and that it asks of each other."""
+    """What one metric tells: requests/s that each workload serves, and that it asks of each other without failing."""
 
     def __init__(self, metric: CallMetric, meant: Mapping[End, tuple[Workload, ...]], matrix: Matrix) -> None:
         self._served: defaultdict[Workload, Rates] = defaultdict(dict)
@@ -103,7 +103,9 @@ class Told:
         for labels, points in matrix:
             caller, callee = metric.caller.end(labels), metric.callee.end(labels)
             for called in meant.get(callee, ()) if callee is not None else ():
-                _add(self._served[called], points)
+                if labels.get(SIDE) == SERVED:
+                    _add(self._served[called], points)
+                    continue
                 for calling in meant.get(caller, ()) if caller is not None else ():
                     if calling != called:
                         _add(self._asked[calling][called], points)

@@ -17,7 +17,7 @@ from handlers.backtest.samples import SampleStore
 BEFORE_SAMPLES = 10
 """Of the time before the rollout, as in the daemon's own measurements."""
 
-TRAFFIC = "traffic_rate"
+TRAFFIC, ERRORS = "traffic_rate", "error_ratio"
 
 Span = tuple[datetime, datetime]
 Read = Callable[[Span, Callable[[str], bool]], Sequence[Sample]]
@@ -72,8 +72,11 @@ class Around:
                 yield FanOut(workload=workload, callee=callee, before=before, now=late)
 
     def _asked(self, caller: str, callee: str, span: Span, served: Mapping[datetime, float]) -> Iterator[float]:
-        """Calls per request, by what the caller tells of its calls; else by what the callee does."""
-        asked = _rates(self._samples.calls(caller, callee, "outbound", *span)) or _rates(
+        """Calls per request, by what the caller tells of its calls; else by what the callee does.
+
+        Without those that failed: they are tried again, and that is the callee's doing.
+        """
+        asked = _answered(self._samples.calls(caller, callee, "outbound", *span)) or _answered(
             self._samples.calls(callee, caller, "inbound", *span)
         )
         return (rate / served[at] for at, rate in asked.items() if served.get(at))
@@ -108,6 +111,15 @@ class Around:
 
 def _rates(samples: Iterable[Sample]) -> dict[datetime, float]:
     return {sample.at: rate for sample in samples if (rate := sample.value(TRAFFIC)) is not None}
+
+
+def _answered(samples: Iterable[Sample]) -> dict[datetime, float]:
+    """Requests/s that did not fail, as far as is known."""
+    return {
+        sample.at: rate * (1.0 - (sample.value(ERRORS) or 0.0))
+        for sample in samples
+        if (rate := sample.value(TRAFFIC)) is not None
+    }
 
 
 def _change(samples: Sequence[Sample | None]) -> tuple[Sample, Sample] | None:

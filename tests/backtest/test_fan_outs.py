@@ -19,23 +19,33 @@ Direction = Literal["inbound", "outbound"]
 AFTER = timedelta(minutes=3)
 
 
-def calls(direction: Direction, factor: float) -> Iterator[Record]:
-    """Web serves 20 requests/s, 40 from its rollout on, and asks the store as often; then `factor` times as often."""
+def calls(direction: Direction, factor: float, failing: float) -> Iterator[Record]:
+    """Web serves 20 requests/s, 40 from its rollout on, and asks the store as often; then `factor` times as often.
+
+    `failing` is the share of calls that fail since.
+    """
     for minute in range(1, 61):
         at = NOON + minute * MINUTE
         rate = 40.0 * factor if at > ROLLED_AT else 20.0
         ends = (WEB, STORE) if direction == "outbound" else (STORE, WEB)
-        yield SampleSeen(
-            at=at, signal="traffic_rate", workload=ends[0], pod=f"{ends[0][-5:]}-x", peer=ends[1],
-            direction=direction, value=rate,
-        )  # fmt: skip
+        errors = failing if at > ROLLED_AT else 0.0
+        for signal, value in (("traffic_rate", rate), ("error_ratio", errors)):
+            yield SampleSeen(
+                at=at,
+                signal=signal,
+                workload=ends[0],
+                pod=f"{ends[0][-5:]}-x",
+                peer=ends[1],
+                direction=direction,
+                value=value,
+            )
 
 
-def told(direction: Direction, factor: float) -> list[Told]:
+def told(direction: Direction, factor: float, failing: float = 0.0) -> list[Told]:
     """Web and front roll out within the minute; it hurts at the store, which web asks."""
     labels = {"alertname": "Slow", "namespace": "shop", "deployment": "store"}
     more: list[Record] = [
-        *calls(direction, factor),
+        *calls(direction, factor, failing),
         RolloutSeen(at=ROLLED_AT + MINUTE, workload=FRONT, revision="new", replaces="old", phase="started"),
         AlertSeen(at=ROLLED_AT + AFTER, status="firing", labels=labels, starts_at=ROLLED_AT + AFTER),
     ]
@@ -52,9 +62,10 @@ def test_who_asks_more_is_named(direction: Direction) -> None:
     assert terms["fan_out"].sentence.startswith("It asks store 4.0 times as often per request")
 
 
+@pytest.mark.parametrize(("factor", "failing"), [(1.0, 0.0), (4.0, 0.75)], ids=["as before", "tried again"])
 @pytest.mark.parametrize("direction", ["outbound", "inbound"])
-def test_who_asks_as_before_is_not(direction: Direction) -> None:
-    """The same calls, before the rollout and after it."""
-    names = {term.name for each in told(direction, 1.0) for term in each.evidence}
+def test_who_asks_as_before_is_not(direction: Direction, factor: float, failing: float) -> None:
+    """The same calls, before the rollout and after it; three tries of four that fail are the store's doing."""
+    names = {term.name for each in told(direction, factor, failing) for term in each.evidence}
     assert "timing" in names
     assert "fan_out" not in names

@@ -14,7 +14,7 @@ from daemon.core.actions import Measured
 from daemon.core.measurement import FanOut
 from daemon.core.model import Workload
 from handlers import fan_outs
-from handlers.call_metrics import End
+from handlers.call_metrics import ASKED, SERVED, End
 from handlers.fan_outs import BEFORE_SAMPLES, CALLEES_MAX, NOW_SAMPLES, TOLD_MAX, FanOuts
 from handlers.faults import Fault
 from handlers.live_calls import Meanings
@@ -30,7 +30,7 @@ BEGAN = NOW - 10 * MINUTE
 
 @dataclass
 class Mesh:
-    """A Prometheus whose series are requests/s by caller and callee: before BEGAN, and from then on."""
+    """A Prometheus whose series are requests/s by caller and callee: before BEGAN, and from then on. None fails."""
 
     rates: Mapping[tuple[str, str], tuple[float, float]]
     fault: Fault | None = None
@@ -42,8 +42,9 @@ class Mesh:
             raise self.fault
         moments = [start + step * number for number in range(int((end - start) / step) + 1)]
         return [
-            (istio_labels(*ends), [(at, late if at >= BEGAN else before) for at in moments])
+            (istio_labels(*ends, lastgood_side=side), [(at, late if at >= BEGAN else before) for at in moments])
             for ends, (before, late) in self.rates.items()
+            for side in (ASKED, SERVED)
         ]
 
 

@@ -30,6 +30,8 @@ AGO = 3 * MINUTE
 """Since when web's new pods ask the cart four times per request, and twice as many requests come."""
 
 SERVED, USUAL, GROWN = 5.0, 1.0, 4.0
+FAILED = {"cart": 30.0, "web": 0.0}
+"""Tries per second that fail since, beside those that do not."""
 
 
 def counted(now: datetime, name: str, labels: Mapping[str, str], before: float, since: float) -> Series:
@@ -42,15 +44,21 @@ def counted(now: datetime, name: str, labels: Mapping[str, str], before: float, 
 
 
 def istio(now: datetime) -> Iterator[Series]:
-    """Both sides report calls within the mesh, the callee alone those from outside; cart asks db as always."""
+    """Both sides report calls within the mesh, the callee alone those from outside; cart asks db as always.
+
+    The database fails two tries of three since, so that the cart tries three times for each request.
+    """
     name = "istio_requests_total"
     outside = world.istio_labels("unknown", "web", reporter="destination")
     yield counted(now, name, outside, SERVED, 2 * SERVED)
     for reporter in ("source", "destination"):
         calls = world.istio_labels("web", "cart", reporter=reporter)
         yield counted(now, name, calls, SERVED * USUAL, 2 * SERVED * GROWN)
-        asks = world.istio_labels("cart", "db", reporter=reporter)
+        asks = world.istio_labels("cart", "db", reporter=reporter, response_code="200")
         yield counted(now, name, asks, SERVED * USUAL, 2 * SERVED * GROWN)
+        for code, grpc in (("503", ""), ("200", "14")):
+            tries = {**asks, "response_code": code, "grpc_response_status": grpc}
+            yield counted(now, name, tries, 0.0, 2 * SERVED * GROWN)
 
 
 def linkerd(now: datetime) -> Iterator[Series]:
@@ -60,7 +68,9 @@ def linkerd(now: datetime) -> Iterator[Series]:
         ("web", "cart", SERVED * USUAL, 2 * SERVED * GROWN),
     ):
         ends = {"namespace": "linkerd", "deployment": caller, "dst_namespace": "linkerd", "dst_deployment": callee}
-        yield counted(now, "response_total", {**ends, "direction": "outbound", "pod": "a"}, before, since)
+        ours = {**ends, "direction": "outbound", "pod": "a", "classification": "success"}
+        yield counted(now, "response_total", ours, before, since)
+        yield counted(now, "response_total", {**ours, "classification": "failure"}, 0.0, FAILED[callee])
         inbound = {"namespace": "linkerd", "deployment": callee, "direction": "inbound", "pod": "b"}
         yield counted(now, "response_total", inbound, 7.0, 7.0)
 
@@ -72,7 +82,8 @@ def traces(now: datetime) -> Iterator[Series]:
     user = {"client": "user", "server": "web", "connection_type": "virtual_node", **spaces}
     yield counted(now, name, user, SERVED, 2 * SERVED)
     calls = {"client": "web", "client_k8s_deployment_name": "web", "server": "cart", **spaces}
-    yield counted(now, name, calls, SERVED * USUAL, 2 * SERVED * GROWN)
+    yield counted(now, name, calls, SERVED * USUAL, 2 * SERVED * GROWN + FAILED["cart"])
+    yield counted(now, "traces_service_graph_request_failed_total", calls, 0.0, FAILED["cart"])
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +109,7 @@ async def read(url: str, now: datetime) -> tuple[FanOut, ...]:
 
 @pytest.mark.parametrize("space", world.SPACES)
 def test_each_source_tells_who_asks_more(told: tuple[FanOut, ...], space: str) -> None:
-    """Four times as often per request, however many requests there are, and however many sides report them."""
+    """Four times as often per request, however many requests there are, how many sides report them, and how many tries failed."""
     web, cart = world.workload(space, "web"), world.workload(space, "cart")
     (found,) = [each for each in told if each.workload == web]
     assert found.callee == cart
@@ -109,7 +120,7 @@ def test_each_source_tells_who_asks_more(told: tuple[FanOut, ...], space: str) -
 
 
 def test_who_passes_on_what_he_is_asked_is_not_suspected(told: tuple[FanOut, ...]) -> None:
-    """The cart asks the database eight times as often, since it is asked eight times as often."""
+    """The cart asks the database eight times as often, as it is asked eight times as often; failed tries are not its doing."""
     cart = world.workload("istio", "cart")
     (found,) = [each for each in told if each.workload == cart]
     assert found.before[0] == pytest.approx(1.0, rel=0.02)
