@@ -23,6 +23,9 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 Pair = tuple[Workload, Workload]
 
+Meant = Mapping[End, tuple[Workload, ...]]
+"""The workloads that an end of calls means."""
+
 
 class Names:
     """The names of all workloads there are."""
@@ -80,7 +83,7 @@ def pairs(calls: Iterable[Call], names: Names) -> tuple[list[Pair], int]:
     return found, unmatched
 
 
-def meanings(calls: Iterable[Call], names: Names) -> dict[End, tuple[Workload, ...]]:
+def meanings(calls: Iterable[Call], names: Names) -> Meant:
     """The workloads that each end of these calls means; not those whose meaning hangs on the other end."""
     found: defaultdict[End, set[tuple[Workload, ...]]] = defaultdict(set)
     for caller, callee in calls:

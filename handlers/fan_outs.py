@@ -16,7 +16,8 @@ import structlog
 from daemon.core.fan_out import growth
 from daemon.core.measurement import FanOut
 from daemon.core.model import Workload
-from handlers.call_metrics import METRICS, SERVED, SIDE, CallMetric, End
+from handlers.call_metrics import METRICS, SERVED, SIDE, CallMetric
+from handlers.call_names import Meant
 from handlers.faults import Fault
 from handlers.live_calls import Meanings
 from handlers.prometheus import Matrix, escape_label, exactly
@@ -73,31 +74,34 @@ class FanOuts:
             _log.warning("fan_out_unreadable", reason=fault.reason)
         return tuple(each for several in known.values() for each in several)
 
-    def _telling(self) -> Iterator[tuple[CallMetric, Mapping[End, tuple[Workload, ...]]]]:
+    def _telling(self) -> Iterator[tuple[CallMetric, Meant]]:
         meanings = self._meanings()
         for metric in METRICS:
             if metric.serves is not None and (meant := meanings.get(metric.source)):
                 yield metric, meant
 
-    async def _by(
-        self, metric: CallMetric, meant: Mapping[End, tuple[Workload, ...]], candidates: Candidates, now: datetime
-    ) -> list[FanOut]:
-        wanted = {workload for workload, _ in candidates}
-        names = sorted({end.name for end, workloads in meant.items() if wanted.intersection(workloads)})[:NAMES_MAX]
-        if not names:
+    async def _by(self, metric: CallMetric, meant: Meant, candidates: Candidates, now: datetime) -> list[FanOut]:
+        query = question(metric, meant, [workload for workload, _ in candidates], self._sampler.policy.signal_window)
+        if query is None:
             return []
-        policy, step = self._sampler.policy, self._sampler.step_for(LOOK_BACK_MAX)
+        step = self._sampler.step_for(LOOK_BACK_MAX)
         end = self._sampler.settled(now)
         start = max(min(began for _, began in candidates) - BEFORE_SAMPLES * step, end - LOOK_BACK_MAX)
-        query = metric.around(escape_label(exactly(names)), policy.signal_window)
         told = Told(metric, meant, await self._sampler.matrix(query, start, end, step))
         return [each for workload, began in candidates for each in told.fan_outs(workload, began, end, step)]
+
+
+def question(metric: CallMetric, meant: Meant, workloads: Iterable[Workload], window: timedelta) -> str | None:
+    """PromQL for what these ask and serve, which Told reads; None where the metric tells of none of them."""
+    wanted = set(workloads)
+    names = sorted({end.name for end, ours in meant.items() if wanted.intersection(ours)})[:NAMES_MAX]
+    return metric.around(escape_label(exactly(names)), window) if names else None
 
 
 class Told:
     """What one metric tells: requests/s that each workload serves, and that it asks of each other without failing."""
 
-    def __init__(self, metric: CallMetric, meant: Mapping[End, tuple[Workload, ...]], matrix: Matrix) -> None:
+    def __init__(self, metric: CallMetric, meant: Meant, matrix: Matrix) -> None:
         self._served: defaultdict[Workload, Rates] = defaultdict(dict)
         self._asked: defaultdict[Workload, defaultdict[Workload, Rates]] = defaultdict(lambda: defaultdict(dict))
         for labels, points in matrix:

@@ -15,8 +15,8 @@ from daemon.core.model import Workload, WorkloadView
 from daemon.core.policy import Policy
 from daemon.ports import Clock
 from handlers.call_graph import CallGraph
-from handlers.call_metrics import SOURCES, End
-from handlers.call_names import Names, meanings, pairs
+from handlers.call_metrics import SOURCES
+from handlers.call_names import Meant, Names, meanings, pairs
 from handlers.call_search import Found
 
 KEPT = timedelta(seconds=30)
@@ -28,7 +28,7 @@ DECLARED, UNMATCHED = "declared", "unmatched"
 SHOWN_MAX = 20
 """Names in one line of the log."""
 
-Meanings = Mapping[str, Mapping[End, tuple[Workload, ...]]]
+Meanings = Mapping[str, Meant]
 """By source: the workloads that an end of its calls means."""
 
 Declared = tuple[tuple[Workload, Workload], ...]

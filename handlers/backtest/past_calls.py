@@ -6,19 +6,18 @@ often is read where a decision could need it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from daemon.core.model import Workload
 from handlers.backtest.past_rollouts import Key, name_of
 from handlers.backtest.reading import Reader
 from handlers.backtest.recording import EdgeSeen, SampleSeen
-from handlers.call_metrics import EDGES_MAX, WINDOW, Call, CallMetric, End
-from handlers.call_names import Names, meanings, pairs
+from handlers.call_metrics import EDGES_MAX, WINDOW, Call, CallMetric
+from handlers.call_names import Meant, Names, meanings, pairs
 from handlers.call_search import Metrics, existing
-from handlers.fan_outs import Told
+from handlers.fan_outs import Told, question
 from handlers.faults import Fault
-from handlers.prometheus import escape_label, exactly
 
 HOUR = timedelta(hours=1)
 LOOKS_MAX = 120
@@ -26,8 +25,6 @@ LOOKS_MAX = 120
 
 First = dict[Call, datetime]
 """When each call was first seen."""
-
-Meant = Mapping[End, tuple[Workload, ...]]
 
 
 class Calls:
@@ -45,10 +42,9 @@ class Calls:
         """What a workload asked of each other one, by the first metric that tells; nothing where it cannot be read."""
         caller = _workload(workload)
         for metric, meant in self._sources:
-            names = sorted({each.name for each, workloads in meant.items() if caller in workloads})
-            if not names:
+            query = question(metric, meant, [caller], window)
+            if query is None:
                 continue
-            query = metric.around(escape_label(exactly(names)), window)
             try:
                 told = Told(metric, meant, await reader.matrix(query, start, end, step))
             except Fault as fault:
