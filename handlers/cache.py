@@ -63,6 +63,10 @@ class ClusterCache(Protocol):
         """The workloads whose own or template labels hold label=value; in all namespaces where None."""
         ...
 
+    def workloads_named(self, name: str) -> Sequence[Workload]:
+        """The workloads of that name, of all kinds and in all namespaces."""
+        ...
+
     def workloads_in(self, namespace: str) -> Sequence[Workload]:
         """All workloads of a namespace."""
         ...

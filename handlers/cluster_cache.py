@@ -113,10 +113,7 @@ class ReflectedCluster:
 
     def workloads_of_service(self, namespace: str, service: str) -> Sequence[Workload]:
         """The workloads whose template's labels the Service's selector matches; none for one without a selector."""
-        found = self.stores.services.get(namespace, service)
-        chosen = {} if found is None else (found.get("spec") or {}).get("selector") or {}
-        # Argo Rollouts narrows the Services of a Rollout to one ReplicaSet by its hash.
-        selector = {key: value for key, value in chosen.items() if key not in revisions.HASH_LABELS}
+        selector = self.stores.selector_of(namespace, service)
         if not selector:
             return ()
         return [
@@ -133,12 +130,14 @@ class ReflectedCluster:
 
     def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
         """The workloads whose own or template labels hold label=value."""
-        candidates = self.stores.all_workloads() if namespace is None else self.stores.workloads_in(namespace)
-        return [
-            views.workload_of(each)
-            for each in candidates
-            if _labels(each).get(label) == value or self._template_labels(each).get(label) == value
-        ]
+        stores = self.stores
+        held = stores.may_be_labelled(label, value) if namespace is None else stores.workloads_in(namespace)
+        named = (each for each in held if value in (_labels(each).get(label), self._template_labels(each).get(label)))
+        return list(dict.fromkeys(views.workload_of(each) for each in named))
+
+    def workloads_named(self, name: str) -> Sequence[Workload]:
+        """The workloads of that name in all namespaces."""
+        return [views.workload_of(each) for each in self.stores.workloads_named(name)]
 
     def workloads_in(self, namespace: str) -> Sequence[Workload]:
         """All workloads of a namespace."""

@@ -45,6 +45,25 @@ class Stores:
         for store in self.workloads.values():
             yield from store.in_namespace(namespace)
 
+    def workloads_named(self, name: str) -> Iterator[Obj]:
+        """The workloads of that name, of all kinds and in all namespaces."""
+        for store in self.workloads.values():
+            yield from store.named(name)
+
+    def may_be_labelled(self, label: str, value: str) -> Iterator[Obj]:
+        """The workloads with that label, and those that take their template from another object and may have it there."""
+        for store in self.workloads.values():
+            yield from store.labelled(label, value)
+        for kind in (ROLLOUT, SERVICE):
+            yield from (each for each in self.workloads[kind.name] if not revisions.template_of(each))
+
+    def selector_of(self, namespace: str, service: str) -> dict[str, str]:
+        """What a Service selects by; nothing for one without a selector."""
+        found = self.services.get(namespace, service)
+        chosen = {} if found is None else (found.get("spec") or {}).get("selector") or {}
+        # Argo Rollouts narrows the Services of a Rollout to one ReplicaSet by its hash.
+        return {key: value for key, value in chosen.items() if key not in revisions.HASH_LABELS}
+
     def history_of(self, kind: Kind, workload: Obj) -> list[Obj]:
         """The history objects of a workload, newest number first; of a Service its colours."""
         if kind is SERVICE:

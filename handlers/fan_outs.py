@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from daemon.core.fan_out import growth
-from daemon.core.measurement import FanOut
+from daemon.core.measurement import BEFORE_SAMPLES, LOOK_BACK_MAX, FanOut
 from daemon.core.model import Workload
 from handlers.call_metrics import METRICS, SERVED, SIDE, CallMetric
 from handlers.call_names import Meant
@@ -23,15 +23,11 @@ from handlers.live_calls import Meanings
 from handlers.prometheus import Matrix, escape_label, exactly
 from handlers.sampling import Sampler
 
-BEFORE_SAMPLES = 10
 NOW_SAMPLES = 5
-"""Of the time before the rollout, as much as of its signals; and of now, as much as persistence looks at."""
+"""Of now: as much as persistence looks at."""
 
 READ_SECONDS = 8.0
 """For all metrics together: a decision that is due does not wait for what only helps it."""
-
-LOOK_BACK_MAX = timedelta(hours=2)
-"""Rollouts that are older are not acted upon anyway."""
 
 NAMES_MAX = 100
 """Names of candidates in one query: each has a handful, and its length is limited."""

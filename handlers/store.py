@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from handlers.revisions import FIELD_MANAGER
+from handlers.revisions import FIELD_MANAGER, template_of
 
 Obj = dict[str, Any]
 Key = tuple[str, str]
@@ -72,6 +72,7 @@ class Store:
         # dicts as ordered sets: iteration order must not depend on hashes of strings
         self._by_owner: dict[str, dict[Key, None]] = {}
         self._by_namespace: dict[str, dict[Key, None]] = {}
+        self._by_label: dict[str, dict[str, dict[Key, None]]] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -95,6 +96,22 @@ class Store:
     def in_namespace(self, namespace: str) -> Sequence[Obj]:
         """The objects of a namespace."""
         return [self._by_key[key] for key in self._by_namespace.get(namespace, ())]
+
+    def named(self, name: str) -> Sequence[Obj]:
+        """The objects of that name in all namespaces: a look per namespace, which are hundreds where objects are thousands."""
+        keys = ((namespace, name) for namespace in self._by_namespace)
+        return [self._by_key[key] for key in keys if key in self._by_key]
+
+    def labelled(self, label: str, value: str) -> Sequence[Obj]:
+        """The objects whose own or template's labels hold label=value.
+
+        An index for the label is made when it is first asked for, and kept: ask for few labels, whose names no stranger chose.
+        """
+        if label not in self._by_label:
+            index = self._by_label[label] = {}
+            for key, obj in self._by_key.items():
+                _enter(index, label, key, obj)
+        return [self._by_key[key] for key in self._by_label[label].get(value, ())]
 
     def put(self, obj: Obj) -> Sequence[tuple[Change, Obj | None, Obj | None]]:
         """Take an object as it is now; what changed by that.
@@ -140,6 +157,8 @@ class Store:
         self._by_namespace.setdefault(key[0], {})[key] = None
         for owner in _owners(obj):
             self._by_owner.setdefault(owner, {})[key] = None
+        for label, index in self._by_label.items():
+            _enter(index, label, key, obj)
 
     def _drop(self, key: Key, obj: Obj) -> None:
         del self._by_key[key]
@@ -147,10 +166,25 @@ class Store:
         _discard(self._by_namespace, key[0], key)
         for owner in _owners(obj):
             _discard(self._by_owner, owner, key)
+        for label, index in self._by_label.items():
+            for value in _held(obj, label):
+                _discard(index, value, key)
 
 
 def _owners(obj: Obj) -> Sequence[str]:
     return [str(ref["uid"]) for ref in obj["metadata"].get("ownerReferences") or () if ref.get("uid")]
+
+
+def _held(obj: Obj, label: str) -> Sequence[str]:
+    """The values of a label on an object and its template, each once."""
+    holders = (obj["metadata"], template_of(obj).get("metadata") or {})
+    values = ((holder.get("labels") or {}).get(label) for holder in holders)
+    return list(dict.fromkeys(value for value in values if value is not None))
+
+
+def _enter(index: dict[str, dict[Key, None]], label: str, key: Key, obj: Obj) -> None:
+    for value in _held(obj, label):
+        index.setdefault(value, {})[key] = None
 
 
 def _discard(index: dict[str, dict[Key, None]], entry: str, key: Key) -> None:

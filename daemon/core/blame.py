@@ -14,7 +14,7 @@ from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.fan_out import fan_out_terms
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement, Peer
-from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
+from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout, StartFailureKind
 from daemon.core.policy import Policy
 from daemon.core.signals import enough_traffic, judge_sample, typical
 from daemon.core.silence import silence_terms
@@ -107,7 +107,7 @@ def suspect(
     if contrast is None:
         contrast = contrast_of(measurement, rollout, policy)
     terms = [
-        *_start_failure(measurement, old_ran=old_ran),
+        *_start_failure(measurement, old_ran=old_ran, elsewhere=neighbour is not None),
         *silence_terms(measurement, rollout, policy, neighbour, onset, alone=not besides),
         *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None, inherits=inherits),
@@ -144,10 +144,12 @@ def _tier(terms: Sequence[Term]) -> Tier:
     return next((tier for tier, names in _TIERS.items() if reached.intersection(names)), Tier.NONE)
 
 
-def _start_failure(measurement: Measurement, *, old_ran: bool) -> list[Term]:
+def _start_failure(measurement: Measurement, *, old_ran: bool, elsewhere: bool) -> list[Term]:
     failure = measurement.start_failure
     if failure is None or not old_ran:
         return []
+    if elsewhere and failure.kind is StartFailureKind.NEVER_READY:
+        return []  # it may only be slow, and who is not ready is sent nothing; a rollout that is stuck tells so by itself
     if measurement.new_ready * 2 > measurement.new_pods:
         return []  # most of them run: a crash loop without a readiness probe flickers, so one ready pod says little
     return [
@@ -182,15 +184,16 @@ def _restarts(measurement: Measurement, *, old_ran: bool) -> list[Term]:
 def _graph(neighbour: Neighbour | None) -> list[Term]:
     if neighbour is None:
         return []
-    share = _share(neighbour) / 2 ** (neighbour.hops - 1)
+    share = _share(neighbour) / 2 ** (neighbour.hops - 1) if neighbour.hops else 0.0
     how = "is called from where it hurts" if neighbour.called else "calls where it hurts"
+    known = f"It {how}, {neighbour.hops} call(s) away."
     return [
         Term(
             name="graph",
             value=float(neighbour.hops),
             threshold=1.0,
             weight=round(WEIGHTS["graph"] * share, 4),
-            sentence=f"It {how}, {neighbour.hops} call(s) away.",
+            sentence=known if neighbour.hops else "It is of the same namespace; who calls whom is not known there.",
         )
     ]
 

@@ -13,12 +13,11 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from daemon.core import statistics as tests
+from daemon.core.excuses import STANDS_OUT, as_ever, far_worse, has_more_to_do, is_settling, queues, stands_out
 from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.model import Rollout
 from daemon.core.policy import Policy, SignalKind, SignalRule
 from daemon.core.signals import (
-    CPU_TRIGGER,
-    FAR,
     enough_traffic,
     is_heard,
     judge,
@@ -52,18 +51,6 @@ BREAK_SAMPLES = 2
 
 SINGLE_POD_SLOW_FOR = timedelta(minutes=8)
 """How long a single new pod must have been slow for the plain threshold to be enough."""
-
-CPU_PER_REQUEST = 1.5
-"""How many times the CPU of a request must have grown: a pod that is sent more than the others has more to do."""
-
-MORE_ASKED = 1.1
-"""How many times the requests of an old pod are more than an uneven balance."""
-
-FAR_WORSE = 2.0
-"""How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
-
-STANDS_OUT = {SignalKind.ERROR_RATIO: (2.0, 0.05), SignalKind.CPU: (1.15, 0.2), SignalKind.MEMORY: (1.15, 0.15)}
-"""How many times the old pods' value, or how much more in absolute terms, is more than two equals on both sides of an edge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +96,14 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     for new, old in window:
         bad = _bad_rules(policy, new, old, warm)
         ailing = [rule for rule in bad if _old_is_bad(rule, old, before)]
-        shared = [rule for rule in ailing if not _far_worse(rule, new, old)]
+        shared = [rule for rule in ailing if not far_worse(rule, new, old) and not as_ever(rule, old, before)]
         guilty = [
             rule
             for rule in bad
             if rule not in ailing
-            and _stands_out(rule, new, old)
-            and not _has_more_to_do(policy, rule, new, old)
-            and not _queues(policy, rule, new, old)
+            and stands_out(rule, new, old)
+            and not has_more_to_do(policy, rule, new, old)
+            and not queues(policy, rule, new, old)
         ]
         for rule in guilty:
             against[rule.name] = against.get(rule.name, 0) + 1
@@ -135,7 +122,7 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     new_value, old_value = _typical_pair(worst, window)
     asked = sum(1 for rule in policy.signals if any(new.value(rule.name) is not None for new, _ in window))
     later = _later(worst, measurement, window, policy) if worst is not None else []
-    sure = worst is not None and _is_sure(worst, window, pairs, later, measurement.before, asked, policy)
+    sure = worst is not None and _is_sure(worst, window, pairs, later, measurement, asked, policy)
     sides = [[pair[0] for pair in pairs], [pair[1] for pair in pairs]]
     return Contrast(
         pairs=len(pairs),
@@ -143,13 +130,21 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
         convicting=max(against.values(), default=0),
         alike=alike,
         fine=fine,
-        enough=all(enough_traffic(policy, side) for side in sides),
+        enough=enough_traffic(policy, *sides),
         sure=sure,
         lasts=worst is None or _lasts(worst, measurement, window),
         worst=worst,
         new_value=new_value,
         old_value=old_value,
         threshold=trigger_of(worst, old_value) if worst else None,
+    )
+
+
+def both_bad(new: Sequence[Sample], old: Sequence[Sample], before: Sequence[Sample], policy: Policy) -> bool:
+    """New and old pods are bad in their latest samples: then it is worth asking how those fare that they call."""
+    usual = typical(before)
+    return bool(new and old) and all(
+        judge_sample(policy, latest, usual) is Health.UNHEALTHY for latest in (new[-1], old[-1])
     )
 
 
@@ -237,65 +232,23 @@ def _lasts(rule: SignalRule, measurement: Measurement, window: Sequence[tuple[Sa
     return not since or Health.UNHEALTHY in health
 
 
-def _stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
-    """More than two equals on both sides of a threshold. What is judged by its ratio to the old pods stands out already."""
-    there, here = new.value(rule.name), old.value(rule.name)
-    if rule.kind not in STANDS_OUT or there is None or here is None:
-        return True
-    times, more = STANDS_OUT[rule.kind]
-    return there >= times * here or there - here >= more
-
-
-def _has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
-    """Its CPU is what its requests cost; told where the traffic and the pods of both sides are known."""
-    there, here, more = new.value(rule.name), old.value(rule.name), _times_asked(policy, new, old)
-    if rule.kind is not SignalKind.CPU or there is None or here is None or more is None:
-        return False
-    return there < CPU_PER_REQUEST * max(more, 1.0) * here
-
-
-def _queues(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
-    """It is sent so much that old pods, too, would have no CPU left: what waits in a queue is slow with any revision."""
-    more = _times_asked(policy, new, old)
-    if rule.kind not in policy.latency_kinds or more is None or more < MORE_ASKED:
-        return False
-    used = (old.value(each.name) for each in policy.signals if each.kind is SignalKind.CPU)
-    return any(share is not None and share * more > CPU_TRIGGER for share in used)
-
-
-def _times_asked(policy: Policy, new: Sample, old: Sample) -> float | None:
-    """How many times the requests of an old pod each new one is sent; None where traffic or pods are not known."""
-    there, here = traffic(policy, new), traffic(policy, old)
-    if there is None or here is None or not (new.pods and old.pods):
-        return None
-    return (there / new.pods) / (here / old.pods) if here > 0 else 1.0
-
-
-def _far_worse(rule: SignalRule, new: Sample, old: Sample) -> bool:
-    """Both are bad, and the new pods so much more that the old ones do not fail alike: no witness for either side."""
-    there, here = new.value(rule.name), old.value(rule.name)
-    times = FAR_WORSE if rule.kind is SignalKind.ERROR_RATIO else FAR.get(rule.kind)
-    if times is None or there is None or here is None:
-        return False
-    more = STANDS_OUT[rule.kind][1] if rule.kind in STANDS_OUT else 0.0
-    return there >= times * here and there - here >= more
-
-
 def _is_sure(
     rule: SignalRule,
     window: Sequence[tuple[Sample, Sample]],
     pairs: Sequence[tuple[Sample, Sample]],
     later: Sequence[tuple[Sample, Sample]],
-    before: Sequence[Sample],
+    measurement: Measurement,
     asked: int,
     policy: Policy,
 ) -> bool:
     """More than chance: what convicts most, over the pairs that are looked at."""
     told = [(new, old) for new, old in window if None not in (new.value(rule.name), old.value(rule.name))]
+    if is_settling(rule, measurement, told):
+        return False
     if rule.kind is SignalKind.ERROR_RATIO and (counts := _counts(rule, told, policy)) is not None:
         likely = min(1.0, tests.proportion_p(*counts) * max(1, asked))
         return likely <= CHANCE_MAX and _most_pods(rule, told, policy, timedelta(0))
-    values = [value for sample in (*before, *(old for _, old in pairs)) for value in _each(rule, sample)]
+    values = [value for sample in (*measurement.before, *(old for _, old in pairs)) for value in _each(rule, sample)]
     middle = median(value for new, _ in told for value in _each(rule, new))
     floor = STANDS_OUT[rule.kind][1] / FAR_OUT if rule.kind in STANDS_OUT else 0.0
     far = tests.robust_z(middle, values, floor=floor)

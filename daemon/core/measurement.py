@@ -12,6 +12,12 @@ from enum import StrEnum
 
 from daemon.core.model import AlertStatus, RevisionId, StartFailure, Workload
 
+BEFORE_SAMPLES = 10
+"""Samples of the replaced revision before the rollout: enough for a median that one bad minute does not move."""
+
+LOOK_BACK_MAX = timedelta(hours=2)
+"""How far back the time side by side is read: rollouts older than TOO_OLD are not acted upon anyway."""
+
 
 class Health(StrEnum):
     """Four-valued: bad, fine, cannot tell, could not measure. Only UNHEALTHY may ever lead to a rollback."""

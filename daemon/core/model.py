@@ -365,7 +365,7 @@ class OnsetSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """A workload near to where it hurts in the call graph: `called` by it, through `hops` calls, or calling it."""
+    """A workload near to where it hurts: `called` by it, through `hops` calls, or calling it; 0 where no graph is known."""
 
     workload: Workload
     hops: int

@@ -159,10 +159,17 @@ def seconds_between(policy: Policy, samples: Sequence[Sample]) -> float:
     return median(gaps) if gaps else policy.sample_interval.total_seconds()
 
 
-def enough_traffic(policy: Policy, samples: Sequence[Sample]) -> bool:
-    """At least `min_traffic_rate` on average and `min_requests` in all; without a traffic signal it cannot be told: no."""
-    known = [rate for rate in rates(policy, samples) if rate is not None]
-    if not known:
-        return policy.unknown_traffic_is_enough and bool(samples)
-    requests = sum(known) * seconds_between(policy, samples)
-    return sum(known) / len(known) >= policy.min_traffic_rate and requests >= policy.min_requests
+def enough_traffic(policy: Policy, *sides: Sequence[Sample]) -> bool:
+    """`min_requests` on each side, and `min_traffic_rate` on average of all together: of a workload, not of its first canary.
+
+    Without a traffic signal it cannot be told: no, unless the policy lets that pass.
+    """
+    total = 0.0
+    for samples in sides:
+        known = [rate for rate in rates(policy, samples) if rate is not None]
+        if not known:
+            return policy.unknown_traffic_is_enough and all(sides)
+        if sum(known) * seconds_between(policy, samples) < policy.min_requests:
+            return False
+        total += sum(known) / len(known)
+    return total >= policy.min_traffic_rate

@@ -36,6 +36,9 @@ ONSET_SAMPLES = 3
 LOST_SAMPLES = 10
 """After new pods became ready, how long what is missed further on is theirs: later something else may keep it from there."""
 
+CPU_AT_REST = 1 / 3
+"""Of the CPU of pods at work, what those use at most that answer nobody: of generated ones a fifth; at work the median is 1."""
+
 CALLERS_MAX = 6
 """Direct callers that are asked: as many as peers, and one that is bad is enough."""
 
@@ -67,7 +70,8 @@ def silence_terms(
     if neighbour is not None and not (neighbour.called and neighbour.hops == 1):
         return []
     work = division(measurement, policy, _served_before(rollout)) if alone else None
-    idle = firing and work is not None and (work.old_do_all or work.new_do_none)
+    resting = not spoke and _use_no_cpu(measurement, policy)
+    idle = firing and (resting or (work is not None and (work.old_do_all or work.new_do_none)))
     lost = work is not None and work.lost and _are_fresh(measurement, policy)
     if not (firing or hurt or lost) or (work is not None and work.new_work and not hurt):
         return []
@@ -79,7 +83,19 @@ def silence_terms(
     told = bool(hurt) or (neighbour is not None and _may_be_it(measurement, onset, rollout.steps, policy))
     missed = alone and told and heard_of and _is_beside(measurement, answered, policy, onset if neighbour else None)
     name = "silence" if idle or lost or missed else "unheard"
-    return [_term(name, moments, f"Nothing was heard of the new pods in {{}} samples, and {_witness(hurt, work)}.")]
+    seen = "they use hardly any CPU" if resting and not hurt else _witness(hurt, work)
+    return [_term(name, moments, f"Nothing was heard of the new pods in {{}} samples, and {seen}.")]
+
+
+def _use_no_cpu(measurement: Measurement, policy: Policy) -> bool:
+    """They do not work. What only lacks its metrics uses as much CPU for its requests as the pods before it did."""
+    rules = [rule.name for rule in policy.signals if rule.kind is SignalKind.CPU]
+    before, now = typical(measurement.before), typical(measurement.new[-SILENT_SAMPLES:])
+    if before is None or now is None or len(measurement.new) <= SILENT_SAMPLES:
+        return False
+    pairs = [(now.value(name), before.value(name)) for name in rules]
+    told = [(here, usual) for here, usual in pairs if here is not None and usual]
+    return bool(told) and all(here <= CPU_AT_REST * usual for here, usual in told)
 
 
 def _is_beside(measurement: Measurement, answered: Sequence[datetime], policy: Policy, onset: datetime | None) -> bool:
@@ -112,9 +128,10 @@ def _spoke(measurement: Measurement, policy: Policy) -> tuple[datetime, ...]:
 
 
 def _answered_since(measurement: Measurement, spoke: Sequence[datetime], policy: Policy) -> list[datetime]:
-    """When old pods answered and the new ones, heard before, did not."""
+    """When old pods answered and the new ones did not: since these were heard last, else since the first one is ready."""
     cold = {sample.at for sample in measurement.new if not sample.values}  # they were heard, and not yet warm
-    later = [each for each in measurement.old if each.at not in cold and (not spoke or each.at > spoke[-1])]
+    since = spoke[-1:] or measurement.ready_since[:1]
+    later = [each for each in measurement.old if each.at not in cold and (not since or each.at > since[0])]
     sides = zip(later, serving(policy, later), strict=True)
     return [sample.at for sample, did in sides if did and is_heard(policy, sample)]
 

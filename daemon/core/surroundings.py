@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from daemon.core.incidents import Incident, Phase
-from daemon.core.model import LocatedAlert, Location, Neighbour, Rung, Workload
-from daemon.core.state import State
+from daemon.core.model import LocatedAlert, Location, Neighbour, Rollout, Rung, Workload
+from daemon.core.policy import Policy
+from daemon.core.state import State, Tracked
+from daemon.core.table import table
 
 TOGETHER = timedelta(minutes=10)
 """Anomalies whose onsets lie no further apart may be one: a cascade takes minutes, and so do the rules that see it."""
+
+RIGHT_BEFORE = timedelta(minutes=1)
+"""Where nobody knows who calls whom, all of a namespace may have hurt it. With 50 rollouts a day, four steps each, one of them
+comes in a given minute by chance one time in seven; in ten minutes, more often than not.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +60,12 @@ class Surroundings:
         )
 
 
-def surroundings(incident: Incident, state: State) -> Surroundings:
+def surroundings(incident: Incident, state: State, policy: Policy) -> Surroundings:
     """Of an incident, among all that hurts now."""
-    hurting = _hurting(incident, state)
+    hurting = _hurting(incident, state, policy)
     return Surroundings(
         scope=incident.scope,
-        here=_around(incident.scope, incident.neighbours, hurting),
+        here=_around(incident.scope, _near(incident, state, policy), hurting),
         others={
             at: _around(location.workloads, location.neighbours, hurting)
             for at, location in hurting.items()
@@ -87,10 +94,39 @@ def _calls(place: Place, workload: Workload) -> bool:
     return workload in place.near and place.near[workload].called
 
 
-def _hurting(incident: Incident, state: State) -> dict[Workload, Location]:
+def _hurting(incident: Incident, state: State, policy: Policy) -> dict[Workload, Location]:
     """The places of all alerts that fire, each once; whole namespaces are no place."""
-    places = (each.location for each in _firing(incident, state))
-    return {location.workloads[0]: location for location in places if location.rung is not Rung.NAMESPACE}
+    places = (each.location for each in _firing(incident, state) if each.location.rung is not Rung.NAMESPACE)
+    found = {location.workloads[0]: location for location in places}
+    return {at: replace(location, neighbours=_near(location, state, policy)) for at, location in found.items()}
+
+
+def _near(place: Incident | Location, state: State, policy: Policy) -> tuple[Neighbour, ...]:
+    """What is near in the call graph; where nobody knows who calls whom, what was rolled out beside it right before.
+
+    Without an alert it is about a rollout already.
+    """
+    if place.neighbours or (isinstance(place, Incident) and not place.alerts):
+        return place.neighbours
+    scope = place.scope if isinstance(place, Incident) else place.workloads
+    felt_at = place.felt_at or place.onset
+    beside = table(state.workloads).having(_namespace, scope[0].namespace) if scope else ()
+    return tuple(
+        Neighbour(workload=tracked.view.workload, hops=0, called=False)
+        for tracked in beside
+        if tracked.view.workload not in scope and _came_right_before(tracked.rollout, felt_at, policy)
+    )
+
+
+def _namespace(tracked: Tracked) -> tuple[str]:
+    return (tracked.view.workload.namespace,)
+
+
+def _came_right_before(rollout: Rollout | None, felt_at: datetime, policy: Policy) -> bool:
+    if rollout is None or rollout.replaced is None:
+        return False
+    lags = [felt_at - step for step in rollout.steps or (rollout.started_at,)]
+    return any(-policy.sample_interval <= lag <= max(RIGHT_BEFORE, policy.sample_interval) for lag in lags)
 
 
 def _around(
@@ -133,7 +169,7 @@ def _hurts_below(place: Location, hurting: Mapping[Workload, Location]) -> bool:
 
 def _asking(neighbours: Iterable[Neighbour]) -> list[Neighbour]:
     """Who calls there directly: what is asked passes no third."""
-    return [each for each in neighbours if not each.called and each.hops == 1]
+    return [each for each in neighbours if not each.called and each.hops <= 1]
 
 
 def _firing(incident: Incident, state: State) -> Iterator[LocatedAlert]:

@@ -65,7 +65,7 @@ def candidates(incident: Incident, state: State, policy: Policy) -> tuple[Rollou
 
     A known onset before the rollout removes it; an assumed one does not (the guard ONSET_ASSUMED holds instead).
     """
-    return _candidates(incident, surroundings(incident, state), state, policy)
+    return _candidates(incident, surroundings(incident, state, policy), state, policy)
 
 
 def _candidates(incident: Incident, around: Surroundings, state: State, policy: Policy) -> tuple[Rollout, ...]:
@@ -107,7 +107,7 @@ def _older(rollout: Rollout, incident: Incident, policy: Policy) -> bool:
 
 def older_than_all(incident: Incident, state: State, policy: Policy) -> bool:
     """There are rollouts in scope, but the anomaly is older than every one of them."""
-    rollouts = _rollouts(incident, surroundings(incident, state), state)
+    rollouts = _rollouts(incident, surroundings(incident, state, policy), state)
     real = [rollout for rollout in rollouts if rollout.replaced is not None]
     return bool(real) and all(_older(rollout, incident, policy) for rollout in real)
 
@@ -136,7 +136,7 @@ def judge(
     if incident.regression:
         # how it did beside the old pods is what it was verified by: that acquits nobody of what began after it
         measurement = replace(measurement, old=(), unsettled=None)
-    around = surroundings(incident, state)
+    around = surroundings(incident, state, policy)
     rollouts = _candidates(incident, around, state, policy)
     if not rollouts:
         older = older_than_all(incident, state, policy)

@@ -7,15 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from daemon.core import silence
-from daemon.core.measurement import FanOut, Peer, Sample
+from daemon.core.measurement import BEFORE_SAMPLES, FanOut, Peer, Sample
 from daemon.core.model import Workload
 from daemon.core.policy import Policy
 from daemon.core.signals import typical
 from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.samples import SampleStore
-
-BEFORE_SAMPLES = 10
-"""Of the time before the rollout, as in the daemon's own measurements."""
 
 TRAFFIC, ERRORS = "traffic_rate", "error_ratio"
 

@@ -15,26 +15,11 @@ from daemon.core.model import (
     Workload,
     WorkloadView,
 )
-from handlers.backtest.lives import Life, Pod, workload_named
+from handlers.backtest.lives import ENDS, Life, Pod, workload_named
 from handlers.backtest.recording import EARLIEST, PodSeen, RolloutSeen
-
-CRASHES = frozenset(
-    {"CrashLoopBackOff", "Error", "RunContainerError", "CreateContainerError", "StartError", "ContainerCannotRun"}
-)
-OUT_OF_MEMORY = "OOMKilled"
-INFRASTRUCTURE = frozenset(
-    {"ImagePullBackOff", "ErrImagePull", "ImageInspectError", "Unschedulable", "Evicted", "NodeLost", "Preempted"}
-)
-"""Never a start failure: nobody's rollout is to blame for it (DESIGN)."""
-
-NEVER_READY_AFTER = timedelta(minutes=2)
-"""As in the daemon (handlers.pods)."""
 
 PROGRESS_DEADLINE = timedelta(minutes=10)
 """Kubernetes' default; a recording does not tell it."""
-
-RESTARTS_OF_A_CRASH = 2
-"""Of a pod that is not ready: one restart may be anything."""
 
 LOST_TOGETHER = 2
 """Other workloads that lost a pod: two at the same moment are no chance, and no rollout of a third one either."""
@@ -96,8 +81,8 @@ class RecordedCluster:
             )
             life.stints.setdefault(record.pod, []).append((record.at, record.revision))
         elif record.restarts > pod.restarts:
-            pod.restarts_again(record.at, killed=record.reason in {OUT_OF_MEMORY, *CRASHES})
-        if pod.ready and not record.ready and record.restarts == pod.restarts and record.reason not in CRASHES:
+            pod.restarts_again(record.at, killed=record.reason in ENDS)
+        if pod.ready and not record.ready and record.restarts == pod.restarts and record.reason not in ENDS:
             pod.lost_at = record.at
         pod.ready_since = (pod.ready_since or record.at) if record.ready else None
         pod.ready, pod.restarts, pod.reason = record.ready, record.restarts, record.reason
@@ -293,7 +278,7 @@ class RecordedCluster:
         return self._start_failure(life, now) if life.revision == revision else None
 
     def _start_failure(self, life: Life, now: datetime) -> StartFailure | None:
-        found = [(pod, kind) for pod in life.alive(life.revision) if (kind := _fails(pod, now)) is not None]
+        found = [(pod, kind) for pod in life.alive(life.revision) if (kind := pod.fails(now)) is not None]
         if not found:
             return None
         order = list(StartFailureKind)
@@ -312,7 +297,7 @@ class RecordedCluster:
         """When a pod of it was last seen to crash or to be killed for its memory, and how; None where none was."""
         found = []
         for pod in self._lives[workload].alive(revision):
-            fails = not pod.ready and _fails(pod, now) in (StartFailureKind.CRASH, StartFailureKind.OOM)
+            fails = not pod.ready and pod.fails(now) in (StartFailureKind.CRASH, StartFailureKind.OOM)
             at = now if fails else pod.killed_at
             if at is not None:
                 found.append((at, f"{pod.name}: {pod.reason or 'killed'}, {pod.restarts} restart(s)"))
@@ -356,11 +341,11 @@ class RecordedCluster:
 
     def workloads_by_label(self, namespace: str | None, label: str, value: str) -> Sequence[Workload]:
         """The workloads of that name."""
-        return [
-            life.workload
-            for life in self._lives.values()
-            if life.workload.name == value and namespace in (None, life.workload.namespace)
-        ]
+        return [each for each in self.workloads_named(value) if namespace in (None, each.namespace)]
+
+    def workloads_named(self, name: str) -> Sequence[Workload]:
+        """The workloads of that name."""
+        return [life.workload for life in self._lives.values() if life.workload.name == name]
 
     def workloads_in(self, namespace: str) -> Sequence[Workload]:
         """All of a namespace."""
@@ -384,17 +369,3 @@ def _begun(life: Life, record: RolloutSeen) -> datetime:
 def _revision(life: Life, name: str) -> Revision:
     number = life.revisions.index(name) + 1 if name in life.revisions else 0
     return Revision(id=RevisionId(name), content=name, number=number, images=(f"{life.workload.name}:{name}",))
-
-
-def _fails(pod: Pod, now: datetime) -> StartFailureKind | None:
-    if pod.reason in INFRASTRUCTURE:
-        return None
-    if pod.reason == OUT_OF_MEMORY:
-        return StartFailureKind.OOM
-    if pod.ready:
-        return None
-    if pod.reason in CRASHES or pod.restarts >= RESTARTS_OF_A_CRASH:
-        return StartFailureKind.CRASH
-    if not pod.was_ready and now - pod.since >= NEVER_READY_AFTER:
-        return StartFailureKind.NEVER_READY
-    return None

@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from daemon.core.model import Workload
+from daemon.core.model import StartFailureKind, Workload
+
+CRASHES = frozenset(
+    {"CrashLoopBackOff", "RunContainerError", "CreateContainerError", "StartError", "ContainerCannotRun"}
+)
+EXITED = "Error"
+"""It ended by itself: the first time, of one that had been ready, that is no failure to start."""
+
+OUT_OF_MEMORY = "OOMKilled"
+ENDS = frozenset({*CRASHES, EXITED, OUT_OF_MEMORY})
+"""The pod's own doing."""
+
+INFRASTRUCTURE = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ImageInspectError",
+        "Unschedulable",
+        "Evicted",
+        "NodeLost",
+        "NodeNotReady",
+        "Preempted",
+    }
+)
+"""Never a start failure: nobody's rollout is to blame for it (DESIGN)."""
+
+NEVER_READY_AFTER = timedelta(minutes=2)
+"""As in the daemon (handlers.pods)."""
+
+RESTARTS_OF_A_CRASH = 2
+"""Of a pod that is not ready: one restart may be anything."""
 
 
 @dataclass(slots=True)
@@ -33,6 +63,21 @@ class Pod:
         self.restarted_at = at
         if killed:
             self.killed_at = at
+
+    def fails(self, now: datetime) -> StartFailureKind | None:
+        """How it fails to start; None where it does not, or where its node is at fault."""
+        if self.reason in INFRASTRUCTURE:
+            return None
+        if self.reason == OUT_OF_MEMORY:
+            return StartFailureKind.OOM
+        if self.ready:
+            return None
+        crashed = self.reason in CRASHES or (self.reason == EXITED and not self.was_ready)
+        if crashed or self.restarts >= RESTARTS_OF_A_CRASH:
+            return StartFailureKind.CRASH
+        if not self.was_ready and now - self.since >= NEVER_READY_AFTER:
+            return StartFailureKind.NEVER_READY
+        return None
 
     def is_back(self, heard_at: datetime) -> bool:
         """A sample of it; true where it was taken for gone: nobody could be heard for a while."""

@@ -14,6 +14,7 @@ from handlers.alert_history import Spell, joined, spells_of
 from handlers.backtest.past_rollouts import Key, moment
 from handlers.backtest.reading import Reader, Steps, spans
 from handlers.backtest.recording import AlertSeen
+from handlers.ladder_labels import CALLEE_NAMESPACES, CALLER_CONTROLLERS, EXPORTED, NAMESPACE_LABELS, host_of
 from handlers.prometheus import Matrix
 
 FIRING = 'ALERTS{alertstate="firing"}'
@@ -38,6 +39,14 @@ UNNAMED_MAX = 20
 
 SPELLS_MAX = 100_000
 """Alerts of one history. An answer with more is one of broken rules, and no memory holds it."""
+
+_NAMESPACES = (
+    *NAMESPACE_LABELS,
+    *(EXPORTED + label for label in NAMESPACE_LABELS),
+    *CALLEE_NAMESPACES,
+    *(label for entry in CALLER_CONTROLLERS for label in entry.namespaces),
+)
+"""Labels of an alert that tell a namespace: its own, and those of both ends of a mesh's call."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -96,11 +105,17 @@ def concerned(spell: Spell, workloads: Sequence[Key], *, covered: bool) -> Seque
     """The workloads to be read around an alert: those that its labels name, else those of its namespace.
 
     `covered`: a rollout was recent, so that there is something to blame; then some peers are read, too. An alert of no
-    namespace concerns none in particular.
+    namespace concerns the only workload of a name that it holds, or none in particular.
     """
     labels = dict(spell.labels)
-    near = [key for key in workloads if key[0] == labels.get("namespace")]
-    named = [key for key in near if _names(labels.values(), key[2])]
+    hosts = [host_of(value) for value in labels.values()]
+    names = [name for name, _ in hosts]
+    spaces = {labels[label] for label in _NAMESPACES if label in labels} | {space for _, space in hosts if space}
+    if not spaces:
+        meant = [key for key in workloads if key[2] in names]
+        spaces = {key[0] for key in meant} if len(meant) == 1 else set()
+    near = [key for key in workloads if key[0] in spaces]
+    named = [key for key in near if _names(names, key[2])]
     if not covered:
         return named
     others = [key for key in near if key not in named]

@@ -32,14 +32,26 @@ from daemon.core.actions import (
     RollBack,
     Soaked,
 )
+from daemon.core.contrast import both_bad
 from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
-from daemon.core.measurement import AlertState, FanOut, Health, Measurement, Peer, Sample, SoakMeasurement, TargetCheck
+from daemon.core.measurement import (
+    BEFORE_SAMPLES,
+    LOOK_BACK_MAX,
+    AlertState,
+    FanOut,
+    Health,
+    Measurement,
+    Peer,
+    Sample,
+    SoakMeasurement,
+    TargetCheck,
+)
 from daemon.core.model import Alert, AlertStatus, Location, OnsetSource, Rung, Workload
 from daemon.core.onsets import LOOK_BACK, felt_since
 from daemon.core.policy import Policy, SignalKind
 from daemon.core.signals import judge_sample, typical
 from handlers import ladder, revisions
-from handlers.backtest.around import BEFORE_SAMPLES, Around
+from handlers.backtest.around import Around
 from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.intervals import Sampling
 from handlers.backtest.past_alerts import ONSET
@@ -55,9 +67,6 @@ from handlers.backtest.recording import (
 )
 from handlers.backtest.samples import SampleStore
 from handlers.call_graph import CallGraph
-
-LOOK_BACK_MAX = timedelta(hours=2)
-"""How far back the overlap is read, as there."""
 
 ONSET_LOOK_BACK = timedelta(minutes=20)
 """How far before an alert its beginning is looked for: rules wait for a few minutes, seldom for more."""
@@ -221,8 +230,10 @@ class World:
         if not before:
             before = self.samples.whole(key, began - BEFORE_SAMPLES * step, began - step)
         fresh = self._of(key, new.id, since, now) if new else ()
+        serving = self._of(key, old.id, since, now) if old else ()
         life = self.cluster.life(key)
         ready_since = life.ready_since(new.id) if new else ()
+        kin = self._graph.kin((action.workload,))
         turns = silence.fell_silent_at(fresh, ready_since, self._policy, now)
         around = Around(self.samples, self.cluster, self._policy)
         measurement = Measurement(
@@ -231,13 +242,10 @@ class World:
             callers=around.callers(key, self._graph.callers(action.workload), began, turns, now) if turns else (),
             callees=around.callees(key, self._graph.callees(action.workload), began, now) if turns else (),
             fan_outs=self._fan_outs(around, action, now),
-            below=tuple(
-                self._peer(callee, action.onset, now)
-                for callee in self._graph.callees(action.workload)[: silence.CALLERS_MAX]
-            ),
-            old=self._of(key, old.id, since, now) if old else (),
+            below=self._below(action, fresh, serving, before, now),
+            old=serving,
             before=before,
-            peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers),
+            peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers if peer not in kin),
             alerts=tuple(self._state(alert) for alert in action.alerts),
             start_failure=self.cluster.start_failure(key, new.id, now) if new else None,
             new_ready=ready,
@@ -250,6 +258,14 @@ class World:
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
         )
         return Measured(measurement=measurement)
+
+    def _below(
+        self, action: Measure, new: Sequence[Sample], old: Sequence[Sample], before: Sequence[Sample], now: datetime
+    ) -> tuple[Peer, ...]:
+        if action.purpose is not MeasurePurpose.BLAME or not both_bad(new, old, before, self._policy):
+            return ()
+        wanted = self._graph.callees(action.workload)[: silence.CALLERS_MAX]
+        return tuple(self._peer(each, action.onset, now) for each in wanted)
 
     def _fan_outs(self, around: Around, action: Measure, now: datetime) -> tuple[FanOut, ...]:
         return tuple(

@@ -20,10 +20,11 @@ from typing import TypeVar
 
 from daemon.core import silence
 from daemon.core.actions import Measure, Measured, MeasurePurpose, Outcome, OutcomeKind
-from daemon.core.measurement import AlertState, Health, Measurement, Peer, Sample
+from daemon.core.contrast import both_bad
+from daemon.core.measurement import BEFORE_SAMPLES, LOOK_BACK_MAX, AlertState, Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Revision, RevisionId, Stint, Workload
 from daemon.core.policy import SignalKind
-from daemon.core.signals import judge_sample, typical
+from daemon.core.signals import typical
 from daemon.core.stints import settled
 from daemon.ports import Clock
 from handlers import pod_groups
@@ -37,12 +38,6 @@ from handlers.pod_groups import PodGroup
 from handlers.pods import stint_of
 from handlers.prometheus import PEER, PODS_MAX
 from handlers.sampling import Sampler, reason_of
-
-BEFORE_SAMPLES = 10
-"""Samples of the replaced revision before the rollout: enough for a median that one bad minute does not move."""
-
-LOOK_BACK_MAX = timedelta(hours=2)
-"""How far back the overlap is read: rollouts older than TOO_OLD are not acted upon anyway."""
 
 RECENT_SAMPLES = 10
 """Samples of a recovery: only the latest decide."""
@@ -156,7 +151,7 @@ class MeasureRunner:
             yesterday=yesterday,
             peers=peers,
             callers=await self._callers(action, sides.new, now, missing),
-            below=await self._below(action, sides, typical(before), now, missing),
+            below=await self._below(action, sides, before, now, missing),
             fan_outs=fan_outs,
             alerts=states,
             start_failure=self._cache.start_failure(action.workload, action.new.id) if action.new else None,
@@ -233,7 +228,11 @@ class MeasureRunner:
         return await missing.read("yesterday", PEER, reading, ())
 
     async def _peers(self, action: Measure, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
-        return tuple(await asyncio.gather(*(self._peer(peer, action.onset, now, missing) for peer in action.peers)))
+        """Without those that a few calls join to it: they fail with it. An incident that no alert began does not know them."""
+        graph = self._calls()
+        kin = graph.kin((action.workload,)) if graph is not None else ()
+        unrelated = [peer for peer in action.peers if peer not in kin]
+        return tuple(await asyncio.gather(*(self._peer(peer, action.onset, now, missing) for peer in unrelated)))
 
     async def _callers(self, action: Measure, fresh: Samples, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
         """Its direct callers before the rollout and now, where nothing is heard of its new pods: only they can tell then."""
@@ -248,14 +247,12 @@ class MeasureRunner:
         return tuple(await asyncio.gather(*(self._caller(caller, action, turns[0], now, missing) for caller in wanted)))
 
     async def _below(
-        self, action: Measure, sides: _Sides, before: Sample | None, now: datetime, missing: _Missing
+        self, action: Measure, sides: _Sides, before: Samples, now: datetime, missing: _Missing
     ) -> tuple[Peer, ...]:
         """Those it calls, where its old and new pods are bad alike: they may fail by what these do."""
         graph = self._calls()
-        if graph is None or action.purpose is not MeasurePurpose.BLAME or not (sides.new and sides.old):
-            return ()
-        latest = (sides.new[-1], sides.old[-1])
-        if any(judge_sample(self._sampler.policy, each, before) is not Health.UNHEALTHY for each in latest):
+        asked = action.purpose is MeasurePurpose.BLAME and both_bad(sides.new, sides.old, before, self._sampler.policy)
+        if graph is None or not asked:
             return ()
         wanted = graph.callees(action.workload)[: silence.CALLERS_MAX]
         return tuple(await asyncio.gather(*(self._peer(each, action.onset, now, missing) for each in wanted)))

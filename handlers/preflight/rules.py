@@ -15,14 +15,22 @@ from daemon.core.model import Alert, AlertStatus, Rung
 from daemon.core.policy import AlertMapping
 from daemon.core.state import Tracked
 from handlers.cache import ClusterCache
-from handlers.ladder import (
+from handlers.ladder import place
+from handlers.ladder_labels import (
+    CALLEE_CONTROLLERS,
+    CALLEE_NAMES,
+    CALLEE_NAMESPACES,
+    CALLEE_SERVICES,
+    CALLER_CONTROLLERS,
     CONTROLLER_LABELS,
     EXPLICIT_LABEL,
     NAME_LABELS,
     NAMESPACE_LABELS,
     POD_LABELS,
+    SERVICE_HOST_LABEL,
     SERVICE_LABELS,
-    place,
+    WORKLOAD_TYPE_LABEL,
+    WORKLOAD_TYPES,
 )
 from handlers.preflight.selectors import matchers_in
 from handlers.prometheus import AlertingRule
@@ -80,38 +88,39 @@ def _lead(
     return Lead(rule=name, rung=found.rung, labels=tuple(sorted(set(labels) & _LADDER)))
 
 
-_LADDER = frozenset(
-    {
-        EXPLICIT_LABEL,
-        *NAMESPACE_LABELS,
-        *POD_LABELS,
-        *SERVICE_LABELS,
-        *(name for name, _ in CONTROLLER_LABELS),
-        *(name for name, _ in NAME_LABELS),
-    }
-)
+_CALLEES = (*CALLEE_CONTROLLERS, *CALLEE_SERVICES, *CALLEE_NAMES)
+_CALLEE = frozenset({*CALLEE_NAMESPACES, *(entry.label for entry in _CALLEES)})
+_CALLER = frozenset(label for entry in CALLER_CONTROLLERS for label in (entry.label, *entry.namespaces))
+_PLAIN = (*CONTROLLER_LABELS, *SERVICE_LABELS, *NAME_LABELS)
+_LADDER = _CALLEE | _CALLER | {EXPLICIT_LABEL, *NAMESPACE_LABELS, *POD_LABELS, *(entry.label for entry in _PLAIN)}
 
 
 def _own_labels(tracked: Tracked, cache: ClusterCache) -> dict[str, str]:
     """Every label of the ladder with the value that an alert of this workload would carry, as far as it is known."""
     view = tracked.view
     workload, labels = view.workload, dict(view.labels)
-    own = dict.fromkeys(NAMESPACE_LABELS, workload.namespace)
     pods = [pod.name for pod in cache.pods_of(workload, view.current.id)]
+    own = dict.fromkeys((*NAMESPACE_LABELS, *CALLEE_NAMESPACES), workload.namespace)
+    own |= {label: workload.namespace for entry in CALLER_CONTROLLERS for label in entry.namespaces}
     own |= dict.fromkeys(POD_LABELS, pods[0]) if pods else {}
-    own |= {name: workload.name for name, kind in CONTROLLER_LABELS if kind == workload.kind}
-    own |= dict.fromkeys(SERVICE_LABELS, workload.name)
-    own |= {name: labels.get(key, workload.name) for name, key in NAME_LABELS}
+    for entry in (*_PLAIN, *_CALLEES, *CALLER_CONTROLLERS):
+        if entry.kind in ("", workload.kind):
+            own[entry.label] = next((labels[key] for key in entry.keys if key in labels), workload.name)
+    types = (name for name, kinds in WORKLOAD_TYPES.items() if workload.kind in kinds)
+    own[WORKLOAD_TYPE_LABEL] = next(types, workload.kind.lower())
+    own[SERVICE_HOST_LABEL] = f"{workload.name}.{workload.namespace}.svc.cluster.local"
     return own
 
 
 def _labels_of(rule: AlertingRule, own: Mapping[str, str]) -> dict[str, str] | None:
     """The labels that an alert of this rule would carry here; None where its expression asks for somebody else."""
+    kept = _kept(rule.query, own)
+    # Who calls is another's label, where the alert is about who is called.
+    others = _CALLER if _CALLEE & kept.keys() else frozenset[str]()
     for matcher in matchers_in(rule.query):
         value = own.get(matcher.label)
-        if value is not None and not matcher.accepts(value):
+        if value is not None and matcher.label not in others and not matcher.accepts(value):
             return None
-    kept = _kept(rule.query, own)
     for name, value in rule.labels:
         templated = _TEMPLATED.search(value)
         if templated is None:

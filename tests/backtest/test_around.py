@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from daemon.core.measurement import Peer
+from daemon.core.measurement import BEFORE_SAMPLES, Peer
 from daemon.core.model import Workload
-from handlers.backtest.around import BEFORE_SAMPLES, Around
+from handlers.backtest.around import Around
 from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.intervals import Sampling
 from handlers.backtest.lives import workload_named

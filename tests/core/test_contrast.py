@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import pytest
 
+from daemon.core.contrast import both_bad
 from daemon.core.measurement import Sample
 from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
 from tests.core.builders import NOON, SECOND, STEP, a_policy
 from tests.core.contrast_cases import TRAFFIC, K, asking, by_pod, contrast, convicts, one, recorded, side
+
+# -- both are bad
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "worth_asking"),
+    [((0.0, 0.3), (0.0, 0.3), True), ((0.3, 0.0), (0.3, 0.3), False), ((0.3, 0.3), (0.3, 0.0), False)],
+    ids=["both bad by now", "the new ones are well again", "the old ones are"],
+)
+def test_callees_are_asked_where_both_are_bad_in_their_latest_sample(
+    new: tuple[float, ...], old: tuple[float, ...], worth_asking: bool
+) -> None:
+    """One gate for the daemon and the backtest; without samples of both there is nothing to ask."""
+    policy = asking(K.ERROR_RATIO)
+    sides = [by_pod([[value] for value in values]) for values in (new, old)]
+    assert both_bad(sides[0], sides[1], (), policy) is worth_asking
+    assert not both_bad(sides[0], (), (), policy)
+    assert not both_bad((), sides[1], (), policy)
+
 
 # -- it stands out
 
@@ -285,3 +305,18 @@ def test_pods_that_answer_nobody_are_not_acquitted_by_their_cpu(
     cpu = SignalRule(name="cpu", kind=K.CPU, query="q")
     policy = RecordedPolicy(cluster="test", signals=(*a_policy().signals, cpu))
     assert contrast(policy, idling(new), idling(old)).fine == fine
+
+
+# -- as bad as ever
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "alike"),
+    [(0.95, 0.95, 0), (0.95, 1.42, 0), (0.95, 1.43, 5), (0.89, 0.95, 5), (None, 0.95, 5)],
+    ids=["as ever", "half as much again", "more than that", "well before", "nobody knows"],
+)
+def test_what_was_as_bad_before_the_rollout_is_no_symptom(before: float | None, now: float, alike: int) -> None:
+    """Pods that always use more than they asked for do not fail alike by that: of this rollout it tells nothing."""
+    usual = by_pod([[before]] * 3) if before is not None else ()
+    found = contrast(asking(K.CPU), by_pod([[now]] * 5), by_pod([[now]] * 5), before=usual)
+    assert (found.alike, found.convicting) == (alike, 0)

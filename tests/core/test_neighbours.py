@@ -11,7 +11,7 @@ from daemon.core.actions import Measure
 from daemon.core.blame import CALLER_SHARE, suspect
 from daemon.core.incidents import Incident, Phase, Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer
-from daemon.core.model import Location, Neighbour, OnsetSource, Rollout, Rung, Workload
+from daemon.core.model import Location, Neighbour, OnsetSource, Rollout, Rung, StartFailureKind, Workload
 from daemon.core.reasons import Consequence, Reason
 from daemon.core.weights import WEIGHTS
 from tests.core.builders import (
@@ -120,9 +120,11 @@ def test_the_rollout_of_a_callee_is_a_candidate() -> None:
     assert weight(leader, "graph") == WEIGHTS["graph"]
 
 
-def test_without_a_graph_there_is_no_candidate() -> None:
-    """What is not known to be near is not looked at."""
+def test_without_a_graph_what_came_long_before_is_no_candidate() -> None:
+    """What is not known to be near is looked at only where it came right before."""
     story = calling()
+    story.where[FINGERPRINT] = replace(hurts_at(FRONT), onset=NOON + 3 * MINUTE)
+    story.waits(3 * MINUTE)
     story.fires()
     story.expect(Phase.DISMISSED, Reason.NO_CANDIDATE)
 
@@ -334,6 +336,22 @@ def crashing(failing: int, of: int) -> Story:
     story.spikes()
     story.waits(MINUTE)
     return story
+
+
+@pytest.mark.parametrize(
+    ("kind", "neighbour", "told"),
+    [
+        (StartFailureKind.NEVER_READY, None, True),
+        (StartFailureKind.NEVER_READY, CALLED, False),
+        (StartFailureKind.CRASH, CALLED, True),
+    ],
+)
+def test_who_is_not_ready_yet_hurts_nobody_else(
+    kind: StartFailureKind, neighbour: Neighbour | None, told: bool
+) -> None:
+    """It is sent nothing, and may only be slow; what crashes is another matter."""
+    measured = a_measurement(NOW, new=None, old=None, new_ready=0, start_failure=replace(a_start_failure(), kind=kind))
+    assert (weight(suspicion(measured, neighbour=neighbour), "start_failure") is not None) is told
 
 
 @pytest.mark.parametrize(("failing", "of"), [(0, 0), (1, 2), (3, 6)])

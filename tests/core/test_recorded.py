@@ -40,6 +40,25 @@ def test_a_live_sample_settles(window: timedelta, interval: timedelta, settling:
     assert RECORDED.settling == timedelta(0)
 
 
+@pytest.mark.parametrize(
+    ("new", "old", "enough"),
+    [
+        ((0.1, 10), (0.9, 10), True),
+        ((0.1, 10), (0.89, 10), False),
+        ((0.1, 7), (2.0, 10), True),
+        ((0.1, 6), (2.0, 10), False),
+    ],
+    ids=["a tenth goes to the canary", "too little in all", "21 requests of the canary", "18 requests of the canary"],
+)
+def test_the_rate_is_the_workloads_and_the_requests_are_each_sides(
+    new: tuple[float, int], old: tuple[float, int], enough: bool
+) -> None:
+    """A canary gets a share: its workload is asked enough, and of itself there must be enough requests to tell."""
+    policy = a_policy(min_traffic_rate=1.0, min_requests=20)
+    sides = [samples(0.0, until=NOON, count=count, traffic=rate) for rate, count in (new, old)]
+    assert enough_traffic(policy, *sides) is enough
+
+
 @pytest.mark.parametrize(("policy", "enough"), [(a_policy(), False), (RECORDED, True)], ids=["live", "recorded"])
 def test_traffic_that_is_not_told(policy: Policy, enough: bool) -> None:
     """Live it cannot be told from none and counts as too little; in a recording it means unknown. No sample is never enough."""

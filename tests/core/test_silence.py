@@ -208,6 +208,50 @@ def test_callers_that_were_asked_and_are_well_take_their_alert_back() -> None:
     assert named(silent(spoke=0, silent_for=4, callers=(caller,))) == "unheard"
 
 
+@pytest.mark.parametrize(("ready", "name"), [(NOW - 3 * STEP, "unheard"), (NOW - 2 * STEP, None)])
+def test_only_since_they_are_ready_they_could_be_heard(ready: datetime, name: str | None) -> None:
+    """Three samples in which the old pods answered: one that ends when the first new one becomes ready is none of them."""
+    measured = silent(spoke=0, silent_for=8, ready_since=(ready, NOW))
+    assert next((each for each in terms(measured) if each in {"silence", "unheard"}), None) == name
+
+
+def resting(used: float, *, usual: float | None = 0.3, moments: int = 4) -> Measurement:
+    """Of the new pods nothing is known but the CPU that they use, of those before them all."""
+
+    def with_cpu(share: float | None, at: datetime, *known: tuple[str, float]) -> Sample:
+        return Sample(at=at, values=(*known, *((("cpu", share),) if share is not None else ())))
+
+    spent = tuple(with_cpu(used, NOW - STEP * number) for number in reversed(range(moments)))
+    before = tuple(with_cpu(usual, NOON - STEP * number, ("error_ratio", 0.001)) for number in (3, 2, 1))
+    return silent(spoke=0, silent_for=4, new=spent, before=before)
+
+
+AT_REST = a_policy(signals=(*a_policy().signals, SignalRule(name="cpu", kind=SignalKind.CPU, query="q")))
+
+
+@pytest.mark.parametrize(
+    ("measured", "name"),
+    [
+        (resting(0.0999), "silence"),
+        (resting(0.11), "unheard"),
+        (resting(0.1, usual=None), "unheard"),
+        (resting(0.1, moments=3), "unheard"),
+    ],
+    ids=["a third", "more", "nobody knew", "just begun"],
+)
+def test_ready_pods_that_use_no_cpu_do_not_work(measured: Measurement, name: str) -> None:
+    """What only lacks its metrics works for its requests as the pods before it did; an alert fires, so it is missed."""
+    found = {term.name: term for term in suspicion(measured, policy=AT_REST).terms}
+    assert [each for each in found if each in {"silence", "unheard"}] == [name]
+    assert ("hardly any CPU" in found[name].sentence) is (name == "silence")
+
+
+def test_pods_that_nobody_misses_may_rest() -> None:
+    """Ready and asked nothing, as a canary is before its first share: without an alert that is no fault."""
+    quiet = replace(resting(0.1), alerts=())
+    assert {"silence", "unheard"}.isdisjoint(terms(quiet, policy=AT_REST))
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

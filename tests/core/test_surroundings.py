@@ -22,6 +22,7 @@ from tests.core.builders import (
     V1,
     a_location,
     a_measurement,
+    a_policy,
     a_view,
     an_alert,
 )
@@ -68,7 +69,7 @@ def hurting(*places: Workload) -> Story:
 
 def around(story: Story) -> Surroundings:
     """Of the first incident."""
-    return surroundings(story.incidents[0], story.state)
+    return surroundings(story.incidents[0], story.state, a_policy())
 
 
 def test_who_broke_what_it_calls_broke_it() -> None:
@@ -188,7 +189,7 @@ def test_what_began_earlier_is_not_more_of_the_same() -> None:
     (blamed,) = story.incidents
     for minutes, expected in ((-11, frozenset()), (11, {SHOP})):
         other = replace(blamed, id=IncidentId("other"), onset=blamed.onset + timedelta(minutes=minutes))
-        assert surroundings(other, story.state).accused == expected
+        assert surroundings(other, story.state, a_policy()).accused == expected
 
 
 def test_nobody_accuses_himself() -> None:
@@ -201,8 +202,8 @@ def test_nobody_accuses_himself() -> None:
 
 
 def test_a_location_is_what_the_builders_say() -> None:
-    """The cases above rest on it: an alert without neighbours is near to nothing."""
+    """The cases above rest on it: long after the rollout, an alert without neighbours is near to nothing."""
     story = hurting(STORE)
-    story.where[FINGERPRINT] = a_location(CART)
+    story.where[FINGERPRINT] = a_location(CART, onset=NOON + 2 * MINUTE)
     story.fires(an_alert(FINGERPRINT))
     assert around(story).others[CART].near == {}

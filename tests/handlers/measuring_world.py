@@ -108,6 +108,9 @@ class Cluster:
         found = self.labelled.get((label, value), ())
         return [workload for workload in found if namespace in (None, workload.namespace)]
 
+    def workloads_named(self, name: str) -> Sequence[Workload]:
+        return [each for each in (*self.workloads.values(), *self.sets) if each.name == name]
+
     def workloads_in(self, namespace: str) -> Sequence[Workload]:
         self.asked.append(f"namespace/{namespace}")
         return [workload for workload in self.workloads.values() if workload.namespace == namespace]

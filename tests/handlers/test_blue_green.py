@@ -253,6 +253,17 @@ def test_an_alert_at_the_selected_colour_also_means_the_service() -> None:
     assert not scene.cache.switches_of(FRONT)
 
 
+def test_its_labels_are_those_of_the_selected_colour() -> None:
+    """Its template stands in another object: whatever namespace is asked, it is found by what that one has now."""
+    scene = both("green")
+    for namespace in ("shop", None):
+        assert FRONT in scene.cache.workloads_by_label(namespace, "version", "green")
+        assert FRONT not in scene.cache.workloads_by_label(namespace, "version", "blue")
+    scene.stores.workloads["Service"].put(front("blue", resourceVersion="9"))
+    assert FRONT in scene.cache.workloads_by_label(None, "version", "blue")
+    assert FRONT not in scene.cache.workloads_by_label(None, "version", "green")
+
+
 def steps(**status: int) -> Sequence[Step] | NoWay:
     """What switching from green to blue would send, by how blue stands."""
     (good, *_), (bad, *_) = deployed("blue"), deployed("green")

@@ -199,6 +199,18 @@ def test_a_namespace_may_be_paused_by_annotation() -> None:
     assert scene.view().namespace_paused
 
 
+def test_lookups_in_the_whole_cluster() -> None:
+    """By name and label, of all kinds and namespaces; a label that comes, goes or changes is seen at once."""
+    scene, other = both(), Workload(namespace="other", kind="Deployment", name="web")
+    assert scene.cache.workloads_by_label(None, "app", "pay") == []
+    scene.put(deployment(namespace="other", uid="o", labels={"app": "pay"}))
+    assert scene.cache.workloads_named("web") == [WEB, other]
+    assert scene.cache.workloads_by_label(None, "app", "pay") == [other]
+    scene.put(deployment(namespace="other", uid="o", labels={"app": "web"}, resourceVersion="2"))
+    assert scene.cache.workloads_by_label(None, "app", "pay") == []
+    assert sorted(each.namespace for each in scene.cache.workloads_by_label(None, "app", "web")) == ["other", "shop"]
+
+
 def test_lookups() -> None:
     """By name, pod, service and label; unknown things are empty, never an error."""
     scene = both()
@@ -212,6 +224,8 @@ def test_lookups() -> None:
     assert cache.workloads_by_label("shop", "app", "web") == [WEB]
     assert cache.workloads_by_label(None, "team", "shop") == [WEB]
     assert cache.workloads_by_label("other", "team", "shop") == []
+    assert cache.workloads_named("web") == [WEB]
+    assert cache.workloads_named("nobody") == []
     assert cache.workloads_in("shop") == [WEB]
     assert cache.workloads_in("other") == []
     assert [p.name for p in cache.pods_of(WEB, V2)] == ["web-bbb-22222"]

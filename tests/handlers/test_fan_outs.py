@@ -11,11 +11,11 @@ import pytest
 import structlog
 
 from daemon.core.actions import Measured
-from daemon.core.measurement import FanOut
+from daemon.core.measurement import BEFORE_SAMPLES, FanOut
 from daemon.core.model import Workload
 from handlers import fan_outs
 from handlers.call_metrics import ASKED, SERVED, End
-from handlers.fan_outs import BEFORE_SAMPLES, CALLEES_MAX, NOW_SAMPLES, TOLD_MAX, FanOuts
+from handlers.fan_outs import CALLEES_MAX, NOW_SAMPLES, TOLD_MAX, FanOuts
 from handlers.faults import Fault
 from handlers.live_calls import Meanings
 from handlers.outbound.measure import MeasureRunner

@@ -8,10 +8,11 @@ import pytest
 
 from daemon.core.actions import MeasurePurpose
 from daemon.core.contrast import contrast_of
+from daemon.core.measurement import BEFORE_SAMPLES, LOOK_BACK_MAX
 from daemon.core.model import AlertStatus, Rollout, StartFailure, StartFailureKind, Workload
 from daemon.runtime.dispatch import ATTEMPT_SECONDS
 from handlers.faults import Fault, FaultKind, Transient
-from handlers.outbound.measure import BEFORE_SAMPLES, LOOK_BACK_MAX, PART_SECONDS, RECENT_SAMPLES, MeasureRunner
+from handlers.outbound.measure import PART_SECONDS, RECENT_SAMPLES, MeasureRunner
 from handlers.sampling import floor
 from tests.handlers.measuring_world import (
     DAY,

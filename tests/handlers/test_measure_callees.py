@@ -58,3 +58,13 @@ async def test_nobody_is_asked_where_it_would_tell_nothing() -> None:
     assert (await alone.measured()).below == ()
     assert (await scene_of("web-").measured(old=None, old_pods=())).below == ()
     assert (await scene_of("web-").measured(purpose=MeasurePurpose.RECOVERY)).below == ()
+
+
+async def test_who_is_joined_to_it_by_calls_is_no_unrelated_witness() -> None:
+    """They fail with it; an incident that no alert began does not know its kin, so the graph of now tells."""
+    stranger = Workload(namespace="shop", kind="Deployment", name="stranger")
+    scene = scene_of()
+    measured = await scene.measured(peers=(DBS[0], stranger))
+    assert [peer.workload for peer in measured.peers] == [stranger]
+    scene.calls = None
+    assert [peer.workload for peer in (await scene.measured(peers=(DBS[0], stranger))).peers] == [DBS[0], stranger]

@@ -92,6 +92,21 @@ async def test_alerts_that_were_seen() -> None:
         ('sum by (namespace, pod) (rate(x{namespace="pay"}[1m]))', {}, "warning", "none of 1"),
         ('sum by (namespace, pod) (rate(x{namespace=~"shop|pay"}[1m]))', {}, "ok", "by pod"),
         ("sum by (namespace, pod) (x) > 1", {"namespace": "monitoring"}, "warning", "none of 1"),
+        ("sum by (destination_workload, destination_workload_namespace) (x) > 1", {}, "ok", "by controller: destin"),
+        ("sum by (destination_workload) (x) > 1", {}, "ok", "by label: destination_workload"),
+        ("sum by (dst_deployment, dst_namespace) (x) > 1", {}, "ok", "by controller: dst_deployment, dst_namespace"),
+        ("sum by (dst_statefulset, dst_namespace) (x) > 1", {}, "warning", "by the namespace alone"),
+        ('sum by (destination_workload) (x{destination_workload="pay"}) > 1', {}, "warning", "none of 1"),
+        # who calls is another's label, unless the alert is about who calls
+        ('sum by (destination_workload) (x{source_workload="gateway"}) > 1', {}, "ok", "by label"),
+        ('sum by (source_workload) (x{source_workload="gateway"}) > 1', {}, "warning", "none of 1"),
+        ("sum by (source_workload, source_workload_namespace) (x) > 1", {}, "ok", "by controller: source_workload"),
+        ("sum by (namespace, workload, workload_type) (x) > 1", {}, "ok", "by controller: namespace, workload"),
+        ('sum by (namespace, workload) (x{workload_type="deployment"}) > 1', {}, "ok", "by controller"),
+        ('sum by (namespace, workload) (x{workload_type="statefulset"}) > 1', {}, "warning", "none of 1"),
+        ("sum by (service_name) (x) > 1", {}, "ok", "by label: service_name"),
+        # the labels of other kinds are not the workload's
+        ('sum by (namespace, pod) (x{statefulset="", dst_daemonset=""}) > 1', {}, "ok", "by pod"),
     ],
 )
 async def test_rules_that_could_lead_here(query: str, labels: dict[str, str], level: str, says: str) -> None:
@@ -101,6 +116,16 @@ async def test_rules_that_could_lead_here(query: str, labels: dict[str, str], le
     line = (await world.looks()).line("alert rules")
     assert (line["level"], says in line["says"]) == (level, True), line
     assert level == "ok" or "lastgood_workload: shop/checkout" in line["remedy"]
+
+
+async def test_a_rule_by_the_host_of_a_service() -> None:
+    """A mesh names the Service with its namespace; the workload's name is taken for the Service's."""
+    world = World()
+    world.cluster.services["shop", "checkout"] = [SHOP]
+    for matcher in ("", 'destination_service=~"checkout.shop.svc.*"'):
+        world.prometheus.alerting = (replace(RULE, query=f"sum by (destination_service) (x{{{matcher}}}) > 1"),)
+        line = (await world.looks()).line("alert rules")
+        assert "by service: destination_service" in line["says"]
 
 
 async def test_a_mapping_of_the_policy_counts() -> None:

@@ -44,6 +44,16 @@ def test_a_late_deletion_does_not_hit_the_successor() -> None:
     assert store.remove(last) == []
 
 
+def own(item: Obj) -> Obj:
+    labels: Obj = item["metadata"]["labels"]
+    return labels
+
+
+def templated(item: Obj) -> Obj:
+    labels: Obj = item["spec"].get("template", {"metadata": {"labels": {}}})["metadata"]["labels"]
+    return labels
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["put", "remove", "prune"]), NAMES, NAMES, st.sampled_from(["", "o1", "o2"]), st.booleans()
@@ -58,6 +68,9 @@ def test_indexes_agree_with_the_objects(script: list[tuple[str, str, str, str, b
     store = Store()
     for number, (what, name, namespace, owner, renewed) in enumerate(script):
         item = obj(name, str(number), f"{name}{namespace}{renewed}", namespace, owner)
+        # Own labels and those of the template, alike or not; some have none.
+        item["metadata"]["labels"] = {"app": name} if renewed else {"tier": name}
+        item["spec"] = {"template": {"metadata": {"labels": {"app": owner}}}} if owner else {}
         if what == "put":
             store.put(item)
         elif what == "remove":
@@ -72,6 +85,11 @@ def test_indexes_agree_with_the_objects(script: list[tuple[str, str, str, str, b
             owned = [o for o in everything if o["metadata"].get("ownerReferences", [{}])[0].get("uid") == uid]
             assert _keys(store.owned_by(uid)) == _keys(owned)
         assert all(store.by_uid(uid_of(o)) is o for o in everything)
+        for word in ("a", "b", "c", "o1", "o2"):
+            assert _keys(store.named(word)) == _keys(o for o in everything if o["metadata"]["name"] == word)
+            for label in ("app", "tier", "team"):
+                labelled = [o for o in everything if word in (own(o).get(label), templated(o).get(label))]
+                assert _keys(store.labelled(label, word)) == _keys(labelled)
 
 
 def _keys(objects: Any) -> list[stores.Key]:

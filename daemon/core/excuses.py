@@ -1,0 +1,100 @@
+"""What excuses new pods that are bad beside old ones: two equals at an edge, more to do, a queue, what has been so all along,
+what settles. And what does not excuse them: that the old ones are bad as well, but far less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from daemon.core.measurement import Health, Measurement, Sample
+from daemon.core.policy import LATENCIES, Policy, SignalKind, SignalRule
+from daemon.core.signals import CPU_TRIGGER, FAR, judge, traffic
+
+SETTLING = timedelta(minutes=6)
+"""How long after they became ready pods may settle."""
+
+SETTLING_SHARE = 0.75
+"""Of their worst, what pods that settle come down to."""
+
+CPU_PER_REQUEST = 1.5
+"""How many times the CPU of a request must have grown: a pod that is sent more than the others has more to do."""
+
+MORE_ASKED = 1.1
+"""How many times the requests of an old pod are more than an uneven balance."""
+
+WORSE_THAN_EVER = 1.5
+"""How many times its value before the rollout what was bad already must be to be news: as far as a latency must be off."""
+
+FAR_WORSE = 2.0
+"""How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
+
+NOTICED = timedelta(milliseconds=5)
+"""What an answer must take longer, unless the policy says what is slow: many services answer in two."""
+
+STANDS_OUT = {SignalKind.ERROR_RATIO: (2.0, 0.05), SignalKind.CPU: (1.15, 0.2), SignalKind.MEMORY: (1.15, 0.15)}
+"""How many times the old pods' value, or how much more in absolute terms, is more than two equals on both sides of an edge."""
+
+
+def as_ever(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
+    """It was as bad before the rollout: what has been so all along is no symptom of what began since, for either side."""
+    was, is_now = before.value(rule.name) if before else None, old.value(rule.name)
+    if was is None or is_now is None or judge(rule, was, None) is not Health.UNHEALTHY:
+        return False
+    return is_now <= was * WORSE_THAN_EVER
+
+
+def stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """More than two equals on both sides of a threshold. What is judged by its ratio to the old pods stands out already."""
+    there, here = new.value(rule.name), old.value(rule.name)
+    if there is None or here is None:
+        return True
+    if rule.kind in LATENCIES:
+        return rule.trigger_above is not None or there - here >= NOTICED.total_seconds()
+    if rule.kind not in STANDS_OUT:
+        return True
+    times, more = STANDS_OUT[rule.kind]
+    return there >= times * here or there - here >= more
+
+
+def is_settling(rule: SignalRule, measurement: Measurement, told: Sequence[tuple[Sample, Sample]]) -> bool:
+    """Young pods that get better and better: they warm up, whatever they were at first."""
+    values = [new.value(rule.name) or 0.0 for new, _ in told]
+    young = bool(measurement.ready_since) and told[-1][0].at - measurement.ready_since[0] <= SETTLING
+    return young and len(values) > 1 and values[-1] <= SETTLING_SHARE * max(values[:-1])
+
+
+def has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Its CPU is what its requests cost; told where the traffic and the pods of both sides are known."""
+    there, here, more = new.value(rule.name), old.value(rule.name), _times_asked(policy, new, old)
+    if rule.kind is not SignalKind.CPU or there is None or here is None or more is None:
+        return False
+    return there < CPU_PER_REQUEST * max(more, 1.0) * here
+
+
+def queues(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Old pods have no CPU left, or would have none if sent as much: what waits in a queue is slow with any revision."""
+    if rule.kind not in policy.latency_kinds:
+        return False
+    asked = _times_asked(policy, new, old)
+    more = asked if asked is not None and asked >= MORE_ASKED else 1.0
+    used = (old.value(each.name) for each in policy.signals if each.kind is SignalKind.CPU)
+    return any(share is not None and share * more > CPU_TRIGGER for share in used)
+
+
+def _times_asked(policy: Policy, new: Sample, old: Sample) -> float | None:
+    """How many times the requests of an old pod each new one is sent; None where traffic or pods are not known."""
+    there, here = traffic(policy, new), traffic(policy, old)
+    if there is None or here is None or not (new.pods and old.pods):
+        return None
+    return (there / new.pods) / (here / old.pods) if here > 0 else 1.0
+
+
+def far_worse(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Both are bad, and the new pods so much more that the old ones do not fail alike: no witness for either side."""
+    there, here = new.value(rule.name), old.value(rule.name)
+    times = FAR_WORSE if rule.kind is SignalKind.ERROR_RATIO else FAR.get(rule.kind)
+    if times is None or there is None or here is None:
+        return False
+    more = STANDS_OUT[rule.kind][1] if rule.kind in STANDS_OUT else 0.0
+    return there >= times * here and there - here >= more
