@@ -46,13 +46,9 @@ def as_ever(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
 
 def stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
     """More than two equals on both sides of a threshold. What is judged by its ratio to the old pods stands out already."""
-    there, here = new.value(rule.name), old.value(rule.name)
-    if there is None or here is None:
-        return True
+    there, here = new.value(rule.name) or 0.0, old.value(rule.name) or 0.0
     if rule.kind in LATENCIES:
         return rule.trigger_above is not None or there - here >= NOTICED.total_seconds()
-    if rule.kind not in STANDS_OUT:
-        return True
     times, more = STANDS_OUT[rule.kind]
     return there >= times * here or there - here >= more
 

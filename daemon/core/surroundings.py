@@ -65,7 +65,7 @@ def surroundings(incident: Incident, state: State, policy: Policy) -> Surroundin
     hurting = _hurting(incident, state, policy)
     return Surroundings(
         scope=incident.scope,
-        here=_around(incident.scope, _near(incident, state, policy), hurting),
+        here=_around(incident.scope, _unhurt(_near(incident, state, policy), hurting), hurting),
         others={
             at: _around(location.workloads, location.neighbours, hurting)
             for at, location in hurting.items()
@@ -116,6 +116,11 @@ def _near(place: Incident | Location, state: State, policy: Policy) -> tuple[Nei
         for tracked in beside
         if tracked.view.workload not in scope and _came_right_before(tracked.rollout, felt_at, policy)
     )
+
+
+def _unhurt(near: tuple[Neighbour, ...], hurting: Mapping[Workload, Location]) -> tuple[Neighbour, ...]:
+    """Of what is only beside it, what hurts itself is an incident of its own, which tells more."""
+    return tuple(each for each in near if each.hops or each.workload not in hurting)
 
 
 def _namespace(tracked: Tracked) -> tuple[str]:

@@ -101,3 +101,19 @@ def test_who_is_called_may_be_rolled_back_by_its_own_signals() -> None:
     story.waits(MINUTE)
     assert [action.workload for action in story.rollbacks] == [SHOP]
     assert suspicion(neighbour=CALLED).score > suspicion(neighbour=BESIDE).score > 0
+
+
+def test_what_hurts_itself_is_its_own_incident() -> None:
+    """The front's alert is about nothing of its own while the shop's alert fires: one outage is not one incident per workload."""
+    story = calling()
+    story.where["front"] = hurts_at(FRONT)
+    story.where["shop"] = hurts_at(SHOP)
+    fine_at_home(story)
+    story.fires(an_alert("front"))
+    (first,) = story.incidents
+    assert near(story) == {SHOP: BESIDE}
+    story.fires(an_alert("shop"))
+    assert near(story) == {}
+    story.waits(3 * MINUTE)
+    ended = next(each for each in story.incidents if each.id == first.id)
+    assert (ended.phase, ended.reason) == (Phase.DISMISSED, Reason.NO_CANDIDATE)
