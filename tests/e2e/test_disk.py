@@ -16,7 +16,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from deploy.sandbox.process import DaemonProcess
 from deploy.sandbox.world import WEBHOOK_TOKEN, until
 from tests.e2e.disks import SmallDisk, small_disk
 from tests.e2e.rig import Rig, rig
@@ -220,9 +219,7 @@ async def test_a_slow_disk(tmp_path: Path) -> None:
             "verify_deadline": "90s",
         }
         made.write_config(policy={**made.config["policy"], **slow})
-        made.daemon = made.show.daemon = DaemonProcess(
-            config=made.daemon.config, log_path=made.daemon.log_path, environment={"PYTHONPATH": str(tmp_path)}
-        )
+        made.daemon.environment["PYTHONPATH"] = str(tmp_path)
         await made.verified_start()
         told = set[tuple[int, str]]()
         watcher = asyncio.get_running_loop().create_task(_watched(made, told))
