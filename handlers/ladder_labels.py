@@ -115,6 +115,8 @@ CALLEE_NAMESPACES = (*_CALLED_WORKLOAD, "dst_namespace")
 CALLER_CONTROLLERS = (Named(label="source_workload", namespaces=("source_workload_namespace",)),)
 """Read only where an alert names no callee: it was summed by who calls."""
 
+CALLER_NAMESPACES = tuple(label for entry in CALLER_CONTROLLERS for label in entry.namespaces)
+
 TARGET_LABELS = frozenset({*NAMESPACE_LABELS, *POD_LABELS, *(each.label for each in (*SERVICE_LABELS, *NAME_LABELS))})
 """Labels that say where something was scraped, or are usually taken from there."""
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from daemon.core.contrast import Contrast, contrast_of
+from daemon.core.excuses import had_memory_left
 from daemon.core.fan_out import fan_out_terms
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement, Peer
@@ -107,7 +108,7 @@ def suspect(
     if contrast is None:
         contrast = contrast_of(measurement, rollout, policy)
     terms = [
-        *_start_failure(measurement, old_ran=old_ran, elsewhere=neighbour is not None),
+        *_start_failure(measurement, policy, old_ran=old_ran, elsewhere=neighbour is not None),
         *silence_terms(measurement, rollout, policy, neighbour, onset, alone=not besides),
         *_restarts(measurement, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None, inherits=inherits),
@@ -144,12 +145,14 @@ def _tier(terms: Sequence[Term]) -> Tier:
     return next((tier for tier, names in _TIERS.items() if reached.intersection(names)), Tier.NONE)
 
 
-def _start_failure(measurement: Measurement, *, old_ran: bool, elsewhere: bool) -> list[Term]:
+def _start_failure(measurement: Measurement, policy: Policy, *, old_ran: bool, elsewhere: bool) -> list[Term]:
     failure = measurement.start_failure
     if failure is None or not old_ran:
         return []
     if elsewhere and failure.kind is StartFailureKind.NEVER_READY:
         return []  # it may only be slow, and who is not ready is sent nothing; a rollout that is stuck tells so by itself
+    if failure.kind is StartFailureKind.OOM and failure.restarts <= 1 and had_memory_left(measurement, policy):
+        return []  # where the node has none left the kernel kills as well, whoever is at hand; the second kill counts
     if measurement.new_ready * 2 > measurement.new_pods:
         return []  # most of them run: a crash loop without a readiness probe flickers, so one ready pod says little
     return [

@@ -16,7 +16,7 @@ from daemon.core import statistics as tests
 from daemon.core.excuses import STANDS_OUT, as_ever, far_worse, has_more_to_do, is_settling, queues, stands_out
 from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.model import Rollout
-from daemon.core.policy import Policy, SignalKind, SignalRule
+from daemon.core.policy import LATENCIES, Policy, SignalKind, SignalRule
 from daemon.core.signals import (
     enough_traffic,
     is_heard,
@@ -97,11 +97,12 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
         bad = _bad_rules(policy, new, old, warm)
         ailing = [rule for rule in bad if _old_is_bad(rule, old, before)]
         shared = [rule for rule in ailing if not far_worse(rule, new, old) and not as_ever(rule, old, before)]
+        fails_alike = any(rule.kind is SignalKind.ERROR_RATIO for rule in ailing)
         guilty = [
             rule
             for rule in bad
             if rule not in ailing
-            and stands_out(rule, new, old)
+            and stands_out(rule, new, old, fails_alike=fails_alike)
             and not has_more_to_do(policy, rule, new, old)
             and not queues(policy, rule, new, old)
         ]
@@ -288,8 +289,12 @@ def _persists(told: Sequence[tuple[Sample, Sample]], rule: SignalRule, policy: P
 
 
 def _most_are_bad(rule: SignalRule, new: Sample, old: Sample) -> bool:
+    """Of a slow revision all pods are slow: where one is healthy, the others may be young, or on a slow node."""
     values, baseline = _each(rule, new), old.value(rule.name)
-    bad = [judge(rule, value, baseline) is Health.UNHEALTHY for value in values]
+    health = [judge(rule, value, baseline) for value in values]
+    if rule.kind in LATENCIES and Health.HEALTHY in health:
+        return False
+    bad = [each is Health.UNHEALTHY for each in health]
     return sum(bad) * 2 > len(bad) and (len(bad) > 1 or rule.kind is SignalKind.ERROR_RATIO)
 
 

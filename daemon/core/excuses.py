@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
 
 from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.policy import LATENCIES, Policy, SignalKind, SignalRule
@@ -29,6 +30,9 @@ WORSE_THAN_EVER = 1.5
 FAR_WORSE = 2.0
 """How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
 
+MEMORY_LEFT = 0.7
+"""Of its limit, what a pod uses at most that is not about to run out of memory: 0.85 triggers, samples are a minute apart."""
+
 NOTICED = timedelta(milliseconds=5)
 """What an answer must take longer, unless the policy says what is slow: many services answer in two."""
 
@@ -44,20 +48,37 @@ def as_ever(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
     return is_now <= was * WORSE_THAN_EVER
 
 
-def stands_out(rule: SignalRule, new: Sample, old: Sample) -> bool:
-    """More than two equals on both sides of a threshold. What is judged by its ratio to the old pods stands out already."""
+def stands_out(rule: SignalRule, new: Sample, old: Sample, *, fails_alike: bool = False) -> bool:
+    """More than two equals on both sides of a threshold; of a latency more than anybody notices.
+
+    `fails_alike`: other requests of both sides fail by now, most often those to one that they call. Who is a little worse off
+    in what they answer is chance then, however many times that is.
+    """
     there, here = new.value(rule.name) or 0.0, old.value(rule.name) or 0.0
     if rule.kind in LATENCIES:
         return rule.trigger_above is not None or there - here >= NOTICED.total_seconds()
     times, more = STANDS_OUT[rule.kind]
-    return there >= times * here or there - here >= more
+    if there - here >= more:
+        return True
+    return there >= times * here and not (fails_alike and rule.kind is SignalKind.ERROR_RATIO)
 
 
 def is_settling(rule: SignalRule, measurement: Measurement, told: Sequence[tuple[Sample, Sample]]) -> bool:
-    """Young pods that get better and better: they warm up, whatever they were at first."""
+    """They warm up, whatever they were at first: young pods that get better, or any that did so each time and are well by now."""
     values = [new.value(rule.name) or 0.0 for new, _ in told]
-    young = bool(measurement.ready_since) and told[-1][0].at - measurement.ready_since[0] <= SETTLING
-    return young and len(values) > 1 and values[-1] <= SETTLING_SHARE * max(values[:-1])
+    new, old = told[-1]
+    young = bool(measurement.ready_since) and new.at - measurement.ready_since[0] <= SETTLING
+    well = judge(rule, new.value(rule.name), old.value(rule.name)) is not Health.UNHEALTHY
+    steadily = all(later < earlier for earlier, later in pairwise(values))
+    return (young or (well and steadily)) and len(values) > 1 and values[-1] <= SETTLING_SHARE * max(values[:-1])
+
+
+def had_memory_left(measurement: Measurement, policy: Policy) -> bool:
+    """None of the new pods was near its limit lately, as far as that is known."""
+    rules = [rule.name for rule in policy.signals if rule.kind is SignalKind.MEMORY]
+    latest = measurement.new[-policy.persistence_of :]
+    used = [share for each in latest for name in rules if (share := each.value(name)) is not None]
+    return bool(used) and max(used) <= MEMORY_LEFT
 
 
 def has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:

@@ -80,7 +80,7 @@ def low_traffic(case: Case) -> Refusal | None:
     """Too few requests to judge; a pod that cannot start needs none, and one that breaks others looks well anyway."""
     if case.suspicion.tier is Tier.START_FAILURE or case.elsewhere or case.contrast.pairs == 0 or case.contrast.enough:
         return None
-    needed = f"{case.policy.min_traffic_rate:g} req/s in all and {case.policy.min_requests} requests on either side"
+    needed = f"{case.policy.min_traffic_rate:g} req/s in all and {case.policy.min_requests} requests on each side"
     return refuse(
         Reason.LOW_TRAFFIC,
         Consequence.HOLD,

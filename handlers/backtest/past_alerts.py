@@ -14,7 +14,7 @@ from handlers.alert_history import Spell, joined, spells_of
 from handlers.backtest.past_rollouts import Key, moment
 from handlers.backtest.reading import Reader, Steps, spans
 from handlers.backtest.recording import AlertSeen
-from handlers.ladder_labels import CALLEE_NAMESPACES, CALLER_CONTROLLERS, EXPORTED, NAMESPACE_LABELS, host_of
+from handlers.ladder_labels import CALLEE_NAMESPACES, CALLER_NAMESPACES, EXPORTED, NAMESPACE_LABELS, host_of
 from handlers.prometheus import Matrix
 
 FIRING = 'ALERTS{alertstate="firing"}'
@@ -44,7 +44,7 @@ _NAMESPACES = (
     *NAMESPACE_LABELS,
     *(EXPORTED + label for label in NAMESPACE_LABELS),
     *CALLEE_NAMESPACES,
-    *(label for entry in CALLER_CONTROLLERS for label in entry.namespaces),
+    *CALLER_NAMESPACES,
 )
 """Labels of an alert that tell a namespace: its own, and those of both ends of a mesh's call."""
 

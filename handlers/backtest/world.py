@@ -230,10 +230,9 @@ class World:
         if not before:
             before = self.samples.whole(key, began - BEFORE_SAMPLES * step, began - step)
         fresh = self._of(key, new.id, since, now) if new else ()
-        serving = self._of(key, old.id, since, now) if old else ()
+        beside = self._of(key, old.id, since, now) if old else ()
         life = self.cluster.life(key)
         ready_since = life.ready_since(new.id) if new else ()
-        kin = self._graph.kin((action.workload,))
         turns = silence.fell_silent_at(fresh, ready_since, self._policy, now)
         around = Around(self.samples, self.cluster, self._policy)
         measurement = Measurement(
@@ -242,10 +241,10 @@ class World:
             callers=around.callers(key, self._graph.callers(action.workload), began, turns, now) if turns else (),
             callees=around.callees(key, self._graph.callees(action.workload), began, now) if turns else (),
             fan_outs=self._fan_outs(around, action, now),
-            below=self._below(action, fresh, serving, before, now),
-            old=serving,
+            below=self._below(action, fresh, beside, before, now),
+            old=beside,
             before=before,
-            peers=tuple(self._peer(peer, action.onset, now) for peer in action.peers if peer not in kin),
+            peers=self._peers(action, now),
             alerts=tuple(self._state(alert) for alert in action.alerts),
             start_failure=self.cluster.start_failure(key, new.id, now) if new else None,
             new_ready=ready,
@@ -258,6 +257,10 @@ class World:
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
         )
         return Measured(measurement=measurement)
+
+    def _peers(self, action: Measure, now: datetime) -> tuple[Peer, ...]:
+        kin = self._graph.kin((action.workload,)) if action.peers else ()
+        return tuple(self._peer(peer, action.onset, now) for peer in action.peers if peer not in kin)
 
     def _below(
         self, action: Measure, new: Sequence[Sample], old: Sequence[Sample], before: Sequence[Sample], now: datetime

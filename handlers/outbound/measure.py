@@ -229,7 +229,7 @@ class MeasureRunner:
 
     async def _peers(self, action: Measure, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
         """Without those that a few calls join to it: they fail with it. An incident that no alert began does not know them."""
-        graph = self._calls()
+        graph = self._calls() if action.peers else None
         kin = graph.kin((action.workload,)) if graph is not None else ()
         unrelated = [peer for peer in action.peers if peer not in kin]
         return tuple(await asyncio.gather(*(self._peer(peer, action.onset, now, missing) for peer in unrelated)))

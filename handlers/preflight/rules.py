@@ -22,6 +22,7 @@ from handlers.ladder_labels import (
     CALLEE_NAMESPACES,
     CALLEE_SERVICES,
     CALLER_CONTROLLERS,
+    CALLER_NAMESPACES,
     CONTROLLER_LABELS,
     EXPLICIT_LABEL,
     NAME_LABELS,
@@ -90,7 +91,7 @@ def _lead(
 
 _CALLEES = (*CALLEE_CONTROLLERS, *CALLEE_SERVICES, *CALLEE_NAMES)
 _CALLEE = frozenset({*CALLEE_NAMESPACES, *(entry.label for entry in _CALLEES)})
-_CALLER = frozenset(label for entry in CALLER_CONTROLLERS for label in (entry.label, *entry.namespaces))
+_CALLER = frozenset({*CALLER_NAMESPACES, *(entry.label for entry in CALLER_CONTROLLERS)})
 _PLAIN = (*CONTROLLER_LABELS, *SERVICE_LABELS, *NAME_LABELS)
 _LADDER = _CALLEE | _CALLER | {EXPLICIT_LABEL, *NAMESPACE_LABELS, *POD_LABELS, *(entry.label for entry in _PLAIN)}
 
@@ -100,8 +101,7 @@ def _own_labels(tracked: Tracked, cache: ClusterCache) -> dict[str, str]:
     view = tracked.view
     workload, labels = view.workload, dict(view.labels)
     pods = [pod.name for pod in cache.pods_of(workload, view.current.id)]
-    own = dict.fromkeys((*NAMESPACE_LABELS, *CALLEE_NAMESPACES), workload.namespace)
-    own |= {label: workload.namespace for entry in CALLER_CONTROLLERS for label in entry.namespaces}
+    own = dict.fromkeys((*NAMESPACE_LABELS, *CALLEE_NAMESPACES, *CALLER_NAMESPACES), workload.namespace)
     own |= dict.fromkeys(POD_LABELS, pods[0]) if pods else {}
     for entry in (*_PLAIN, *_CALLEES, *CALLER_CONTROLLERS):
         if entry.kind in ("", workload.kind):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from daemon.core.contrast import both_bad
@@ -90,6 +92,21 @@ def test_much_more_in_absolute_terms_stands_out_too() -> None:
     policy = a_policy(signals=(TRAFFIC, loud))
     assert convicts(policy, side([0.24] * 5), side([0.17] * 5))
     assert not convicts(policy, side([0.21] * 5), side([0.17] * 5))
+
+
+@pytest.mark.parametrize(
+    ("outbound", "guilty"), [(0.3, False), (0.001, True)], ids=["both fail there", "all is well there"]
+)
+def test_many_times_little_is_chance_where_both_fail_at_what_they_call(outbound: float, guilty: bool) -> None:
+    """0.066 against 0.02 while one that both call answers with errors: who of them is worse off is chance."""
+    calls = SignalRule(name="calls", kind=K.ERROR_RATIO, query="q")
+    policy = a_policy(signals=(*asking(K.ERROR_RATIO).signals, calls))
+
+    def failing(errors: float) -> tuple[Sample, ...]:
+        return tuple(replace(each, values=(*each.values, ("calls", outbound))) for each in side([errors] * 5))
+
+    assert convicts(policy, failing(0.066), failing(0.02)) is guilty
+    assert convicts(policy, failing(0.08), failing(0.02)), "as much as triggers on top"
 
 
 # -- both are bad
@@ -233,13 +250,21 @@ def test_pods_that_are_well_since_the_old_ones_left_are_not_convicted(later: lis
 
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
-    [(K.CPU, 0.3, 0.99), (K.LATENCY_P95, 0.1, 0.3), (K.MEMORY, 0.3, 0.99), (K.ERROR_RATIO, 0.01, 0.9)],
+    [(K.CPU, 0.3, 0.99), (K.MEMORY, 0.3, 0.99), (K.ERROR_RATIO, 0.01, 0.9)],
 )
 def test_one_pod_of_three_is_on_a_bad_node(kind: SignalKind, good: float, bad: float) -> None:
     """Two of three are the revision; one of three, or of two, is its node."""
     old = side([good] * 6)
     for pods, guilty in (([bad, bad, good], True), ([bad, good, good], False), ([bad, good], False)):
         assert convicts(asking(kind), by_pod([pods] * 6), old) is guilty, pods
+
+
+@pytest.mark.parametrize(
+    ("third", "guilty"), [(0.3, True), (0.12, True), (0.1, False)], ids=["bad", "in doubt", "healthy"]
+)
+def test_a_slow_revision_is_slow_in_all_its_pods(third: float, guilty: bool) -> None:
+    """Two of three that are slow while the third is as fast as the old ones are young, or on a slow node."""
+    assert convicts(asking(K.LATENCY_P95), by_pod([[0.3, 0.3, third]] * 6), side([0.1] * 6)) is guilty
 
 
 def test_a_single_pod_is_no_witness_of_its_cpu_and_is_one_of_its_errors() -> None:
