@@ -147,14 +147,14 @@ def _wide(incident: Incident, policy: Policy) -> str:
 
 
 def _share(measured: Measurement, policy: Policy) -> float | None:
-    names = [rule.name for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
+    names = policy.names_of(SignalKind.TRAFFIC)
     new, old = _last(measured.new, names), _last(measured.old, names)
     if new is None:
         return None
     return new / (new + (old or 0.0)) if new + (old or 0.0) > 0 else None
 
 
-def _last(samples: tuple[Sample, ...], names: list[str]) -> float | None:
+def _last(samples: tuple[Sample, ...], names: tuple[str, ...]) -> float | None:
     values = [samples[-1].value(name) for name in names] if samples else []
     known = [value for value in values if value is not None]
     return sum(known) if known else None

@@ -1,5 +1,5 @@
 """What excuses new pods that are bad beside old ones: two equals at an edge, more to do, a queue, what has been so all along,
-what settles. And what does not excuse them: that the old ones are bad as well, but far less.
+what settles, one kill with memory left. And what does not excuse them: that the old ones are bad as well, but far less.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def as_ever(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
     return is_now <= was * WORSE_THAN_EVER
 
 
-def stands_out(rule: SignalRule, new: Sample, old: Sample, *, fails_alike: bool = False) -> bool:
+def stands_out(rule: SignalRule, new: Sample, old: Sample, *, fails_alike: bool) -> bool:
     """More than two equals on both sides of a threshold; of a latency more than anybody notices.
 
     `fails_alike`: other requests of both sides fail by now, most often those to one that they call. Who is a little worse off
@@ -74,10 +74,9 @@ def is_settling(rule: SignalRule, measurement: Measurement, told: Sequence[tuple
 
 
 def had_memory_left(measurement: Measurement, policy: Policy) -> bool:
-    """None of the new pods was near its limit lately, as far as that is known."""
-    rules = [rule.name for rule in policy.signals if rule.kind is SignalKind.MEMORY]
-    latest = measurement.new[-policy.persistence_of :]
-    used = [share for each in latest for name in rules if (share := each.value(name)) is not None]
+    """None of the new pods was near its limit lately; False where nobody knows."""
+    latest, names = measurement.new[-policy.persistence_of :], policy.names_of(SignalKind.MEMORY)
+    used = [share for each in latest for name in names if (share := each.value(name)) is not None]
     return bool(used) and max(used) <= MEMORY_LEFT
 
 
@@ -95,7 +94,7 @@ def queues(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
         return False
     asked = _times_asked(policy, new, old)
     more = asked if asked is not None and asked >= MORE_ASKED else 1.0
-    used = (old.value(each.name) for each in policy.signals if each.kind is SignalKind.CPU)
+    used = (old.value(name) for name in policy.names_of(SignalKind.CPU))
     return any(share is not None and share * more > CPU_TRIGGER for share in used)
 
 

@@ -258,6 +258,10 @@ class Policy:
         """Whether signals count of which nobody knows how many requests are behind them."""
         return False
 
+    def names_of(self, kind: SignalKind) -> tuple[str, ...]:
+        """The names of its signals of one kind, in their order."""
+        return tuple(rule.name for rule in self.signals if rule.kind is kind)
+
     @property
     def latency_kinds(self) -> frozenset[SignalKind]:
         """The kinds whose first `latency_warm_up` after a pod's start is left out."""

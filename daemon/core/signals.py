@@ -109,7 +109,7 @@ def traffic(policy: Policy, sample: Sample) -> float | None:
 
 def rates(policy: Policy, samples: Iterable[Sample]) -> list[float | None]:
     """The same of each sample; a candidate has hundreds of them, so the signals are looked through once."""
-    names = [rule.name for rule in policy.signals if rule.kind is SignalKind.TRAFFIC]
+    names = policy.names_of(SignalKind.TRAFFIC)
     return [_sum_of(names, sample) for sample in samples]
 
 

@@ -89,11 +89,11 @@ def silence_terms(
 
 def _use_no_cpu(measurement: Measurement, policy: Policy) -> bool:
     """They do not work. What only lacks its metrics uses as much CPU for its requests as the pods before it did."""
-    rules = [rule.name for rule in policy.signals if rule.kind is SignalKind.CPU]
+    names = policy.names_of(SignalKind.CPU)
     before, now = typical(measurement.before), typical(measurement.new[-SILENT_SAMPLES:])
     if before is None or now is None or len(measurement.new) <= SILENT_SAMPLES:
         return False
-    pairs = [(now.value(name), before.value(name)) for name in rules]
+    pairs = [(now.value(name), before.value(name)) for name in names]
     told = [(here, usual) for here, usual in pairs if here is not None and usual]
     return bool(told) and all(here <= CPU_AT_REST * usual for here, usual in told)
 
