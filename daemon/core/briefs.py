@@ -9,12 +9,13 @@ from __future__ import annotations
 from daemon.core.blame import peers_failing
 from daemon.core.brief import Brief
 from daemon.core.incidents import Decision, Incident, Phase, VerdictKind
-from daemon.core.measurement import Measurement, Sample
+from daemon.core.measurement import Measurement
 from daemon.core.model import Mode, Revision, Workload
 from daemon.core.notices import Notice, first, links_of
-from daemon.core.policy import Policy, SignalKind
+from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
 from daemon.core.reverts import reverts
+from daemon.core.signals import traffic
 from daemon.core.state import State
 
 TEXT_MAX = 500
@@ -147,17 +148,10 @@ def _wide(incident: Incident, policy: Policy) -> str:
 
 
 def _share(measured: Measurement, policy: Policy) -> float | None:
-    names = policy.names_of(SignalKind.TRAFFIC)
-    new, old = _last(measured.new, names), _last(measured.old, names)
+    new, old = (traffic(policy, side[-1]) if side else None for side in (measured.new, measured.old))
     if new is None:
         return None
     return new / (new + (old or 0.0)) if new + (old or 0.0) > 0 else None
-
-
-def _last(samples: tuple[Sample, ...], names: tuple[str, ...]) -> float | None:
-    values = [samples[-1].value(name) for name in names] if samples else []
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 def _done(incident: Incident) -> str:
