@@ -70,6 +70,7 @@ class CallMetric:
 
     `serves` are those of what an end serves, whoever asks; None where it counts connections, of which one bears many requests.
     `fine` are those of calls that did not fail; `failed` is the counter of those that did, where it is one of its own.
+    `heard` are those of requests as the end tells that is asked, by whatever caller, named or not; None where it tells none.
     """
 
     source: str
@@ -80,6 +81,7 @@ class CallMetric:
     serves: tuple[str, ...] | None = None
     fine: tuple[str, ...] = ()
     failed: str = ""
+    heard: tuple[str, ...] | None = None
 
     def query(self, window: timedelta = WINDOW) -> str:
         """PromQL for the calls of the last `window`: one more than may be, to see that there are too many."""
@@ -98,6 +100,10 @@ class CallMetric:
         served = self._rates(self.name, self.serves or (), self.callee, names, window)
         sides = ((ASKED, asked), (SERVED, served))
         return " or ".join(f'label_replace({rates}, "{SIDE}", "{side}", "", "")' for side, rates in sides)
+
+    def reaching(self, names: str, window: timedelta) -> str:
+        """PromQL for requests/s by pair of ends, failed or not, as those tell who are asked: `names`, an RE2 expression."""
+        return self._rates(self.name, self.heard or (), self.callee, names, window)
 
     def _rates(self, name: str, matchers: tuple[str, ...], end: EndLabels, names: str, window: timedelta) -> str:
         """By pair of ends, where one of the `end`'s names is meant. Both sides of a call may report it: then it is one call."""
@@ -121,7 +127,10 @@ def _istio(name: str, *, requests: bool = True) -> CallMetric:
     only = tuple(f'{labels.names[0][0]}!~"|{UNKNOWN}"' for labels in (caller, callee))
     serves = only[1:] if requests else None
     fine = ('response_code!~"5..|0"', f'grpc_response_status!~"{TRIED_AGAIN}"') if requests else ()
-    return CallMetric(source="istio", name=name, caller=caller, callee=callee, only=only, serves=serves, fine=fine)
+    heard = ('reporter="destination"',) if requests else None
+    return CallMetric(
+        source="istio", name=name, caller=caller, callee=callee, only=only, serves=serves, fine=fine, heard=heard
+    )
 
 
 _CONTROLLERS = (("deployment", "Deployment"), ("statefulset", "StatefulSet"), ("daemonset", "DaemonSet"))

@@ -104,11 +104,11 @@ class Told:
             caller, callee = metric.caller.end(labels), metric.callee.end(labels)
             for called in meant.get(callee, ()) if callee is not None else ():
                 if labels.get(SIDE) == SERVED:
-                    _add(self._served[called], points)
+                    add(self._served[called], points)
                     continue
                 for calling in meant.get(caller, ()) if caller is not None else ():
                     if calling != called:
-                        _add(self._asked[calling][called], points)
+                        add(self._asked[calling][called], points)
 
     def asked(self, workload: Workload) -> Mapping[Workload, Mapping[datetime, float]]:
         """The requests/s that it makes of each other one, by moment."""
@@ -136,6 +136,7 @@ def _short(number: float) -> float:
     return float(f"{number:.4g}")
 
 
-def _add(rates: Rates, points: Iterable[tuple[datetime, float]]) -> None:
+def add(rates: Rates, points: Iterable[tuple[datetime, float]]) -> None:
+    """Requests/s of several series of the same calls are one number per moment."""
     for at, rate in points:
         rates[at] = rates.get(at, 0.0) + rate

@@ -4,10 +4,10 @@ What cannot be read is named in `missing`, and the rest still counts; it is neve
 worth a retry by itself: the core asks again at the next sample.
 
 Queries per measurement, with S signals (4 by default) of which E are traffic or error ratio (2), and P peers (6 at most):
-4 S + 2 E P = 40 to blame (4 E more per direct caller, six at most, where nothing is heard of the new pods; 2 E more per
-callee, six at most, where old and new pods are bad alike; one more per metric of requests that a mesh or traces have), 2 S = 8
-to see a recovery; one request to each Alertmanager's list and status. A StatefulSet's revision has one per span
-(pod_groups.SPANS_MAX) in place of one.
+4 S + 2 E P = 40 to blame (4 E more per direct caller, six at most, and two for all that it calls, where nothing is heard of the
+new pods; 2 E more per callee, six at most, where old and new pods are bad alike; one more per metric of requests that a mesh or
+traces have), 2 S = 8 to see a recovery; one request to each Alertmanager's list and status. A StatefulSet's revision has one per
+span (pod_groups.SPANS_MAX) in place of one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from handlers import pod_groups
 from handlers.alertmanager_api import AlertmanagerApi
 from handlers.cache import ClusterCache, PodSeen
 from handlers.call_graph import CallGraph
+from handlers.callees import Callees
 from handlers.fan_outs import FanOuts
 from handlers.faults import Fault
 from handlers.live_calls import Meanings
@@ -118,6 +119,7 @@ class MeasureRunner:
     ) -> None:
         self._sampler = sampler
         self._fan_outs = FanOuts(sampler, meanings)
+        self._heard = Callees(sampler, meanings)
         self._cache = cache
         self._alerts = alerts
         self._clock = clock
@@ -142,6 +144,12 @@ class MeasureRunner:
         )
         pods = self._pods(action, action.new)
         others = self._pods(action, action.old)
+        turns = self._fell_silent_at(action, sides.new, pods, now)
+        callers, callees, below = await asyncio.gather(
+            self._callers(action, turns, now, missing),
+            self._callees(action, turns, now),
+            self._below(action, sides, before, now, missing),
+        )
         measurement = Measurement(
             at=now,
             new=sides.new,
@@ -150,8 +158,9 @@ class MeasureRunner:
             before=before,
             yesterday=yesterday,
             peers=peers,
-            callers=await self._callers(action, sides.new, now, missing),
-            below=await self._below(action, sides, before, now, missing),
+            callers=callers,
+            callees=callees,
+            below=below,
             fan_outs=fan_outs,
             alerts=states,
             start_failure=self._cache.start_failure(action.workload, action.new.id) if action.new else None,
@@ -234,17 +243,40 @@ class MeasureRunner:
         unrelated = [peer for peer in action.peers if peer not in kin]
         return tuple(await asyncio.gather(*(self._peer(peer, action.onset, now, missing) for peer in unrelated)))
 
-    async def _callers(self, action: Measure, fresh: Samples, now: datetime, missing: _Missing) -> tuple[Peer, ...]:
-        """Its direct callers before the rollout and now, where nothing is heard of its new pods: only they can tell then."""
-        graph = self._calls()
-        if graph is None or action.purpose is MeasurePurpose.RECOVERY:
+    def _fell_silent_at(
+        self, action: Measure, fresh: Samples, pods: Sequence[PodSeen], now: datetime
+    ) -> tuple[datetime, ...]:
+        """Nothing where the new pods are heard, or none is ready; a recovery is seen by what is heard."""
+        if action.purpose is MeasurePurpose.RECOVERY:
             return ()
-        ready, end = sorted(_ready_since(self._pods(action, action.new))), self._sampler.settled(now)
-        turns = silence.fell_silent_at(fresh, ready, self._sampler.policy, end)
-        if not turns:
+        end = self._sampler.settled(now)
+        return silence.fell_silent_at(fresh, sorted(_ready_since(pods)), self._sampler.policy, end)
+
+    async def _callers(
+        self, action: Measure, turns: Sequence[datetime], now: datetime, missing: _Missing
+    ) -> tuple[Peer, ...]:
+        """Its direct callers before the rollout and now, where nothing is heard of its new pods: they can tell of them then."""
+        graph = self._calls()
+        if graph is None or not turns:
             return ()
         wanted = graph.callers(action.workload)[: silence.CALLERS_MAX]
         return tuple(await asyncio.gather(*(self._caller(caller, action, turns[0], now, missing) for caller in wanted)))
+
+    async def _callees(self, action: Measure, turns: Sequence[datetime], now: datetime) -> tuple[Peer, ...]:
+        """Those it calls, with what reaches them from it before the rollout and now: they can tell as well.
+
+        Not one with younger pods: if these lack their metrics, too, it hears less than comes, and that would pass for no work.
+        """
+        graph, began = self._calls(), action.rollout_started_at
+        if graph is None or not turns:
+            return ()
+        since = began - BEFORE_SAMPLES * self._sampler.step_for(timedelta(0))
+        whole = [
+            each
+            for each in graph.callees(action.workload)
+            if all(pod.created_at < since for pod in self._cache.pods_of(each))
+        ]
+        return await self._heard.read(action.workload, whole, began, now)
 
     async def _below(
         self, action: Measure, sides: _Sides, before: Samples, now: datetime, missing: _Missing

@@ -24,6 +24,7 @@ from handlers.alertmanager_api import Reading
 from handlers.cache import PodSeen
 from handlers.call_graph import CallGraph
 from handlers.faults import Fault, FaultKind, Transient
+from handlers.live_calls import Meanings
 from handlers.outbound.measure import MeasureRunner
 from handlers.outbound.soak import SoakRunner
 from handlers.prometheus import AlertingRule, Matrix, Vector
@@ -231,13 +232,21 @@ class Scene:
         self.policy = policy(**limits)
         self.hands = Hands()
         self.calls: CallGraph | None = None
+        self.meanings: Meanings = {}
 
     @property
     def sampler(self) -> Sampler:
         return Sampler(self.prometheus, lambda: self.policy)  # type: ignore[arg-type]  # a stand-in has what is asked for
 
     async def measured(self, **changes: Any) -> Measurement:
-        runner = MeasureRunner(self.sampler, self.cluster, self.alertmanager, self.hands, lambda: self.calls)  # type: ignore[arg-type]
+        runner = MeasureRunner(
+            self.sampler,
+            self.cluster,
+            self.alertmanager,  # type: ignore[arg-type]  # a stand-in reads as it does
+            self.hands,
+            lambda: self.calls,
+            lambda: self.meanings,
+        )
         outcome = await runner.run(measure(**changes))
         assert isinstance(outcome.result, Measured)
         return outcome.result.measurement
