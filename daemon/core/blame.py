@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from daemon.core.contrast import Contrast, contrast_of
-from daemon.core.excuses import had_memory_left
 from daemon.core.fan_out import fan_out_terms
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement, Peer
 from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout, StartFailureKind
 from daemon.core.policy import Policy
+from daemon.core.restarts import had_memory_left, restart_terms
 from daemon.core.signals import enough_traffic, judge_sample, typical
 from daemon.core.silence import silence_terms
 from daemon.core.weights import WEIGHTS
@@ -110,7 +110,7 @@ def suspect(
     terms = [
         *_start_failure(measurement, policy, old_ran=old_ran, elsewhere=neighbour is not None),
         *silence_terms(measurement, rollout, policy, neighbour, onset, alone=not besides),
-        *_restarts(measurement, old_ran=old_ran),
+        *restart_terms(measurement, policy, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None, inherits=inherits),
         *(_regressed(onset) if regression else _before_after(measurement, contrast, policy, inherits=inherits)),
         _timing(rollout, onset, onset_source, policy, chain_start, felt_at=felt_at or onset),
@@ -162,24 +162,6 @@ def _start_failure(measurement: Measurement, policy: Policy, *, old_ran: bool, e
             threshold=1.0,
             weight=WEIGHTS["start_failure"],
             sentence=f"{len(failure.pods)} new pod(s) cannot start ({failure.message}), the replaced revision ran.",
-        )
-    ]
-
-
-RESTARTS_TOLD = 3
-"""Restarts of the new pods, none of the old ones, that are no accident any more."""
-
-
-def _restarts(measurement: Measurement, *, old_ran: bool) -> list[Term]:
-    if measurement.restarts < RESTARTS_TOLD or measurement.old_restarts or not old_ran:
-        return []
-    return [
-        Term(
-            name="restarts",
-            value=float(measurement.restarts),
-            threshold=float(RESTARTS_TOLD),
-            weight=WEIGHTS["restarts"],
-            sentence=f"The new pods restarted {measurement.restarts} times, the old ones never.",
         )
     ]
 

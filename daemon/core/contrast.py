@@ -13,11 +13,21 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from daemon.core import statistics as tests
-from daemon.core.excuses import STANDS_OUT, as_ever, far_worse, has_more_to_do, is_settling, queues, stands_out
+from daemon.core.excuses import (
+    STANDS_OUT,
+    as_ever,
+    far_worse,
+    has_more_to_do,
+    is_settling,
+    overloaded,
+    queues,
+    stands_out,
+)
 from daemon.core.measurement import Health, Measurement, Sample
 from daemon.core.model import Rollout
 from daemon.core.policy import LATENCIES, Policy, SignalKind, SignalRule
 from daemon.core.signals import (
+    each_of,
     enough_traffic,
     is_heard,
     judge,
@@ -105,6 +115,7 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
             and stands_out(rule, new, old, fails_alike=fails_alike)
             and not has_more_to_do(policy, rule, new, old)
             and not queues(policy, rule, new, old)
+            and not overloaded(policy, rule, new, old, before)
         ]
         for rule in guilty:
             against[rule.name] = against.get(rule.name, 0) + 1
@@ -249,8 +260,8 @@ def _is_sure(
     if rule.kind is SignalKind.ERROR_RATIO and (counts := _counts(rule, told, policy)) is not None:
         likely = min(1.0, tests.proportion_p(*counts) * max(1, asked))
         return likely <= CHANCE_MAX and _most_pods(rule, told, policy, timedelta(0))
-    values = [value for sample in (*measurement.before, *(old for _, old in pairs)) for value in _each(rule, sample)]
-    middle = median(value for new, _ in told for value in _each(rule, new))
+    values = [value for sample in (*measurement.before, *(old for _, old in pairs)) for value in each_of(rule, sample)]
+    middle = median(value for new, _ in told for value in each_of(rule, new))
     floor = STANDS_OUT[rule.kind][1] / FAR_OUT if rule.kind in STANDS_OUT else 0.0
     far = tests.robust_z(middle, values, floor=floor)
     if far is not None and far < FAR_OUT:
@@ -278,7 +289,7 @@ def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: 
     """Not one pod on a bad node: most of the new pods are bad, and a single one is so by far and persistently."""
     if all(new.pods is None for new, _ in told):
         return True  # only all together are known
-    if rule.kind in policy.latency_kinds and max(len(_each(rule, new)) for new, _ in told) == 1:
+    if rule.kind in policy.latency_kinds and max(len(each_of(rule, new)) for new, _ in told) == 1:
         far = [new for new, old in told if _times(rule, new, old) >= SINGLE_POD_TIMES]
         return len(far) > policy.persistence_bad or lasted >= SINGLE_POD_SLOW_FOR
     return _persists(told, rule, policy)
@@ -290,7 +301,7 @@ def _persists(told: Sequence[tuple[Sample, Sample]], rule: SignalRule, policy: P
 
 def _most_are_bad(rule: SignalRule, new: Sample, old: Sample) -> bool:
     """Of a slow revision all pods are slow: where one is healthy, the others may be young, or on a slow node."""
-    values, baseline = _each(rule, new), old.value(rule.name)
+    values, baseline = each_of(rule, new), old.value(rule.name)
     health = [judge(rule, value, baseline) for value in values]
     if rule.kind in LATENCIES and Health.HEALTHY in health:
         return False
@@ -301,13 +312,6 @@ def _most_are_bad(rule: SignalRule, new: Sample, old: Sample) -> bool:
 def _times(rule: SignalRule, new: Sample, old: Sample) -> float:
     there, here = new.value(rule.name), old.value(rule.name)
     return there / here if there is not None and here else 0.0
-
-
-def _each(rule: SignalRule, sample: Sample) -> Sequence[float]:
-    """The values of single pods where they are known, else that of all together."""
-    single = sample.single(rule.name)
-    whole = sample.value(rule.name)
-    return single or (() if whole is None else (whole,))
 
 
 def _counts(

@@ -1,5 +1,5 @@
 """What excuses new pods that are bad beside old ones: two equals at an edge, more to do, a queue, what has been so all along,
-what settles, one kill with memory left. And what does not excuse them: that the old ones are bad as well, but far less.
+what settles. And what does not excuse them: that the old ones are bad as well, but far less.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ WORSE_THAN_EVER = 1.5
 
 FAR_WORSE = 2.0
 """How many times the error ratio of old pods that are bad, too, is not "alike" any more; of latencies what triggers is."""
-
-MEMORY_LEFT = 0.7
-"""Of its limit, what a pod uses at most that is not about to run out of memory: 0.85 triggers, samples are a minute apart."""
 
 NOTICED = timedelta(milliseconds=5)
 """What an answer must take longer, unless the policy says what is slow: many services answer in two."""
@@ -73,13 +70,6 @@ def is_settling(rule: SignalRule, measurement: Measurement, told: Sequence[tuple
     return (young or (well and steadily)) and len(values) > 1 and values[-1] <= SETTLING_SHARE * max(values[:-1])
 
 
-def had_memory_left(measurement: Measurement, policy: Policy) -> bool:
-    """None of the new pods was near its limit lately; False where nobody knows."""
-    latest, names = measurement.new[-policy.persistence_of :], policy.names_of(SignalKind.MEMORY)
-    used = [share for each in latest for name in names if (share := each.value(name)) is not None]
-    return bool(used) and max(used) <= MEMORY_LEFT
-
-
 def has_more_to_do(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
     """Its CPU is what its requests cost; told where the traffic and the pods of both sides are known."""
     there, here, more = new.value(rule.name), old.value(rule.name), _times_asked(policy, new, old)
@@ -96,6 +86,19 @@ def queues(policy: Policy, rule: SignalRule, new: Sample, old: Sample) -> bool:
     more = asked if asked is not None and asked >= MORE_ASKED else 1.0
     used = (old.value(name) for name in policy.names_of(SignalKind.CPU))
     return any(share is not None and share * more > CPU_TRIGGER for share in used)
+
+
+def overloaded(policy: Policy, rule: SignalRule, new: Sample, old: Sample, before: Sample | None) -> bool:
+    """Neither side can do what it is sent: new pods without CPU left fail what old ones, by now slow, only keep waiting.
+
+    Near its limit a pod that is sent a tenth more than the next one fails a fifth of it, and the next one none (generated).
+    """
+    if rule.kind is not SignalKind.ERROR_RATIO or before is None:
+        return False
+    used = (new.value(name) for name in policy.names_of(SignalKind.CPU))
+    late = (rule for rule in policy.signals if rule.kind in policy.latency_kinds)
+    slow = (judge(each, old.value(each.name), before.value(each.name)) is Health.UNHEALTHY for each in late)
+    return any(share is not None and share > CPU_TRIGGER for share in used) and any(slow)
 
 
 def _times_asked(policy: Policy, new: Sample, old: Sample) -> float | None:

@@ -18,6 +18,9 @@ BEFORE_SAMPLES = 10
 LOOK_BACK_MAX = timedelta(hours=2)
 """How far back the time side by side is read: rollouts older than TOO_OLD are not acted upon anyway."""
 
+DAY = timedelta(days=1)
+"""How much earlier `yesterday` is: a nightly batch or a daily peak is nobody's fault."""
+
 
 class Health(StrEnum):
     """Four-valued: bad, fine, cannot tell, could not measure. Only UNHEALTHY may ever lead to a rollback."""
@@ -59,15 +62,13 @@ class Peer:
     """Another workload: how it did before the onset and now (common-cause veto), or before a rollout of one it calls and now.
 
     Of callers of a rollout also: `since`, how it did in the last moments before new pods were ready, or fell silent, and in the
-    first ones after. `apart`: told by its calls to the one that is rolled out, else by all it does. `kept`: it is rolled out
-    itself, and what fails is told by the pods that it had before.
+    first ones after. `kept`: it is rolled out itself, and what fails is told by the pods that it had before.
     """
 
     workload: Workload
     before: Sample | None
     now: Sample | None
     since: tuple[Sample, Sample] | None = None
-    apart: bool = False
     kept: bool = False
 
 
@@ -105,8 +106,8 @@ class Measurement:
     bad alike, `below` are those it calls, before the onset and now. `missing` names every
     source that could not be read: data that is missing is neither good nor bad. `failed_nodes` are nodes on which most pods of
     unrelated workloads are not ready either. `restarts` are those of the new pods, `old_restarts` of the old ones since the
-    rollout began; `restarted_at` is the newest of the new pods', None where nobody knows. `ready_since`: since when each new
-    pod that is ready now has been.
+    rollout began; `restarted_at` is the newest of the new pods', None where nobody knows. `killed` new pods ended last for
+    lack of memory. `ready_since`: since when each new pod that is ready now has been.
     """
 
     at: datetime
@@ -128,6 +129,7 @@ class Measurement:
     ready_since: tuple[datetime, ...] = ()
     restarts: int = 0
     restarted_at: datetime | None = None
+    killed: int = 0
     old_restarts: int = 0
     failed_nodes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()

@@ -173,3 +173,9 @@ def enough_traffic(policy: Policy, *sides: Sequence[Sample]) -> bool:
             return False
         total += sum(known) / len(known)
     return total >= policy.min_traffic_rate
+
+
+def each_of(rule: SignalRule, sample: Sample) -> Sequence[float]:
+    """The values of single pods where they are known, else that of all together."""
+    single, whole = sample.single(rule.name), sample.value(rule.name)
+    return single or (() if whole is None else (whole,))

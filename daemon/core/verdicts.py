@@ -19,16 +19,12 @@ from daemon.core.measurement import Measurement
 from daemon.core.model import OnsetSource, Rollout, Workload
 from daemon.core.policy import Policy
 from daemon.core.reasons import Consequence, Reason, Refusal
-from daemon.core.recovery import STALE_AFTER
-from daemon.core.signals import is_heard
+from daemon.core.restarts import restarts_go_on
 from daemon.core.state import State, Tracked
 from daemon.core.surroundings import Surroundings, surroundings
 
 GATHERING = timedelta(minutes=2)
 """Or two samples, where these come sooner: Alertmanager's groups wait for 30 s, rules look once or twice a minute."""
-
-STARTING = timedelta(minutes=3)
-"""Restarts so soon belong to the start: the kubelet waits 10, 20 and 40 s before the first three, and a database may be late."""
 
 _TIER_REASONS = {
     Tier.START_FAILURE: Reason.BLAMED_START_FAILURE,
@@ -170,20 +166,8 @@ def is_convicted(judgement: Judgement, measurement: Measurement, policy: Policy)
     if not (judgement.verdict.blames and judgement.suspicions):
         return False
     against = {term.name for term in judgement.suspicions[0].terms if term.weight > 0}
-    worse = "before_after" in against or _restarts_go_on(measurement, policy)
+    worse = "before_after" in against or restarts_go_on(measurement, policy)
     return bool(against & {"contrast", "silence"}) or ("restarts" in against and worse)
-
-
-def _restarts_go_on(measurement: Measurement, policy: Policy) -> bool:
-    """A pod that leaks memory is well each time it has just been killed for it: one good sample right after proves nothing.
-
-    What crashes only while it starts is over by itself, so they must have answered for a while before the newest restart.
-    """
-    latest = measurement.restarted_at
-    answered = next((sample.at for sample in measurement.new if is_heard(policy, sample)), None)
-    if latest is None or answered is None:
-        return False
-    return latest >= answered + STARTING and latest >= measurement.at - STALE_AFTER * policy.sample_interval
 
 
 def _look(

@@ -103,7 +103,7 @@ class Around:
             before, latest = (
                 _with_traffic(sample, of if apart else None) for sample, of in zip((before, latest), asked, strict=True)
             )
-        return Peer(workload=caller, before=before, now=latest, since=_change(since), apart=apart, kept=changes)
+        return Peer(workload=caller, before=before, now=latest, since=_change(since), kept=changes)
 
 
 def _rates(samples: Iterable[Sample]) -> dict[datetime, float]:

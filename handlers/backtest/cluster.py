@@ -81,7 +81,7 @@ class RecordedCluster:
             )
             life.stints.setdefault(record.pod, []).append((record.at, record.revision))
         elif record.restarts > pod.restarts:
-            pod.restarts_again(record.at, killed=record.reason in ENDS)
+            pod.restarts_again(record.at, record.reason)
         if pod.ready and not record.ready and record.restarts == pod.restarts and record.reason not in ENDS:
             pod.lost_at = record.at
         pod.ready_since = (pod.ready_since or record.at) if record.ready else None

@@ -53,15 +53,16 @@ class Pod:
     restarts_before: int = 0
     reason: str | None = None
     restarted_at: datetime | None = None
+    out_of_memory: bool = False
     killed_at: datetime | None = None
     lost_at: datetime | None = None
     heard_at: datetime | None = None
     deleted_at: datetime | None = None
 
-    def restarts_again(self, at: datetime, *, killed: bool) -> None:
-        """It restarted; `killed` where that was its own doing."""
-        self.restarted_at = at
-        if killed:
+    def restarts_again(self, at: datetime, reason: str | None) -> None:
+        """It restarted; for some reasons that was its own doing."""
+        self.restarted_at, self.out_of_memory = at, reason == OUT_OF_MEMORY
+        if reason in ENDS:
             self.killed_at = at
 
     def fails(self, now: datetime) -> StartFailureKind | None:
@@ -128,6 +129,10 @@ class Life:
         """When a pod of the revision restarted last; None where none did while it was watched."""
         moments = (pod.restarted_at for pod in self.alive(revision))
         return max((moment for moment in moments if moment is not None), default=None)
+
+    def killed(self, revision: str) -> int:
+        """How many pods of the revision ended last for lack of memory."""
+        return sum(pod.out_of_memory for pod in self.alive(revision))
 
     @property
     def has_gone_over(self) -> bool:

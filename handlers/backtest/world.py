@@ -36,6 +36,7 @@ from daemon.core.contrast import both_bad
 from daemon.core.events import AlertSource, AlertsReported, Event, WorkloadSeen
 from daemon.core.measurement import (
     BEFORE_SAMPLES,
+    DAY,
     LOOK_BACK_MAX,
     AlertState,
     FanOut,
@@ -244,6 +245,7 @@ class World:
             below=self._below(action, fresh, beside, before, now),
             old=beside,
             before=before,
+            yesterday=self._yesterday(action, now),
             peers=self._peers(action, now),
             alerts=tuple(self._state(alert) for alert in action.alerts),
             start_failure=self.cluster.start_failure(key, new.id, now) if new else None,
@@ -254,9 +256,17 @@ class World:
             failed_nodes=UNNAMED_NODE if new and self.cluster.lost_with_others(key, new.id) else (),
             restarts=restarts,
             restarted_at=life.restarted_at(new.id) if new else None,
+            killed=life.killed(new.id) if new else 0,
             old_restarts=self.cluster.counts(key, old.id)[2] if old else 0,
         )
         return Measured(measurement=measurement)
+
+    def _yesterday(self, action: Measure, now: datetime) -> tuple[Sample, ...]:
+        """The workload at this time of the day before, under whatever revision."""
+        if action.purpose is MeasurePurpose.RECOVERY:
+            return ()
+        ago = now - DAY
+        return self.samples.whole(action.workload.key, ago - BEFORE_SAMPLES * self._sampling.step, ago)
 
     def _peers(self, action: Measure, now: datetime) -> tuple[Peer, ...]:
         kin = self._graph.kin((action.workload,)) if action.peers else ()

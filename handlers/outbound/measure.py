@@ -21,7 +21,7 @@ from typing import TypeVar
 from daemon.core import silence
 from daemon.core.actions import Measure, Measured, MeasurePurpose, Outcome, OutcomeKind
 from daemon.core.contrast import both_bad
-from daemon.core.measurement import BEFORE_SAMPLES, LOOK_BACK_MAX, AlertState, Measurement, Peer, Sample
+from daemon.core.measurement import BEFORE_SAMPLES, DAY, LOOK_BACK_MAX, AlertState, Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Revision, RevisionId, Stint, Workload
 from daemon.core.policy import SignalKind
 from daemon.core.signals import typical
@@ -36,7 +36,7 @@ from handlers.fan_outs import FanOuts
 from handlers.faults import Fault
 from handlers.live_calls import Meanings
 from handlers.pod_groups import PodGroup
-from handlers.pods import stint_of
+from handlers.pods import restarts_since, stint_of
 from handlers.prometheus import PEER, PODS_MAX
 from handlers.sampling import Sampler, reason_of
 
@@ -45,8 +45,6 @@ RECENT_SAMPLES = 10
 
 PART_SECONDS = 15.0
 """How long one part may take: half an attempt of the dispatcher, so that a slow part loses only itself."""
-
-DAY = timedelta(days=1)
 
 T = TypeVar("T")
 Samples = tuple[Sample, ...]
@@ -170,6 +168,8 @@ class MeasureRunner:
             ready_since=tuple(sorted(_ready_since(pods))),
             restarts=sum(pod.restarts for pod in pods),
             restarted_at=max((pod.last_restart_at for pod in pods if pod.last_restart_at is not None), default=None),
+            killed=sum(pod.oom_killed for pod in pods),
+            old_restarts=restarts_since(others, action.rollout_started_at)[0],
             failed_nodes=self._failed_nodes(action, pods),
             missing=missing.lines(),
         )

@@ -84,7 +84,7 @@ def test_a_caller_is_told_by_its_calls_where_these_are_known() -> None:
     scene.says("front-1", 0.9, 40.0, peer="shop/Deployment/other")
     found = scene.caller()
     well, fails = ({"error_ratio": errors, "traffic_rate": 10.0} for errors in (0.0, 0.2))
-    assert (found.apart, found.kept, values(found)) == (True, False, [well, fails, well, fails])
+    assert (found.kept, values(found)) == (False, [well, fails, well, fails])
 
 
 def test_else_by_all_it_does() -> None:
@@ -94,7 +94,7 @@ def test_else_by_all_it_does() -> None:
     scene.says(None, 0.2, 50.0)
     scene.says("front-1", 0.9, 1.0)
     found = scene.caller()
-    assert (found.apart, values(found)[1]) == (False, {"error_ratio": 0.2, "traffic_rate": 50.0})
+    assert values(found)[1] == {"error_ratio": 0.2, "traffic_rate": 50.0}
 
 
 def test_a_caller_that_is_rolled_out_is_told_by_the_pods_it_had() -> None:
@@ -119,7 +119,7 @@ def test_of_all_it_does_a_caller_that_is_rolled_out_tells_no_demand() -> None:
     for pod, errors in (("front-1", 0.2), ("front-2", 0.9)):
         scene.says(pod, errors, 10.0)
     found = scene.caller()
-    assert (found.kept, found.apart, values(found)[1]) == (True, False, {"error_ratio": 0.2})
+    assert (found.kept, values(found)[1]) == (True, {"error_ratio": 0.2})
 
 
 def test_long_ago_it_is_as_if_it_had_never_been() -> None:
@@ -150,7 +150,7 @@ def test_of_whom_nothing_is_recorded_nothing_is_known() -> None:
     unknown = Workload(namespace="shop", kind="Deployment", name="nobody")
     (found,) = Scene().around.callers(WEB, (unknown,), BEGAN, (READY,), NOW)
     assert values(found) == [None] * 4
-    assert (found.apart, found.kept) == (False, False)
+    assert not found.kept
 
 
 def test_what_reaches_a_callee_is_what_it_tells_of_its_caller() -> None:

@@ -92,6 +92,38 @@ def test_pods_that_are_killed_soon_after_the_rollout_are_rolled_back() -> None:
     assert timedelta(0) <= found[0].at - killed[-1].at <= 2 * MINUTE
 
 
+@pytest.mark.parametrize(
+    ("reasons", "dropped", "found"),
+    [
+        (("OOMKilled", "OOMKilled"), ("memory_ratio",), True),
+        (("OOMKilled", "Error"), ("memory_ratio",), False),
+        ((None, None), ("memory_ratio",), False),
+        (("OOMKilled", "OOMKilled"), (), False),
+    ],
+    ids=["both", "one of them", "nobody knows why", "half of the memory was free"],
+)
+def test_two_pods_that_are_killed_once_for_their_memory_are_rolled_back(
+    reasons: tuple[str | None, ...], dropped: tuple[str, ...], found: bool
+) -> None:
+    """One after the other they are full, and back at once; two restarts alone may be an accident."""
+    case, at = Watched(slope=0.0, dropped=dropped), ROLLED_AT + 12 * MINUTE
+    ends = [
+        PodSeen(
+            at=at + n * MINUTE,
+            pod=f"web-new-{letter}",
+            workload=WEB,
+            revision="new",
+            ready=True,
+            restarts=1,
+            reason=reason,
+        )
+        for n, (letter, reason) in enumerate(zip("ab", reasons, strict=True))
+    ]
+    lines: list[Record] = sorted([*case.recording().evidence, *ends], key=lambda record: record.at)
+    told = [each for each in replay(recording("killed.jsonl", lines)) if each.verdict is VerdictKind.ROLL_BACK]
+    assert bool(told) is found
+
+
 # -- a recording that begins in the middle of a rollout
 
 

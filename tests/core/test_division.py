@@ -40,9 +40,7 @@ USUAL = 200.0
 
 def a_peer(workload: Workload, now: float | None, before: float | None = USUAL) -> Peer:
     """What goes between it and the shop per second, before the rollout and now."""
-    return Peer(
-        workload=workload, before=a_sample(NOON - STEP, traffic=before), now=a_sample(NOW, traffic=now), apart=True
-    )
+    return Peer(workload=workload, before=a_sample(NOON - STEP, traffic=before), now=a_sample(NOW, traffic=now))
 
 
 def unheard(rate: float, *, asked: float | None = USUAL, goes_on: float | None = None, **changes: Any) -> Measurement:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from daemon.core.blame import suspect
-from daemon.core.excuses import MEMORY_LEFT, NOTICED, SETTLING
-from daemon.core.incidents import Tier
-from daemon.core.measurement import Measurement, Sample
-from daemon.core.model import OnsetSource, StartFailureKind
+from daemon.core.excuses import NOTICED, SETTLING
+from daemon.core.measurement import Sample
 from daemon.core.policy import SignalRule
-from tests.core.builders import MINUTE, NOON, STEP, a_measurement, a_start_failure
-from tests.core.contrast_cases import ROLLOUT, TRAFFIC, K, asking, by_pod, contrast, convicts, one
+from tests.core.builders import MINUTE, NOON, STEP, a_policy
+from tests.core.contrast_cases import TRAFFIC, K, asking, by_pod, contrast, convicts, one
 
 READY = (NOON, NOON + MINUTE)
 
@@ -81,30 +79,6 @@ def test_what_nobody_notices_is_no_reason_to_roll_back(slower: float, convicting
     assert contrast(policy, new, by_pod([[old] * 2] * 5)).convicting == convicting
 
 
-def killed(used: float | None, *, restarts: int = 1, kind: StartFailureKind = StartFailureKind.OOM) -> Measurement:
-    """One of two new pods was killed; both used so much of their memory."""
-    new = tuple(Sample(at=NOON + n * STEP, values=() if used is None else (("s", used),)) for n in range(5))
-    failure = a_start_failure(kind=kind, restarts=restarts)
-    return replace(a_measurement(NOON + 5 * STEP, new_ready=1, new_pods=2, start_failure=failure), new=new)
-
-
-@pytest.mark.parametrize(
-    ("measured", "fails"),
-    [
-        (killed(MEMORY_LEFT), False),
-        (killed(MEMORY_LEFT + 0.01), True),
-        (killed(None), True),
-        (killed(0.4, restarts=2), True),
-        (killed(0.4, kind=StartFailureKind.CRASH), True),
-    ],
-    ids=["enough left", "hardly any left", "nobody knows", "killed again", "crashed"],
-)
-def test_who_is_killed_with_memory_left_is_not_out_of_memory(measured: Measurement, fails: bool) -> None:
-    """A node without memory has its kernel kill whoever is at hand, and calls that OOMKilled as well: the second kill counts."""
-    found = suspect(ROLLOUT, measured, NOON, OnsetSource.RULE, asking(K.MEMORY), old_ran=True, chain_start=None)
-    assert (found.tier is Tier.START_FAILURE) is fails
-
-
 def test_what_the_policy_calls_slow_is_slow() -> None:
     """Whoever writes a threshold of milliseconds means it."""
     slow = SignalRule(name="s", kind=K.LATENCY, query="q", trigger_above=0.003)
@@ -112,3 +86,59 @@ def test_what_the_policy_calls_slow_is_slow() -> None:
     assert (
         contrast(policy, by_pod([[0.005] * 2] * 5), by_pod([[0.002] * 2] * 5)).convicting == 3
     )  # two of five are warm-up
+
+
+def under_load(cpu: float | None, latency: float | None, errors: float = 0.2, *, was: float | None = 0.1) -> bool:
+    """Whether new pods that fail so much on so much CPU are convicted, beside old ones that answer this slowly; `was` before."""
+    kinds = {"e": K.ERROR_RATIO, "l": K.LATENCY, "c": K.CPU}
+    policy = a_policy(signals=(TRAFFIC, *(SignalRule(name=name, kind=kind, query="q") for name, kind in kinds.items())))
+
+    def sample(at: datetime, **values: float | None) -> Sample:
+        known = {"traffic": 100.0, **values}
+        return Sample(at=at, values=tuple((name, value) for name, value in known.items() if value is not None), pods=2)
+
+    ats = [NOON + STEP * n for n in range(5)]
+    new, old = (
+        tuple(sample(at, e=e, l=slow, c=used) for at in ats)
+        for e, slow, used in ((errors, latency, cpu), (0.001, latency, 0.88))
+    )
+    before = tuple(sample(NOON - STEP * n, e=0.001, l=was, c=0.5) for n in range(5, 0, -1)) if was is not None else ()
+    return convicts(policy, new, old, before=before)
+
+
+@pytest.mark.parametrize(
+    ("measured", "guilty"),
+    [
+        (under_load(0.95, 0.3), False),
+        (under_load(0.9, 0.3), True),
+        (under_load(None, 0.3), True),
+        (under_load(0.95, 0.15), True),
+        (under_load(0.95, None), True),
+        (under_load(0.95, 0.3, was=None), True),
+    ],
+    ids=[
+        "no CPU left, and all are slow", "CPU left", "CPU unknown", "the old ones as fast as before", "latency unknown",
+        "nothing known from before",
+    ],
+)  # fmt: skip
+def test_pods_that_fail_under_a_load_that_slows_all_are_not_convicted(measured: bool, guilty: bool) -> None:
+    """Near its limit a pod that is sent a little more than the next one fails where that one only keeps waiting."""
+    assert measured is guilty
+
+
+def test_errors_from_before_the_load_convict() -> None:
+    """The excuse is of a sample, not of a revision: what failed while all had CPU left is its own."""
+    kinds = {"e": K.ERROR_RATIO, "l": K.LATENCY, "c": K.CPU}
+    policy = a_policy(signals=(TRAFFIC, *(SignalRule(name=name, kind=kind, query="q") for name, kind in kinds.items())))
+
+    def side(errors: float, used: float) -> tuple[Sample, ...]:
+        spiked = [(0.5, 0.1)] * 2 + [(used, 0.4)] * 3
+        return tuple(
+            Sample(at=NOON + STEP * n, values=(("traffic", 100.0), ("e", errors), ("l", slow), ("c", cpu)), pods=2)
+            for n, (cpu, slow) in enumerate(spiked)
+        )
+
+    before = tuple(
+        Sample(at=NOON - STEP * n, values=(("traffic", 100.0), ("e", 0.001), ("l", 0.1))) for n in range(1, 4)
+    )
+    assert convicts(policy, side(0.2, 1.0), side(0.001, 0.9), before=before)

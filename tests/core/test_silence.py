@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 
 from daemon.core.blame import suspect
-from daemon.core.incidents import Phase, Suspicion, Tier
+from daemon.core.incidents import Suspicion, Tier
 from daemon.core.measurement import Measurement, Peer, Sample
 from daemon.core.model import AlertStatus, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy, RecordedPolicy, SignalKind, SignalRule
-from daemon.core.reasons import Reason
 from daemon.core.weights import WEIGHTS
 from tests.core.builders import CART, NOON, SHOP, STEP, V1, V2, a_measurement, a_policy, a_sample, samples, states
-from tests.core.story import Story
 
 ROLLOUT = Rollout(workload=SHOP, replaced=V1, revision=V2, started_at=NOON, seen_at=NOON)
 NOW = NOON + 12 * STEP
@@ -289,34 +287,6 @@ def test_pods_that_nobody_asks_are_heard() -> None:
     assert "unheard" not in terms(silent(spoke=0, new=idle))
     unknown = samples(0.001, until=NOW, count=4, traffic=None)
     assert "unheard" not in terms(silent(spoke=0, new=unknown))
-
-
-# -- restarts
-
-
-@pytest.mark.parametrize(
-    ("restarts", "old", "old_ran", "told"),
-    [(3, 0, True, True), (2, 0, True, False), (9, 1, True, False), (3, 0, False, False)],
-    ids=["three", "two", "the old ones too", "no old ones"],
-)
-def test_restarts_of_the_new_pods_alone(restarts: int, old: int, old_ran: bool, told: bool) -> None:
-    """Three of them and none of the old ones are no accident."""
-    fine = a_measurement(NOW, new=0.001, restarts=restarts, old_restarts=old)
-    found = suspicion(fine, old_ran=old_ran)
-    assert ("restarts" in {term.name for term in found.terms}) is told
-    assert (found.tier is Tier.CONTRAST) is told
-
-
-def test_a_rollout_whose_pods_restart_is_rolled_back() -> None:
-    """No number differs, the alert fires, and v2 restarts over and over: v1 is back."""
-    story = Story()
-    story.measures = lambda _: a_measurement(story.now, new=0.02, old=0.02, restarts=7)
-    story.spikes()
-    story.waits(2 * STEP)
-    story.expect(Phase.ROLLING_BACK)
-    assert story.incident.verdict is not None
-    assert story.incident.verdict.reason is Reason.BLAMED_CONTRAST
-    assert [action.target.id for action in story.rollbacks] == [V1.id]
 
 
 # -- bad alike

@@ -168,6 +168,22 @@ async def test_a_prometheus_that_is_down_is_one_line() -> None:
     assert [state.status for state in got.alerts] == [AlertStatus.FIRING]
 
 
+async def test_old_pods_that_restart_are_told_apart_from_those_that_did_before() -> None:
+    """What hits both revisions is no revision's fault; what an old pod did before the rollout is not of it."""
+    scene, began = Scene(Prometheus(healthy)), NOW - 10 * MINUTE
+    for restarted, told in ((None, 0), (began - MINUTE, 0), (began, 1), (NOW, 1)):
+        scene.cluster.pods[WEB, V1.id] = [pod("old", V1, restarts=4, last_restart_at=restarted), pod("fine", V1)]
+        assert (await scene.measured(rollout_started_at=began)).old_restarts == told
+
+
+async def test_new_pods_that_were_killed_for_their_memory_are_counted() -> None:
+    """Pods, not kills: one that is killed again and again may be the only one on a node that has no memory left."""
+    scene = Scene(Prometheus(healthy))
+    scene.cluster.pods[WEB, V2.id] = [pod("a", restarts=5, oom_killed=True), pod("b"), pod("c", oom_killed=True)]
+    scene.cluster.pods[WEB, V1.id] = [pod("old", V1, oom_killed=True)]
+    assert (await scene.measured()).killed == 2
+
+
 @pytest.mark.parametrize(
     ("part", "marks"),
     [

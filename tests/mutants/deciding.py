@@ -185,4 +185,28 @@ DECIDING = (
         new="_short(rate)",
         tests=("tests/handlers/test_fan_outs.py",),
     ),
+    Mutant(
+        name="old-restarts-unseen",
+        why="convicts new pods that restart although the old ones do as well",
+        file="handlers/outbound/measure.py",
+        old="            old_restarts=restarts_since(others, action.rollout_started_at)[0],\n",
+        new="",
+        tests=("tests/handlers/test_measure.py", "tests/contract/test_measured_alike.py"),
+    ),
+    Mutant(
+        name="overload-convicts",
+        why="blames a rollout for what its pods fail under a load that is too much for all",
+        file="daemon/core/contrast.py",
+        old="            and not overloaded(policy, rule, new, old, before)\n",
+        new="",
+        tests=("tests/core/test_excuses.py",),
+    ),
+    Mutant(
+        name="nameless-work-unseen",
+        why="takes new pods whose calls carry no name for idle",
+        file="handlers/callees.py",
+        old="if latest.unnamed - before.unnamed",
+        new="if False",
+        tests=("tests/handlers/test_callees.py",),
+    ),
 )
