@@ -14,11 +14,12 @@ from daemon.core.contrast import Contrast, contrast_of
 from daemon.core.fan_out import fan_out_terms
 from daemon.core.incidents import Suspicion, Term, Tier
 from daemon.core.measurement import Health, Measurement, Peer
-from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout, StartFailureKind
+from daemon.core.model import Declaration, Neighbour, OnsetSource, Rollout
 from daemon.core.policy import Policy
-from daemon.core.restarts import had_memory_left, restart_terms
+from daemon.core.restarts import restart_terms
 from daemon.core.signals import enough_traffic, judge_sample, typical
 from daemon.core.silence import silence_terms
+from daemon.core.start_failures import start_failure_terms
 from daemon.core.weights import WEIGHTS
 
 EXPLAINS_MAX = 3
@@ -108,7 +109,7 @@ def suspect(
     if contrast is None:
         contrast = contrast_of(measurement, rollout, policy)
     terms = [
-        *_start_failure(measurement, policy, old_ran=old_ran, elsewhere=neighbour is not None),
+        *start_failure_terms(measurement, policy, old_ran=old_ran, elsewhere=neighbour is not None),
         *silence_terms(measurement, rollout, policy, neighbour, onset, alone=not besides),
         *restart_terms(measurement, policy, old_ran=old_ran),
         *_contrast_terms(contrast, policy, elsewhere=neighbour is not None, inherits=inherits),
@@ -143,27 +144,6 @@ _TIERS = {
 def _tier(terms: Sequence[Term]) -> Tier:
     reached = {term.name for term in terms if term.weight > 0}
     return next((tier for tier, names in _TIERS.items() if reached.intersection(names)), Tier.NONE)
-
-
-def _start_failure(measurement: Measurement, policy: Policy, *, old_ran: bool, elsewhere: bool) -> list[Term]:
-    failure = measurement.start_failure
-    if failure is None or not old_ran:
-        return []
-    if elsewhere and failure.kind is StartFailureKind.NEVER_READY:
-        return []  # it may only be slow, and who is not ready is sent nothing; a rollout that is stuck tells so by itself
-    if failure.kind is StartFailureKind.OOM and failure.restarts <= 1 and had_memory_left(measurement, policy):
-        return []  # where the node has none left the kernel kills as well, whoever is at hand; the second kill counts
-    if measurement.new_ready * 2 > measurement.new_pods:
-        return []  # most of them run: a crash loop without a readiness probe flickers, so one ready pod says little
-    return [
-        Term(
-            name="start_failure",
-            value=float(len(failure.pods)),
-            threshold=1.0,
-            weight=WEIGHTS["start_failure"],
-            sentence=f"{len(failure.pods)} new pod(s) cannot start ({failure.message}), the replaced revision ran.",
-        )
-    ]
 
 
 def _graph(neighbour: Neighbour | None) -> list[Term]:

@@ -33,6 +33,7 @@ from daemon.core.signals import (
     judge,
     judge_sample,
     measurable,
+    requests,
     seconds_between,
     served,
     serving,
@@ -55,6 +56,9 @@ SINGLE_POD_TIMES = 3.0
 
 SLOW_FOR = timedelta(seconds=150)
 """How long latency must have been bad, however often it is sampled: caches fill and code is compiled for a minute or two."""
+
+REQUESTS_OF_A_LATENCY = 100
+"""Requests of the new pods behind the latencies that convict: beyond a p95 lie five of them then. Of 40 there are two."""
 
 BREAK_SAMPLES = 2
 """Good samples in a row that end a bad time."""
@@ -268,6 +272,9 @@ def _is_sure(
         return False
     if rule.kind is SignalKind.LATENCY and _bad_for(rule, [*pairs, *later]) < SLOW_FOR:
         return False
+    asked_of_new = requests(policy, [new for new, _ in (*told, *later)])
+    if rule.kind is SignalKind.LATENCY and asked_of_new is not None and asked_of_new < REQUESTS_OF_A_LATENCY:
+        return False
     if _most_pods(rule, told, policy, _bad_for(rule, pairs)):
         return True
     return bool(later) and _persists([*told, *later[-policy.persistence_of :]], rule, policy)
@@ -325,7 +332,7 @@ def _counts(
         if None in rates or not samples:
             return None
         step = seconds_between(policy, samples)
-        requests = [(rate or 0.0) * step for rate in rates]
-        bad = sum((sample.value(rule.name) or 0.0) * count for sample, count in zip(samples, requests, strict=True))
-        found += [bad, sum(requests)]
+        counts = [(rate or 0.0) * step for rate in rates]
+        bad = sum((sample.value(rule.name) or 0.0) * count for sample, count in zip(samples, counts, strict=True))
+        found += [bad, sum(counts)]
     return found[0], found[1], found[2], found[3]

@@ -61,10 +61,14 @@ def stands_out(rule: SignalRule, new: Sample, old: Sample, *, fails_alike: bool)
 
 
 def is_settling(rule: SignalRule, measurement: Measurement, told: Sequence[tuple[Sample, Sample]]) -> bool:
-    """They warm up, whatever they were at first: young pods that get better, or any that did so each time and are well by now."""
+    """They warm up, whatever they were at first: young pods that get better, or any that did so each time and are well by now.
+
+    Of a single pod nobody knows how long that takes on its node: as long as its latency gets better it counts as young.
+    """
     values = [new.value(rule.name) or 0.0 for new, _ in told]
     new, old = told[-1]
     young = bool(measurement.ready_since) and new.at - measurement.ready_since[0] <= SETTLING
+    young = young or (rule.kind in LATENCIES and new.pods == 1)
     well = judge(rule, new.value(rule.name), old.value(rule.name)) is not Health.UNHEALTHY
     steadily = all(later < earlier for earlier, later in pairwise(values))
     return (young or (well and steadily)) and len(values) > 1 and values[-1] <= SETTLING_SHARE * max(values[:-1])

@@ -159,6 +159,12 @@ def seconds_between(policy: Policy, samples: Sequence[Sample]) -> float:
     return median(gaps) if gaps else policy.sample_interval.total_seconds()
 
 
+def requests(policy: Policy, samples: Sequence[Sample]) -> float | None:
+    """How many requests are behind the samples; None where no traffic signal answered."""
+    known = [rate for rate in rates(policy, samples) if rate is not None]
+    return sum(known) * seconds_between(policy, samples) if known else None
+
+
 def enough_traffic(policy: Policy, *sides: Sequence[Sample]) -> bool:
     """`min_requests` on each side, and `min_traffic_rate` on average of all together: of a workload, not of its first canary.
 
@@ -169,7 +175,7 @@ def enough_traffic(policy: Policy, *sides: Sequence[Sample]) -> bool:
         known = [rate for rate in rates(policy, samples) if rate is not None]
         if not known:
             return policy.unknown_traffic_is_enough and all(sides)
-        if sum(known) * seconds_between(policy, samples) < policy.min_requests:
+        if (requests(policy, samples) or 0.0) < policy.min_requests:
             return False
         total += sum(known) / len(known)
     return total >= policy.min_traffic_rate

@@ -59,6 +59,7 @@ class RecordedCluster:
         life.desired = max(len(life.alive(life.revision)), 1) if life.completed else life.desired
         life.replaces, life.revision = record.replaces or life.revision, record.revision
         life.started_at, life.completed = _begun(life, record), record.phase == "completed"
+        life.begins()
         life.rollouts += 1
         life.revisions.append(record.revision)
         return True
@@ -72,14 +73,17 @@ class RecordedCluster:
             life.was(record.revision)
         self._changed.add(record.workload)
         pod = life.pods.get(record.pod)
+        made_before = life.completed or record.revision != life.revision  # nobody knows when it restarted, if it did
         if pod is None or pod.revision != record.revision or pod.deleted_at is not None:
             pod = life.pods[record.pod] = Pod(
                 name=record.pod,
                 revision=record.revision,
                 since=record.at,
-                restarts_before=record.restarts if life.completed else 0,
+                restarts_before=record.restarts if made_before else 0,
             )
             life.stints.setdefault(record.pod, []).append((record.at, record.revision))
+        elif pod.heard_at is not None and record.revision != life.revision:
+            pod.restarts_before = record.restarts
         elif record.restarts > pod.restarts:
             pod.restarts_again(record.at, record.reason)
         if pod.ready and not record.ready and record.restarts == pod.restarts and record.reason not in ENDS:
@@ -190,7 +194,7 @@ class RecordedCluster:
         """Whether the pod had been ready for so long."""
         life = self._lives.get(workload)
         known = life.pods.get(pod) if life is not None else None
-        return known is None or known.first_ready is None or at - known.first_ready > after
+        return known is None or known.first_ready is None or at - known.first_ready >= after
 
     def lost_with_others(self, workload: str, revision: str) -> bool:
         """Pods of the revision ceased to be ready just as pods of several others did: a node went, whichever it was."""
@@ -260,7 +264,7 @@ class RecordedCluster:
             started_at=started_at,
             available_since=available_since,
             start_failure=failure,
-            stuck=failure is not None and now is not None and now - started_at >= PROGRESS_DEADLINE,
+            stuck=failure is not None and now is not None and now - life.progressed_at >= PROGRESS_DEADLINE,
         )
 
     def _pods(self, life: Life, revision: str, *, alone: bool) -> RevisionPods:
@@ -304,9 +308,11 @@ class RecordedCluster:
         return max(found, default=None)
 
     def counts(self, workload: str, revision: str) -> tuple[int, int, int]:
-        """Pods of a revision: how many there are, how many are ready, how often they restarted."""
-        pods = self._lives[workload].alive(revision)
-        return len(pods), sum(pod.ready for pod in pods), sum(pod.restarts - pod.restarts_before for pod in pods)
+        """Pods of a revision: how many there are and are ready, and how often any restarted since the rollout began."""
+        life = self._lives[workload]
+        pods = life.alive(revision)
+        ever = [pod for pod in life.pods.values() if pod.revision == revision]
+        return len(pods), sum(pod.ready for pod in pods), sum(pod.restarts - pod.restarts_before for pod in ever)
 
     def stints(self, workload: str, revision: str) -> tuple[Stint, ...]:
         """When which pod ran a revision."""

@@ -115,6 +115,17 @@ class Life:
             pod.revision = revision
         self.stints = {name: [(since, revision) for since, _ in spans] for name, spans in self.stints.items()}
 
+    def begins(self) -> None:
+        """A rollout begins: from here on restarts are counted."""
+        for pod in self.pods.values():
+            pod.restarts_before = pod.restarts
+
+    @property
+    def progressed_at(self) -> datetime:
+        """When the rollout last came a step further, as Kubernetes counts it: a new pod ready, or an old one gone."""
+        steps = (pod.first_ready if pod.revision == self.revision else pod.deleted_at for pod in self.pods.values())
+        return max([self.started_at, *(step for step in steps if step is not None)])
+
     def alive(self, revision: str | None = None) -> list[Pod]:
         """Its pods that are not deleted."""
         return [pod for pod in self.pods.values() if pod.deleted_at is None and revision in (None, pod.revision)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from daemon.core.measurement import Sample
 from daemon.core.policy import SignalKind, SignalRule
 from tests.core.builders import NOON, SECOND, STEP, a_policy
-from tests.core.contrast_cases import K, asking, by_pod, contrast, convicts, side
+from tests.core.contrast_cases import K, asking, by_pod, contrast, convicts, recorded, side
 
 
 @pytest.mark.parametrize(
@@ -121,3 +122,22 @@ def test_only_latency_waits_in_a_queue() -> None:
         for rate, errors in ((40.0, 0.3), (20.0, 0.01))
     ]
     assert convicts(a_policy(signals=rules), *sides)
+
+
+@pytest.mark.parametrize(
+    ("traffic", "guilty"),
+    [(0.6, False), (0.67, True), (None, True)],
+    ids=["ninety requests", "a hundred", "nobody knows how many"],
+)
+def test_a_latency_of_a_few_requests_is_that_of_the_slowest_of_them(traffic: float | None, guilty: bool) -> None:
+    """A p95 of forty requests is the third slowest: two that waited for garbage collection look like a revision."""
+    policy = recorded(K.LATENCY) if traffic is None else asking(K.LATENCY)
+    policy = replace(policy, min_requests=1, min_traffic_rate=0.0)
+    new, old = side([0.9] * 8, traffic=traffic), side([0.1] * 8, traffic=traffic)
+    assert convicts(policy, new, old) is guilty
+
+
+def test_of_errors_a_few_requests_tell_enough() -> None:
+    """Of thirty-odd requests eight failed, of the old pods' none: that is what a proportion test is for."""
+    policy = replace(asking(K.ERROR_RATIO), min_requests=1, min_traffic_rate=0.0)
+    assert convicts(policy, side([0.3] * 5, traffic=0.3), side([0.0] * 5, traffic=0.3))

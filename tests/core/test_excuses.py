@@ -142,3 +142,17 @@ def test_errors_from_before_the_load_convict() -> None:
         Sample(at=NOON - STEP * n, values=(("traffic", 100.0), ("e", 0.001), ("l", 0.1))) for n in range(1, 4)
     )
     assert convicts(policy, side(0.2, 1.0), side(0.001, 0.9), before=before)
+
+
+@pytest.mark.parametrize(
+    ("pods", "last", "guilty"),
+    [(1, 0.6, False), (1, 0.61, True), (2, 0.6, True)],
+    ids=["a single one that gets better", "hardly better", "two of them"],
+)
+def test_a_single_pod_that_gets_better_is_warming_up_at_any_age(pods: int, last: float, guilty: bool) -> None:
+    """On a small share of a busy node a runtime may compile for ten minutes; where two pods are as slow it is no node."""
+    at = NOON + SETTLING + MINUTE
+    values = (*(0.8,) * 20, 0.8, 0.7, 0.65, last)
+    new = tuple(one(at + STEP * index, value, 20.0, (value,) * pods) for index, value in enumerate(values))
+    old = tuple(one(sample.at, 0.1, 20.0, (0.1,) * 2) for sample in new)
+    assert convicts(asking(K.LATENCY), new, old, ready_since=READY[:pods]) is guilty

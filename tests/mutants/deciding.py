@@ -209,4 +209,28 @@ DECIDING = (
         new="if False",
         tests=("tests/handlers/test_callees.py",),
     ),
+    Mutant(
+        name="outage-at-start",
+        why="rolls back what cannot start because a database is gone for everybody",
+        file="daemon/core/start_failures.py",
+        old="    if _old_fail(measurement, policy):\n",
+        new="    if False:\n",
+        tests=("tests/core/test_start_failures.py",),
+    ),
+    Mutant(
+        name="slow-start-convicts",
+        why="rolls back pods that take as long to start as the one that is ready",
+        file="daemon/core/start_failures.py",
+        old="if failure.kind is StartFailureKind.NEVER_READY and measurement.new_ready:",
+        new="if False:",
+        tests=("tests/core/test_start_failures.py",),
+    ),
+    Mutant(
+        name="two-slow-requests",
+        why="takes the slowest of forty requests for a slow revision",
+        file="daemon/core/contrast.py",
+        old="asked_of_new < REQUESTS_OF_A_LATENCY",
+        new="asked_of_new < 0",
+        tests=("tests/core/test_contrast_latency.py",),
+    ),
 )
