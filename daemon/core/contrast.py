@@ -57,7 +57,7 @@ SINGLE_POD_TIMES = 3.0
 SLOW_FOR = timedelta(seconds=150)
 """How long latency must have been bad, however often it is sampled: caches fill and code is compiled for a minute or two."""
 
-REQUESTS_OF_A_LATENCY = 100
+REQUESTS_OF_SLOWNESS = 100
 """Requests of the new pods behind the latencies that convict: beyond a p95 lie five of them then. Of 40 there are two."""
 
 BREAK_SAMPLES = 2
@@ -258,26 +258,36 @@ def _is_sure(
     policy: Policy,
 ) -> bool:
     """More than chance: what convicts most, over the pairs that are looked at."""
-    told = [(new, old) for new, old in window if None not in (new.value(rule.name), old.value(rule.name))]
+    told = [pair for pair in window if _is_told(rule, pair, policy)]
     if is_settling(rule, measurement, told):
         return False
     if rule.kind is SignalKind.ERROR_RATIO and (counts := _counts(rule, told, policy)) is not None:
         likely = min(1.0, tests.proportion_p(*counts) * max(1, asked))
-        return likely <= CHANCE_MAX and _most_pods(rule, told, policy, timedelta(0))
+        return likely <= CHANCE_MAX and _most_pods(rule, told, measurement, policy, timedelta(0))
     values = [value for sample in (*measurement.before, *(old for _, old in pairs)) for value in each_of(rule, sample)]
     middle = median(value for new, _ in told for value in each_of(rule, new))
     floor = STANDS_OUT[rule.kind][1] / FAR_OUT if rule.kind in STANDS_OUT else 0.0
     far = tests.robust_z(middle, values, floor=floor)
     if far is not None and far < FAR_OUT:
         return False
-    if rule.kind is SignalKind.LATENCY and _bad_for(rule, [*pairs, *later]) < SLOW_FOR:
+    if rule.kind is SignalKind.LATENCY and (
+        _bad_for(rule, [*pairs, *later]) < SLOW_FOR or _few_requests([*told, *later], policy)
+    ):
         return False
-    asked_of_new = requests(policy, [new for new, _ in (*told, *later)])
-    if rule.kind is SignalKind.LATENCY and asked_of_new is not None and asked_of_new < REQUESTS_OF_A_LATENCY:
-        return False
-    if _most_pods(rule, told, policy, _bad_for(rule, pairs)):
+    if _most_pods(rule, told, measurement, policy, _bad_for(rule, pairs)):
         return True
-    return bool(later) and _persists([*told, *later[-policy.persistence_of :]], rule, policy)
+    return bool(later) and _persists(rule, [*told, *later[-policy.persistence_of :]], measurement, policy)
+
+
+def _is_told(rule: SignalRule, pair: tuple[Sample, Sample], policy: Policy) -> bool:
+    """Both sides have a value, of requests enough."""
+    return all(sample.value(rule.name) is not None for sample in pair) and measurable(policy, rule, *pair)
+
+
+def _few_requests(told: Sequence[tuple[Sample, Sample]], policy: Policy) -> bool:
+    """Of the new pods; False where nobody knows how many there were."""
+    known = requests(policy, [new for new, _ in told])
+    return known is not None and known < REQUESTS_OF_SLOWNESS
 
 
 def _bad_for(rule: SignalRule, pairs: Sequence[tuple[Sample, Sample]]) -> timedelta:
@@ -292,28 +302,41 @@ def _bad_for(rule: SignalRule, pairs: Sequence[tuple[Sample, Sample]]) -> timede
     return bad[0] - bad[-1] if bad else timedelta(0)
 
 
-def _most_pods(rule: SignalRule, told: Sequence[tuple[Sample, Sample]], policy: Policy, lasted: timedelta) -> bool:
+def _most_pods(
+    rule: SignalRule,
+    told: Sequence[tuple[Sample, Sample]],
+    measurement: Measurement,
+    policy: Policy,
+    lasted: timedelta,
+) -> bool:
     """Not one pod on a bad node: most of the new pods are bad, and a single one is so by far and persistently."""
-    if all(new.pods is None for new, _ in told):
-        return True  # only all together are known
-    if rule.kind in policy.latency_kinds and max(len(each_of(rule, new)) for new, _ in told) == 1:
+    if rule.kind in policy.latency_kinds and all(_tells_of_one(rule, new, measurement) for new, _ in told):
         far = [new for new, old in told if _times(rule, new, old) >= SINGLE_POD_TIMES]
         return len(far) > policy.persistence_bad or lasted >= SINGLE_POD_SLOW_FOR
-    return _persists(told, rule, policy)
+    if all(new.pods is None for new, _ in told):
+        return True  # only all together are known
+    return _persists(rule, told, measurement, policy)
 
 
-def _persists(told: Sequence[tuple[Sample, Sample]], rule: SignalRule, policy: Policy) -> bool:
-    return sum(_most_are_bad(rule, new, old) for new, old in told) >= policy.persistence_bad
+def _tells_of_one(rule: SignalRule, new: Sample, measurement: Measurement) -> bool:
+    return measurement.is_of_one(new) if new.pods is None else len(each_of(rule, new)) == 1
 
 
-def _most_are_bad(rule: SignalRule, new: Sample, old: Sample) -> bool:
+def _persists(
+    rule: SignalRule, told: Sequence[tuple[Sample, Sample]], measurement: Measurement, policy: Policy
+) -> bool:
+    return sum(_most_are_bad(rule, new, old, measurement) for new, old in told) >= policy.persistence_bad
+
+
+def _most_are_bad(rule: SignalRule, new: Sample, old: Sample, measurement: Measurement) -> bool:
     """Of a slow revision all pods are slow: where one is healthy, the others may be young, or on a slow node."""
     values, baseline = each_of(rule, new), old.value(rule.name)
     health = [judge(rule, value, baseline) for value in values]
     if rule.kind in LATENCIES and Health.HEALTHY in health:
         return False
     bad = [each is Health.UNHEALTHY for each in health]
-    return sum(bad) * 2 > len(bad) and (len(bad) > 1 or rule.kind is SignalKind.ERROR_RATIO)
+    several = len(bad) > 1 or (new.pods is None and not measurement.is_of_one(new))
+    return sum(bad) * 2 > len(bad) and (several or rule.kind is SignalKind.ERROR_RATIO)
 
 
 def _times(rule: SignalRule, new: Sample, old: Sample) -> float:

@@ -65,10 +65,12 @@ def is_settling(rule: SignalRule, measurement: Measurement, told: Sequence[tuple
 
     Of a single pod nobody knows how long that takes on its node: as long as its latency gets better it counts as young.
     """
-    values = [new.value(rule.name) or 0.0 for new, _ in told]
-    new, old = told[-1]
+    last, old = told[-1]
+    since = [sample for sample in measurement.new if sample.at > last.at and sample.value(rule.name) is not None]
+    values = [new.value(rule.name) or 0.0 for new in (*(new for new, _ in told), *since)]
+    new = since[-1] if since else last
     young = bool(measurement.ready_since) and new.at - measurement.ready_since[0] <= SETTLING
-    young = young or (rule.kind in LATENCIES and new.pods == 1)
+    young = young or (rule.kind in LATENCIES and measurement.is_of_one(new))
     well = judge(rule, new.value(rule.name), old.value(rule.name)) is not Health.UNHEALTHY
     steadily = all(later < earlier for earlier, later in pairwise(values))
     return (young or (well and steadily)) and len(values) > 1 and values[-1] <= SETTLING_SHARE * max(values[:-1])

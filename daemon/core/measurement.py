@@ -134,6 +134,10 @@ class Measurement:
     failed_nodes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
+    def is_of_one(self, sample: Sample) -> bool:
+        """A sample of the new pods is known to be of a single one: by itself, or as only one of those ready now was by then."""
+        return (sample.pods or sum(since <= sample.at for since in self.ready_since)) == 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChange:

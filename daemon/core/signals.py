@@ -32,6 +32,9 @@ TAIL = {SignalKind.LATENCY_P95: 0.05, SignalKind.LATENCY_P99: 0.01}
 REQUESTS_BEYOND_QUANTILE = 10
 """Requests that must lie beyond a quantile for it to be more than chance."""
 
+REQUESTS_OF_A_LATENCY = 20
+"""Requests that must be behind one of which nobody says which quantile it is: of fewer a p95 is the slowest."""
+
 
 def trigger_of(rule: SignalRule, baseline: float | None) -> float | None:
     """The value above which the signal triggers, the lowest of those that apply; None where none does."""
@@ -80,13 +83,14 @@ def measurable(policy: Policy, rule: SignalRule, *samples: Sample) -> bool:
     """Whether the requests behind the samples suffice for this signal.
 
     A p95 of 50 requests is the third slowest of them: chance. Ten requests beyond the quantile are asked for, so 200
-    for a p95 and 1,000 for a p99 within `signal_window`. Without a traffic signal it cannot be told: not held back.
+    for a p95 and 1,000 for a p99 within `signal_window`; of a latency of which nobody says which quantile it is, that the
+    slowest of them is not all there is. Without a traffic signal it cannot be told: not held back.
     """
-    beyond = TAIL.get(rule.kind)
-    if beyond is None:
+    if rule.kind not in LATENCIES:
         return True
+    needed = REQUESTS_BEYOND_QUANTILE / TAIL[rule.kind] if rule.kind in TAIL else REQUESTS_OF_A_LATENCY
     known = [rate for rate in rates(policy, samples) if rate is not None]
-    return all(rate * policy.signal_window.total_seconds() >= REQUESTS_BEYOND_QUANTILE / beyond for rate in known)
+    return all(rate * policy.signal_window.total_seconds() >= needed for rate in known)
 
 
 def judge_sample(policy: Policy, sample: Sample, baseline: Sample | None) -> Health:

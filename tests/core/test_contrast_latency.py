@@ -10,17 +10,17 @@ import pytest
 from daemon.core.measurement import Sample
 from daemon.core.policy import SignalKind, SignalRule
 from tests.core.builders import NOON, SECOND, STEP, a_policy
-from tests.core.contrast_cases import K, asking, by_pod, contrast, convicts, recorded, side
+from tests.core.contrast_cases import K, asking, by_pod, contrast, convicts, one, recorded, side
 
 
 @pytest.mark.parametrize(
     ("overlap", "later", "ready", "guilty"),
     [
-        ([0.3] * 4, [0.3] * 6, (0,), True),
-        ([0.3] * 4, [0.3] * 6, (0, 120), False),
-        ([0.3] * 4, [0.3] * 7, (0, 120), True),
-        ([0.3] * 4, [0.3] * 4 + [0.1, 0.1], (0,), False),
-        ([0.1] * 4, [0.3] * 9, (0,), False),
+        ([0.3] * 4, [0.3] * 6, (0, 0), True),
+        ([0.3] * 4, [0.3] * 6, (0, 0, 120), False),
+        ([0.3] * 4, [0.3] * 7, (0, 0, 120), True),
+        ([0.3] * 4, [0.3] * 4 + [0.1, 0.1], (0, 0), False),
+        ([0.1] * 4, [0.3] * 9, (0, 0), False),
         ([0.3] * 4, [0.3] * 9, (), False),
     ],
     ids=[
@@ -39,6 +39,45 @@ def test_a_latency_that_goes_on_when_all_pods_are_warm_was_no_warm_up(
     since = tuple(NOON + second * SECOND for second in ready)
     found = contrast(asking(K.LATENCY), side(overlap + later), side([0.1] * len(overlap)), ready_since=since)
     assert found.convicts(a_policy()) is guilty
+
+
+@pytest.mark.parametrize(
+    ("value", "minutes", "ready", "guilty"),
+    [
+        (0.29, 7, (0,), False),
+        (0.29, 9, (0,), True),
+        (0.31, 7, (0,), True),
+        (0.29, 7, (0, 60), True),
+        (0.29, 7, (0, 9 * 60), False),
+        (0.29, 7, (), True),
+    ],
+    ids=[
+        "a little slow",
+        "for long",
+        "three times",
+        "two of them",
+        "the other one came later",
+        "nobody knows how many",
+    ],
+)
+def test_where_only_all_pods_together_are_measured_a_single_one_may_have_a_slow_node_too(
+    value: float, minutes: int, ready: Sequence[int], guilty: bool
+) -> None:
+    """As the daemon measures: of one new pod what is said of all is said of it."""
+    since = tuple(NOON + second * SECOND for second in ready)
+    count = 2 * minutes + 1
+    found = contrast(asking(K.LATENCY), side([value] * count), side([0.1] * count), ready_since=since)
+    assert found.convicts(a_policy()) is guilty
+
+
+@pytest.mark.parametrize(
+    ("second", "guilty"), [(4 * 60, True), (30 * 60, False)], ids=["a second one", "still the only one"]
+)
+def test_the_daemon_asks_pods_that_came_later_too(second: int, guilty: bool) -> None:
+    """Together they are as slow as the first one was: then it was not its node."""
+    since = (NOON, NOON + second * SECOND)
+    new, old = side([0.16] * 20), side([0.1] * 6)
+    assert contrast(asking(K.LATENCY), new, old, ready_since=since).convicts(a_policy()) is guilty
 
 
 @pytest.mark.parametrize(
@@ -141,3 +180,13 @@ def test_of_errors_a_few_requests_tell_enough() -> None:
     """Of thirty-odd requests eight failed, of the old pods' none: that is what a proportion test is for."""
     policy = replace(asking(K.ERROR_RATIO), min_requests=1, min_traffic_rate=0.0)
     assert convicts(policy, side([0.3] * 5, traffic=0.3), side([0.0] * 5, traffic=0.3))
+
+
+@pytest.mark.parametrize(("few", "guilty"), [(0.33, False), (0.34, True)], ids=["nineteen requests", "twenty"])
+def test_a_sample_of_a_handful_of_requests_tells_no_latency(few: float, guilty: bool) -> None:
+    """Of the last old pod's two last requests nobody knows how slow it is."""
+    bad, well = [0.9] * 3, [0.1] * 5
+    new = (*side(well), *(one(NOON + STEP * (5 + index), value, 20.0) for index, value in enumerate(bad)))
+    old = (*side(well), *(one(NOON + STEP * (5 + index), 0.1, few) for index in range(3)))
+    found = contrast(asking(K.LATENCY), new, old)
+    assert bool(found.convicting) is guilty

@@ -229,8 +229,8 @@ DECIDING = (
         name="two-slow-requests",
         why="takes the slowest of forty requests for a slow revision",
         file="daemon/core/contrast.py",
-        old="asked_of_new < REQUESTS_OF_A_LATENCY",
-        new="asked_of_new < 0",
+        old="known < REQUESTS_OF_SLOWNESS",
+        new="known < 0",
         tests=("tests/core/test_contrast_latency.py",),
     ),
 )
