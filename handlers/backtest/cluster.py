@@ -27,6 +27,9 @@ LOST_TOGETHER = 2
 LOST_WITHIN = timedelta(minutes=1)
 """Of each other: the node controller marks the pods of a lost node within seconds."""
 
+AT_ONCE = timedelta(seconds=1)
+"""Of each other: then one other workload is enough, for what a rollout takes away is gone half a minute later."""
+
 BEFORE_THE_RECORDING = timedelta(days=1)
 """How long what a recording finds in place is taken to have been there."""
 
@@ -201,11 +204,19 @@ class RecordedCluster:
         lost = [
             pod.lost_at for pod in self._lives[workload].alive(revision) if pod.lost_at is not None and not pod.ready
         ]
-        return any(self._lost_around(at, workload) >= LOST_TOGETHER for at in lost)
+        return any(
+            self._lost_around(at, workload, LOST_WITHIN) >= LOST_TOGETHER
+            or self._lost_around(at, workload, AT_ONCE, left=True) > 0
+            for at in lost
+        )
 
-    def _lost_around(self, at: datetime, besides: str) -> int:
+    def _lost_around(self, at: datetime, besides: str, within: timedelta, *, left: bool = False) -> int:
+        """How many other workloads lost a pod so near to that moment; with `left` one that was not replaced since."""
         return sum(
-            any(pod.lost_at is not None and abs(pod.lost_at - at) <= LOST_WITHIN for pod in life.pods.values())
+            any(
+                pod.lost_at is not None and abs(pod.lost_at - at) <= within and not (left and pod.deleted_at)
+                for pod in life.pods.values()
+            )
             for name, life in self._lives.items()
             if name != besides
         )

@@ -19,12 +19,18 @@ LOST_AT = ROLLED_AT + 2 * MINUTE
 
 
 def pod(
-    workload: str, at: datetime, revision: str = "old", *, ready: bool = True, reason: str | None = None
+    workload: str,
+    at: datetime,
+    revision: str = "old",
+    *,
+    ready: bool = True,
+    reason: str | None = None,
+    deleted: bool = False,
 ) -> PodSeen:
     """What is said of the only pod of a revision."""
     return PodSeen(
         at=at, pod=f"{workload.rpartition('/')[2]}-{revision}-lost", workload=workload, revision=revision, ready=ready,
-        reason=reason,
+        reason=reason, deleted=deleted,
     )  # fmt: skip
 
 
@@ -54,17 +60,29 @@ def tells_of_a_node(records: list[Record]) -> bool:
     [
         (lost((CART, SECOND), (MAIL, SECOND)), True),
         (lost((CART, -MINUTE), (MAIL, MINUTE)), True),
-        (lost((CART, SECOND), (MAIL, MINUTE + SECOND)), False),
-        (lost((CART, SECOND)), False),
-        (lost((CART, SECOND), (WEB, SECOND)), False),
+        (lost((CART, 2 * SECOND), (MAIL, MINUTE + SECOND)), False),
+        (lost((CART, SECOND)), True),
+        (lost((CART, 2 * SECOND)), False),
+        (lost((CART, -SECOND)), True),
+        (lost((CART, 2 * SECOND), (WEB, SECOND)), False),
         (lost((CART, SECOND), (MAIL, SECOND), reason="CrashLoopBackOff"), False),
         (lost((CART, SECOND), (MAIL, SECOND), back=MINUTE), False),
     ],
-    ids=["two others", "within a minute", "one is later", "one other", "its own old pod", "it crashed", "it is back"],
-)
-def test_two_others_that_lose_a_pod_at_the_same_moment_tell_of_a_node(records: list[Record], told: bool) -> None:
-    """Two other workloads, each within a minute, and the pod is still not ready and did not crash by itself."""
+    ids=[
+        "two others", "within a minute", "one is later", "one other at once", "one other", "one other just before",
+        "its own old pod", "it crashed", "it is back",
+    ],
+)  # fmt: skip
+def test_others_that_lose_a_pod_at_the_same_moment_tell_of_a_node(records: list[Record], told: bool) -> None:
+    """Two within a minute, or one in the same second; and the pod is still not ready and did not crash by itself."""
     assert tells_of_a_node(records) is told
+
+
+def test_one_other_whose_pod_was_replaced_tells_of_its_rollout() -> None:
+    """What a rollout takes away is not ready for half a minute, and then gone; of a lost node it stays for minutes."""
+    gone = pod(CART, LOST_AT + MINUTE, ready=False, deleted=True)
+    assert not tells_of_a_node([*lost((CART, SECOND)), gone])
+    assert tells_of_a_node([*lost((CART, SECOND), (MAIL, SECOND)), gone])
 
 
 @pytest.mark.parametrize(("others", "refused"), [((), False), (((CART, SECOND), (MAIL, SECOND)), True)])
