@@ -109,7 +109,7 @@ def contrast_of(measurement: Measurement, rollout: Rollout, policy: Policy) -> C
     against: dict[str, int] = {}
     for new, old in window:
         bad = _bad_rules(policy, new, old, warm)
-        ailing = [rule for rule in bad if _old_is_bad(rule, old, before)]
+        ailing = [rule for rule in bad if old_is_bad(rule, old, before)]
         shared = [rule for rule in ailing if not far_worse(rule, new, old) and not as_ever(rule, old, before)]
         fails_alike = any(rule.kind is SignalKind.ERROR_RATIO for rule in ailing)
         guilty = [
@@ -186,7 +186,7 @@ def _early(
     if not (served(policy, new) and served(policy, old)):
         return ()
     bad = _bad_rules(policy, new, old, warm)
-    guilty = bad and not any(_old_is_bad(rule, old, before) for rule in bad)
+    guilty = bad and not any(old_is_bad(rule, old, before) for rule in bad)
     return (measurement.unsettled,) if guilty else ()
 
 
@@ -203,7 +203,8 @@ def _bad_rules(policy: Policy, new: Sample, old: Sample, warm: datetime) -> list
     return [rule for rule in rules if judge(rule, new.value(rule.name), old.value(rule.name)) is Health.UNHEALTHY]
 
 
-def _old_is_bad(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
+def old_is_bad(rule: SignalRule, old: Sample, before: Sample | None) -> bool:
+    """The old pods are bad by this signal, held against what was usual before the rollout."""
     baseline = before.value(rule.name) if before else None
     return judge(rule, old.value(rule.name), baseline) is Health.UNHEALTHY
 

@@ -67,8 +67,9 @@ def is_settling(rule: SignalRule, measurement: Measurement, told: Sequence[tuple
     """
     last, old = told[-1]
     since = [sample for sample in measurement.new if sample.at > last.at and sample.value(rule.name) is not None]
-    values = [new.value(rule.name) or 0.0 for new in (*(new for new, _ in told), *since)]
-    new = since[-1] if since else last
+    served = [*(new for new, _ in told), *since]
+    values = [each.value(rule.name) or 0.0 for each in served]
+    new = served[-1]
     young = bool(measurement.ready_since) and new.at - measurement.ready_since[0] <= SETTLING
     young = young or (rule.kind in LATENCIES and measurement.is_of_one(new))
     well = judge(rule, new.value(rule.name), old.value(rule.name)) is not Health.UNHEALTHY

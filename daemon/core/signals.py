@@ -179,7 +179,7 @@ def enough_traffic(policy: Policy, *sides: Sequence[Sample]) -> bool:
         known = [rate for rate in rates(policy, samples) if rate is not None]
         if not known:
             return policy.unknown_traffic_is_enough and all(sides)
-        if (requests(policy, samples) or 0.0) < policy.min_requests:
+        if sum(known) * seconds_between(policy, samples) < policy.min_requests:
             return False
         total += sum(known) / len(known)
     return total >= policy.min_traffic_rate

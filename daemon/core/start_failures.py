@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from daemon.core.contrast import old_is_bad
 from daemon.core.incidents import Term
-from daemon.core.measurement import Health, Measurement
+from daemon.core.measurement import Measurement
 from daemon.core.model import StartFailureKind
 from daemon.core.policy import Policy, SignalKind
 from daemon.core.restarts import had_memory_left
-from daemon.core.signals import judge, typical
+from daemon.core.signals import typical
 from daemon.core.weights import WEIGHTS
 
 LATEST = 2
@@ -44,7 +45,7 @@ def _old_fail(measurement: Measurement, policy: Policy) -> bool:
     """The old pods that are left fail requests as they did not before the rollout."""
     usual = typical(measurement.before)
     return any(
-        judge(rule, sample.value(rule.name), usual.value(rule.name) if usual else None) is Health.UNHEALTHY
+        old_is_bad(rule, sample, usual)
         for sample in measurement.old[-LATEST:]
         for rule in policy.signals
         if rule.kind is SignalKind.ERROR_RATIO

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.recording import (
     AlertSeen,
     EdgeSeen,
@@ -101,6 +102,17 @@ class Shop:
                         weight=self.weight if signal != "traffic_rate" else None,
                     )
             at += self.step
+
+
+def clustered(records: Iterable[Record]) -> RecordedCluster:
+    """The cluster that these records tell of, in their order."""
+    cluster = RecordedCluster()
+    for record in records:
+        if isinstance(record, PodSeen):
+            cluster.pod(record)
+        elif isinstance(record, RolloutSeen):
+            cluster.rollout(record)
+    return cluster
 
 
 def told(shop: Shop) -> list[Told]:

@@ -8,10 +8,9 @@ import pytest
 
 from daemon.core.incidents import VerdictKind
 from daemon.core.reasons import Reason
-from handlers.backtest.cluster import RecordedCluster
 from handlers.backtest.recording import PodSeen, Record, RolloutSeen, recording
 from handlers.backtest.replay import replay
-from tests.backtest.replay_cases import MINUTE, NOON, ROLLED_AT, WEB, Shop
+from tests.backtest.replay_cases import MINUTE, NOON, ROLLED_AT, WEB, Shop, clustered
 
 SECOND = timedelta(seconds=1)
 CART, MAIL = "shop/Deployment/cart", "shop/Deployment/mail"
@@ -46,13 +45,7 @@ def lost(*others: tuple[str, timedelta], reason: str | None = None, back: timede
 
 def tells_of_a_node(records: list[Record]) -> bool:
     """Whether web's new revision is taken to have lost its node."""
-    cluster = RecordedCluster()
-    for record in records:
-        if isinstance(record, PodSeen):
-            cluster.pod(record)
-        elif isinstance(record, RolloutSeen):
-            cluster.rollout(record)
-    return cluster.lost_with_others(WEB, "new")
+    return clustered(records).lost_with_others(WEB, "new")
 
 
 @pytest.mark.parametrize(

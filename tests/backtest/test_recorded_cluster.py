@@ -9,7 +9,7 @@ import pytest
 
 from handlers.backtest.cluster import PROGRESS_DEADLINE, RecordedCluster
 from handlers.backtest.recording import PodSeen, Record, RolloutSeen
-from tests.backtest.replay_cases import MINUTE, NOON, ROLLED_AT, WEB
+from tests.backtest.replay_cases import MINUTE, NOON, ROLLED_AT, WEB, clustered
 
 SECOND = timedelta(seconds=1)
 STARTED = RolloutSeen(at=ROLLED_AT, workload=WEB, revision="new", replaces="old", phase="started")
@@ -22,14 +22,8 @@ def pod(name: str, at: datetime, **changes: Any) -> PodSeen:
 
 
 def told(*records: Record) -> RecordedCluster:
-    """The cluster after these."""
-    cluster = RecordedCluster()
-    for record in sorted(records, key=lambda each: each.at):
-        if isinstance(record, PodSeen):
-            cluster.pod(record)
-        elif isinstance(record, RolloutSeen):
-            cluster.rollout(record)
-    return cluster
+    """The cluster after these, in whatever order."""
+    return clustered(sorted(records, key=lambda each: each.at))
 
 
 @pytest.mark.parametrize(("after", "warm"), [(MINUTE - SECOND, False), (MINUTE, True)])
